@@ -1,0 +1,13 @@
+"""Floor 0: settings, units, errors, files. Imports no other room and no JAX."""
+
+from .errors import UserError, did_you_mean
+from .files import hash_file, hash_json, read_json, write_atomic, write_json
+from .load import dump, from_dict, load
+from .schema import Budget, Config, Data, Domains, Evaluate, Law, Model, Source, Sweep, Tokenizer, Train
+from .units import PerParam, format_count, parse_count, tokens_of
+
+__all__ = [
+    "Budget", "Config", "Data", "Domains", "Evaluate", "Law", "Model", "PerParam", "Source", "Sweep", "Tokenizer",
+    "Train", "UserError", "did_you_mean", "dump", "format_count", "from_dict", "hash_file", "hash_json", "load",
+    "parse_count", "read_json", "tokens_of", "write_atomic", "write_json",
+]
