@@ -199,8 +199,8 @@ class Evaluate(Settings):
 
     windows: int = Field(64, ge=1, description="Held-out windows a domain, the same for every model.")
     prefix: int = Field(64, ge=1, description="Tokens a router reads; routed losses are scored after them.")
-    compare: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
-        (0.8,), description="Split fractions trained beside the plan; dense (1.0) always is."
+    compare: tuple[Fraction, ...] = Field(
+        (), description="Further split fractions to train beside the plan, dense and 80/20."
     )
 
 

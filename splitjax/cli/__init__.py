@@ -1,0 +1,96 @@
+"""Floor 6: words on a command line → pipeline. `splitjax COMMAND CONFIG.yaml [dotted.key=value ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from splitjax.config import UserError
+
+COMMANDS = {
+    "run": "every stage that is not done yet, in order, resumable: the main job",
+    "prepare": "sources → tokenised, split into domains, sharded, with a manifest",
+    "sweep": "the small runs that feed the law",
+    "fit": "observations → law; also of any table: splitjax fit TABLE.csv",
+    "plan": "law + budget → split with interval; also of any law: splitjax plan --law law.json",
+    "train": "seed → split → experts, and the baselines, by the plan or an explicit split=",
+    "evaluate": "loss per domain, routed, against dense, 80/20 and the seed",
+    "report": "one HTML page with plots and tables",
+    "status": "what is done, running, failed",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes in arguments are one line too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog}: {message}", mend=f"See '{self.prog} --help'.")
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; raised in the main thread wherever it is."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0, 2 for a mistake of the user's (told in one line), 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        signal.signal(signal.SIGTERM, _terminate)
+        return _dispatch(args)
+    except UserError as error:
+        print(f"splitjax: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("splitjax: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except Terminated:
+        print("splitjax: terminated; the same command goes on from here", file=sys.stderr)
+        return 143
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+
+
+def _dispatch(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if args[0] == "--version":
+        from splitjax import __version__
+
+        print(f"splitjax {__version__}")
+        return 0
+    if args[0] not in COMMANDS:
+        from splitjax.config import did_you_mean
+
+        raise UserError(f"unknown command '{args[0]}'", mend=did_you_mean(args[0], COMMANDS))
+    module = importlib.import_module(f"splitjax.cli.{args[0]}")
+    parser = _Parser(
+        prog=f"splitjax {args[0]}", description=f"{COMMANDS[args[0]]}.", allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_intermixed_args(args[1:])) or 0)
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    return (
+        "usage: splitjax COMMAND CONFIG.yaml [dotted.key=value ...]\n\n"
+        "One corpus, one budget: train one model, or split it into domain experts, and when?\n\n"
+        f"{lines}\n\nsplitjax COMMAND --help tells the options of one."
+    )
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise Terminated

@@ -1,0 +1,43 @@
+"""Two models on the same windows: the difference, its noise, and what it means as perplexity."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How far model A is below model B.
+
+    Attributes:
+        nats: mean over domains of loss(B) − loss(A), nats a token; positive where A is better.
+        error: its standard error over held-out windows, paired (training noise is not in it).
+        perplexity: per cent by which A's perplexity is below B's.
+        perplexity_error: the same standard error in per cent.
+    """
+
+    nats: float
+    error: float
+    perplexity: float
+    perplexity_error: float
+
+    def to_json(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def gain(a_MW: np.ndarray, b_MW: np.ndarray) -> Gain:
+    """A's gain over B, from window losses (M domains, W windows), domains weighted equally.
+
+    The windows are the same for both, so the error is that of the paired difference; it comes
+    from the spread over windows inside each domain.
+    """
+    diff_MW = b_MW - a_MW
+    domains, windows = diff_MW.shape
+    nats = float(diff_MW.mean())
+    spread_M = diff_MW.var(axis=1, ddof=1) / windows if windows > 1 else np.zeros(domains)
+    error = math.sqrt(float(spread_M.sum())) / domains
+    ratio = math.exp(-nats)
+    return Gain(nats, error, 100 * (1 - ratio), 100 * ratio * error)

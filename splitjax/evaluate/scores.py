@@ -1,0 +1,123 @@
+"""Losses of K models on the same held-out windows, and what a router makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from splitjax.model import LanguageModel
+
+Params = Any
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Summed token losses (nats) of K models on W windows of each of M domains, cut at a prefix.
+
+    A router may read the first `prefix` predicted tokens of a window; it is scored on the other
+    `rest`, so that no token is scored by a model chosen with sight of it.
+    """
+
+    prefix_KMW: np.ndarray
+    rest_KMW: np.ndarray
+    prefix: int
+    rest: int
+
+    @property
+    def experts(self) -> int:
+        return self.rest_KMW.shape[0]
+
+    def table_KM(self) -> np.ndarray:
+        """Nats a token of model k on domain m, over whole windows."""
+        return (self.prefix_KMW + self.rest_KMW).mean(-1) / (self.prefix + self.rest)
+
+    def oracle_MW(self, whole: bool = True) -> np.ndarray:
+        """Nats a token of each window under its own domain's expert (or the only model).
+
+        Args:
+            whole: over the whole window, else over what follows the prefix.
+        """
+        own = self._own()
+        rest_MW = self._take(self.rest_KMW, own)
+        if not whole:
+            return rest_MW / self.rest
+        return (rest_MW + self._take(self.prefix_KMW, own)) / (self.prefix + self.rest)
+
+    def routed_MW(self) -> np.ndarray:
+        """Nats a token after the prefix, under the expert that found the prefix likeliest."""
+        return self._take(self.rest_KMW, self.choice_MW()) / self.rest
+
+    def choice_MW(self) -> np.ndarray:
+        """The expert that the prefix picks for each window."""
+        return self.prefix_KMW.argmin(0)
+
+    def routing_accuracy_M(self) -> np.ndarray:
+        """Share of windows that the prefix sends to their own domain's expert."""
+        return (self.choice_MW() == self._own()).mean(-1)
+
+    def _own(self) -> np.ndarray:
+        domains, windows = self.rest_KMW.shape[1:]
+        own = np.arange(domains) if self.experts > 1 else np.zeros(domains, int)
+        return np.repeat(own[:, None], windows, axis=1)
+
+    @staticmethod
+    def _take(values_KMW: np.ndarray, choice_MW: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(values_KMW, choice_MW[None], 0)[0]
+
+
+def score(model: LanguageModel, params_K: Params, tokens_MWT: np.ndarray, prefix: int, batch: int) -> Scores:
+    """Score every model of a stack on every domain's windows in one pass over the text.
+
+    Args:
+        params_K: parameters with a leading K axis.
+        tokens_MWT: W windows of T = S + 1 tokens of each of M domains; M = K where K > 1.
+        prefix: predicted tokens that a router may read, below S.
+        batch: windows a step.
+
+    Returns:
+        Scores over S predicted tokens a window.
+    """
+    experts = jax.tree.leaves(params_K)[0].shape[0]
+    domains, windows, length = tokens_MWT.shape
+    flat_UT = tokens_MWT.reshape(domains * windows, length)
+    nll_KUS = _token_losses(model, params_K, np.broadcast_to(flat_UT, (experts, *flat_UT.shape)), batch)
+    nll_KMWS = nll_KUS.reshape(experts, domains, windows, length - 1).astype(np.float64)
+    return Scores(
+        nll_KMWS[..., :prefix].sum(-1), nll_KMWS[..., prefix:].sum(-1), prefix, length - 1 - prefix
+    )  # fmt: skip
+
+
+def own_losses(model: LanguageModel, params_K: Params, tokens_MWT: np.ndarray, batch: int) -> np.ndarray:
+    """Nats a token of each domain (M,) under its own expert; a stack of one scores them all."""
+    domains, windows, length = tokens_MWT.shape
+    experts = jax.tree.leaves(params_K)[0].shape[0]
+    tokens_KUT = tokens_MWT if experts > 1 else tokens_MWT.reshape(1, domains * windows, length)
+    nll_KUS = _token_losses(model, params_K, tokens_KUT, batch)
+    return nll_KUS.reshape(domains, -1).mean(-1, dtype=np.float64)
+
+
+def _token_losses(model: LanguageModel, params_K: Params, tokens_KUT: np.ndarray, batch: int) -> np.ndarray:
+    """Token losses (K, U, S) of U windows a model, `batch` at a time; the last batch is padded."""
+    count = tokens_KUT.shape[1]
+    batch = min(batch, count)
+    parts = []
+    for start in range(0, count, batch):
+        part_KBT = tokens_KUT[:, start : start + batch]
+        missing = batch - part_KBT.shape[1]
+        if missing:
+            part_KBT = np.pad(part_KBT, ((0, 0), (0, missing), (0, 0)))
+        nll_KBS = _losses_of_batch(model, params_K, jnp.asarray(part_KBT))
+        parts.append(nll_KBS[:, : batch - missing])
+    return np.concatenate([np.asarray(part) for part in jax.device_get(parts)], axis=1)
+
+
+@partial(jax.jit, static_argnums=0)
+def _losses_of_batch(model: LanguageModel, params_K: Params, tokens_KBT: jax.Array) -> jax.Array:
+    # One expert after another keeps the activations of a single model: K may be large, and a CPU is
+    # no faster when they are batched.
+    return jax.lax.map(lambda one: model.token_losses(*one), (params_K, tokens_KBT))

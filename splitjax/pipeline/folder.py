@@ -1,0 +1,171 @@
+"""The run folder: where things lie, what is done, and whether the config is still the same."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from splitjax.config import Config, UserError, dump, hash_file, hash_json, read_json, write_atomic, write_json
+
+STAGES = ("prepare", "sweep", "fit", "plan", "train", "evaluate", "report")
+FORMAT = 1
+
+# The first stage that each part of the config reaches; a change there makes that stage and all after it stale.
+_FIRST_STAGE = {
+    "data": "prepare",
+    "seed": "prepare",
+    "train": "sweep",
+    "sweep": "sweep",
+    "evaluate.windows": "sweep",
+    "law": "fit",
+    "model": "plan",
+    "budget": "plan",
+    "split": "plan",
+    "evaluate.compare": "train",
+    "evaluate.prefix": "evaluate",
+}
+# Keys that change no number: free to differ between starts.
+_FREE = ("name", "run_dir", "data.workers")
+
+
+class RunFolder:
+    """Paths and `done` records under `run_dir`."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.data = self.path / "data"
+        self.observations = self.path / "observations.csv"
+        self.law = self.path / "law.json"
+        self.plan = self.path / "plan.json"
+        self.results = self.path / "results.json"
+        self.report = self.path / "report.html"
+        self.phases = self.path / "phases"
+        self.config = self.path / "config.yaml"
+
+    def claim(self, config: Config, redo: str | None = None) -> None:
+        """Write the resolved config, or check that it is the one this folder was made with.
+
+        Raises:
+            UserError: keys differ and `redo` does not cover them; names the keys.
+        """
+        if redo is not None and redo not in STAGES:
+            raise UserError(f"--redo {redo} is no stage", mend=f"Stages: {', '.join(STAGES)}.")
+        if self.config.exists():
+            self._check_same(config, redo)
+        elif self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
+            raise UserError("holds files but no config.yaml: not a run folder", where=str(self.path))
+        if redo:
+            for stage in STAGES[STAGES.index(redo) :]:
+                self._record(stage).unlink(missing_ok=True)
+        write_atomic(self.config, dump(config))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process at a time works in a run folder."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held for the whole run
+        except OSError as error:
+            raise UserError(f"cannot be written ({error.strerror})", where=str(self.path)) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError("another splitjax process is working in it", where=str(self.path)) from None
+            yield
+
+    def is_done(self, stage: str, inputs: dict[str, Any]) -> bool:
+        """Whether `stage` ended with these inputs and its outputs are still what it wrote.
+
+        Raises:
+            UserError: an output was changed or removed since.
+        """
+        record = self.done(stage)
+        if record is None or record["inputs"] != hash_json(inputs):
+            return False
+        for name, digest in record["outputs"].items():
+            path = self.path / name
+            if not path.exists():
+                return False
+            if hash_file(path) != digest:
+                raise UserError(
+                    f"changed since stage {stage} wrote it", where=str(path),
+                    mend=f"Restore it, or make it anew with --redo {stage}.",
+                )  # fmt: skip
+        return True
+
+    def mark_done(self, stage: str, inputs: dict[str, Any], outputs: Sequence[Path]) -> None:
+        hashes = {str(path.relative_to(self.path)): hash_file(path) for path in outputs}
+        write_json(self._record(stage), {"format": FORMAT, "inputs": hash_json(inputs), "outputs": hashes})
+
+    def done(self, stage: str) -> dict[str, Any] | None:
+        """The record of a finished stage, or None.
+
+        Raises:
+            UserError: the record is damaged or of another format.
+        """
+        path = self._record(stage)
+        if not path.exists():
+            return None
+        record = read_json(path)
+        if not isinstance(record, dict) or record.get("format") != FORMAT or not {"inputs", "outputs"} <= set(record):
+            raise UserError(
+                f"not a done record of format {FORMAT}", where=str(path), mend=f"Make the stage anew with --redo {stage}."
+            )
+        return record
+
+    def _record(self, stage: str) -> Path:
+        return self.path / "done" / f"{stage}.json"
+
+    def _check_same(self, config: Config, redo: str | None) -> None:
+        before, now = _flat(stored_tree(self.config)), _flat(config.resolved())
+        changed = sorted(
+            key for key in before.keys() | now.keys()
+            if before.get(key, "absent") != now.get(key, "absent") and not key.startswith(_FREE)
+        )  # fmt: skip
+        if not changed:
+            return
+        needed = min((_first_stage(key) for key in changed), key=STAGES.index)
+        if redo is None or STAGES.index(redo) > STAGES.index(needed):
+            keys = ", ".join(f"{key} ({before.get(key)} → {now.get(key)})" for key in changed[:5])
+            more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+            raise UserError(
+                f"was made with another config: {keys}{more}", where=str(self.path),
+                mend=f"Use another run_dir, or --redo {needed} to make that stage and all after it anew.",
+            )  # fmt: skip
+
+
+def stored_tree(path: Path) -> dict[str, Any]:
+    """A run folder's config.yaml as a plain dict.
+
+    Raises:
+        UserError: missing or damaged.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("no such run", where=str(path)) from None
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"damaged ({' '.join(str(error).split())})", where=str(path)) from None
+    if not isinstance(tree, dict):
+        raise UserError("damaged: not a mapping", where=str(path))
+    return tree
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict) and tree:
+        return {k: v for key, item in tree.items() for k, v in _flat(item, f"{prefix}{key}.").items()}
+    if isinstance(tree, list) and tree and any(isinstance(item, dict | list) for item in tree):
+        return {k: v for i, item in enumerate(tree) for k, v in _flat(item, f"{prefix}{i}.").items()}
+    return {prefix[:-1]: tree}
+
+
+def _first_stage(key: str) -> str:
+    parts = key.split(".")
+    return _FIRST_STAGE.get(".".join(parts[:2])) or _FIRST_STAGE.get(parts[0], STAGES[0])

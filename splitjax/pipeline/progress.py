@@ -1,0 +1,121 @@
+"""Progress for people: a live bar in a terminal, a plain line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+QUIET_SECONDS = 5.0
+
+
+class Reporter:
+    """Tells what runs, how fast, and how long the whole job still takes.
+
+    Work is counted in units that take about equally long each (see `execute.work_of`), so the time
+    left is (work left) / (work a second so far). A thread keeps the line moving while nothing
+    reports: compiling and fitting are silent otherwise.
+    """
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console or Console(file=sys.stderr)
+        self._clock, self._lock = clock, threading.Lock()
+        self._total = self._done = self._training_seconds = 0.0
+        self._tokens_per_s: float | None = None
+        self._stage, self._what = "", ""
+        self._stage_start = self._last_line = clock()
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Reporter:
+        if self.console.is_terminal:
+            self._bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"),
+                                 console=self.console, transient=True)  # fmt: skip
+            self._task = self._bar.add_task("", total=1.0, left="")
+            self._bar.start()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._closing.set()
+        if self._thread:
+            self._thread.join()
+        if self._bar:
+            self._bar.stop()
+
+    def plan_work(self, work: float) -> None:
+        """Set the training work of the whole job (all stages)."""
+        self._total = max(work, self._done)
+
+    def stage(self, name: str, note: str = "") -> None:
+        """A stage begins."""
+        with self._lock:
+            self._stage, self._what, self._stage_start = name, note, self._clock()
+            self._tokens_per_s = None
+        self._line()
+
+    def finish(self, note: str) -> None:
+        """The stage ended; `note` is its result in a few words."""
+        seconds = self._clock() - self._stage_start
+        self.say(f"[bold]{self._stage:>8}[/bold]  {note} [dim]({seconds:.0f} s)[/dim]")
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, highlight=False)
+        self._last_line = self._clock()
+
+    def now(self, what: str) -> None:
+        """What is being done, inside the stage."""
+        self._what = what
+
+    def advance(self, work: float, seconds: float, tokens_per_s: float) -> None:
+        """`work` units of training were done in `seconds`."""
+        with self._lock:
+            self._done += work
+            self._training_seconds += seconds
+            self._tokens_per_s = tokens_per_s
+
+    def skip(self, work: float) -> None:
+        """Work that an earlier start already did: it leaves the job without counting as speed."""
+        with self._lock:
+            self._total = max(self._total - work, self._done)
+
+    def table(self, table: Table) -> None:
+        self.console.print(table)
+
+    def seconds_left(self) -> float | None:
+        """Training time left at the speed so far (None before there is one)."""
+        if not self._done or not self._training_seconds:
+            return None
+        return (self._total - self._done) * self._training_seconds / self._done
+
+    def _beat(self) -> None:
+        while not self._closing.wait(0.5):
+            if self._bar:
+                done = self._done / self._total if self._total else 0.0
+                self._bar.update(self._task, description=self._text(), completed=done, left=self._left())
+            elif self._clock() - self._last_line >= QUIET_SECONDS:
+                self._line()
+
+    def _line(self) -> None:
+        if not self._bar:
+            self.say(f"{self._text()}  {self._left()}")
+
+    def _text(self) -> str:
+        speed = f"  {self._tokens_per_s:,.0f} tokens/s" if self._tokens_per_s else ""
+        return f"{self._stage:>8}  {self._what}{speed}"
+
+    def _left(self) -> str:
+        left = self.seconds_left()
+        elapsed = f"{self._clock() - self._stage_start:.0f} s"
+        if left is None:
+            return elapsed
+        share = 100 * self._done / self._total if self._total else 0
+        return f"{elapsed}, whole job {share:.0f} %, {left // 60:.0f}:{left % 60:02.0f} left"
