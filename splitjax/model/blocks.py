@@ -1,0 +1,105 @@
+"""The transformer block in Flax NNX: weights are declared here and used functionally everywhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flax import nnx
+from jax import Array
+
+from splitjax import config
+
+from .attention import attend, rotate
+
+NORM_EPSILON = 1e-6
+
+
+def linear(n_in: int, n_out: int, std: float, dtype: Any, rngs: nnx.Rngs) -> nnx.Linear:
+    """A bias-free projection: float32 weights, arithmetic in `dtype`."""
+    initial = nnx.initializers.normal(std)
+    return nnx.Linear(n_in, n_out, use_bias=False, dtype=dtype, kernel_init=initial, rngs=rngs)
+
+
+def norm(width: int, dtype: Any, rngs: nnx.Rngs, scale: float = 1.0) -> nnx.RMSNorm:
+    """RMSNorm whose statistics are float32 whatever `dtype` is."""
+    initial = nnx.initializers.constant(scale)
+    return nnx.RMSNorm(width, epsilon=NORM_EPSILON, dtype=dtype, scale_init=initial, rngs=rngs)
+
+
+class Attention(nnx.Module):
+    """Grouped-query attention with rotary positions and, on request, normalised queries and keys."""
+
+    def __init__(self, cfg: config.Model, dtype: Any, rngs: nnx.Rngs) -> None:
+        D, X = cfg.d_model, cfg.width_of_head
+        self.heads, self.kv_heads, self.width = cfg.n_heads, cfg.kv_heads, X
+        self.query = linear(D, cfg.n_heads * X, D**-0.5, dtype, rngs)
+        self.key = linear(D, cfg.kv_heads * X, D**-0.5, dtype, rngs)
+        self.value = linear(D, cfg.kv_heads * X, D**-0.5, dtype, rngs)
+        # 2L summands enter the residual stream: without the root its size would grow with depth.
+        out_std = (2 * cfg.n_layers * cfg.n_heads * X) ** -0.5
+        self.out = linear(cfg.n_heads * X, D, out_std, dtype, rngs)
+        self.query_norm = norm(X, dtype, rngs) if cfg.qk_norm else None
+        self.key_norm = norm(X, dtype, rngs) if cfg.qk_norm else None
+
+    def __call__(self, x_BSD: Array, positions: tuple[Array, Array], document_BS: Array) -> Array:
+        B, S, _ = x_BSD.shape
+        q_BSHX = self.query(x_BSD).reshape(B, S, self.heads, self.width)
+        k_BSNX = self.key(x_BSD).reshape(B, S, self.kv_heads, self.width)
+        v_BSNX = self.value(x_BSD).reshape(B, S, self.kv_heads, self.width)
+        if self.query_norm is not None and self.key_norm is not None:
+            q_BSHX, k_BSNX = self.query_norm(q_BSHX), self.key_norm(k_BSNX)
+        q_BSHX, k_BSNX = rotate(q_BSHX, *positions), rotate(k_BSNX, *positions)
+        return self.out(attend(q_BSHX, k_BSNX, v_BSNX, document_BS).reshape(B, S, -1))
+
+
+class SwiGLU(nnx.Module):
+    """Gated feed-forward layer (Shazeer 2020)."""
+
+    def __init__(self, cfg: config.Model, dtype: Any, rngs: nnx.Rngs) -> None:
+        D, F = cfg.d_model, cfg.width_of_ffn
+        self.gate = linear(D, F, D**-0.5, dtype, rngs)
+        self.up = linear(D, F, D**-0.5, dtype, rngs)
+        self.down = linear(F, D, (2 * cfg.n_layers * F) ** -0.5, dtype, rngs)
+
+    def __call__(self, x_BSD: Array) -> Array:
+        return self.down(nnx.silu(self.gate(x_BSD)) * self.up(x_BSD))
+
+
+class Block(nnx.Module):
+    """Pre-norm attention and feed-forward, each added to the residual stream."""
+
+    def __init__(self, cfg: config.Model, dtype: Any, rngs: nnx.Rngs) -> None:
+        self.attention_norm = norm(cfg.d_model, dtype, rngs)
+        self.attention = Attention(cfg, dtype, rngs)
+        self.ffn_norm = norm(cfg.d_model, dtype, rngs)
+        self.ffn = SwiGLU(cfg, dtype, rngs)
+
+    def __call__(self, x_BSD: Array, positions: tuple[Array, Array], document_BS: Array) -> Array:
+        x_BSD = x_BSD + self.attention(self.attention_norm(x_BSD), positions, document_BS)
+        return x_BSD + self.ffn(self.ffn_norm(x_BSD))
+
+
+_TIED_STD = 0.02
+
+
+class Ends(nnx.Module):
+    """What stands outside the blocks: embedding, last norm and, unless tied, the output head.
+
+    Width transfer asks the logits to shrink like 1/D against those of a model of base_width. A tied head
+    cannot be smaller than the embedding, so there the last norm carries the factor. Either way the weights
+    are plain Llama weights.
+    """
+
+    def __init__(
+        self, cfg: config.Model, vocab_size: int, base_width: int, dtype: Any, rngs: nnx.Rngs
+    ) -> None:
+        D, tied = cfg.d_model, cfg.tied_embeddings
+        # Tied, a token's own logit starts at std · D · gain: unit embeddings would bet on repetition.
+        initial = nnx.initializers.normal(_TIED_STD if tied else 1.0)
+        self.embed = nnx.Embed(vocab_size, D, dtype=dtype, embedding_init=initial, rngs=rngs)
+        self.final_norm = norm(D, dtype, rngs, base_width / D if tied else 1.0)
+        self.head = None if tied else linear(D, vocab_size, base_width**0.5 / D, dtype, rngs)
+
+    def head_weights_DV(self) -> Array:
+        """The output matrix, whichever leaf holds it."""
+        return self.embed.embedding[...].T if self.head is None else self.head.kernel[...]

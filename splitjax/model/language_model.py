@@ -1,0 +1,116 @@
+"""The language model as pure functions over a plain tree of parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from splitjax import config
+
+from . import loss as losses
+from .attention import documents, rotary
+from .blocks import Block, Ends
+from .width import group_tree
+
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A decoder-only transformer; hashable, so it can be closed over by jitted functions.
+
+    Args:
+        cfg: shape of the model.
+        vocab_size: V.
+        base_width: width at which the learning rate was tuned (see `width`).
+        precision: type of the arithmetic; parameters are float32 in both.
+        z_loss: weight of log²Z in the training objective.
+    """
+
+    cfg: config.Model
+    vocab_size: int
+    base_width: int = 128
+    precision: Literal["float32", "bfloat16"] = "float32"
+    z_loss: float = 0.0
+
+    def init(self, key: Array) -> Params:
+        """Fresh float32 parameters; every leaf of "layers" has a leading axis L."""
+        ends_key, layers_key = jax.random.split(key)
+
+        def one_layer(layer_key: Array) -> Params:
+            return nnx.to_pure_dict(nnx.state(self._new_block(nnx.Rngs(layer_key))))
+
+        params = nnx.to_pure_dict(nnx.state(self._new_ends(nnx.Rngs(ends_key))))
+        params["layers"] = jax.vmap(one_layer)(jax.random.split(layers_key, self.cfg.n_layers))
+        return params
+
+    def hidden(self, params: Params, tokens_BS: Array) -> Array:
+        """Normalised activations (B, S, D) that the output head reads."""
+        ends = self._ends(params)
+        x_BSD = ends.embed(tokens_BS)
+        positions = rotary(tokens_BS.shape[1], self.cfg.width_of_head, self.cfg.rope_theta)
+        document_BS = documents(tokens_BS)
+        for layer in _unstack(params["layers"], self.cfg.n_layers):
+            x_BSD = nnx.merge(self._block_def, layer)(x_BSD, positions, document_BS)
+        return ends.final_norm(x_BSD)
+
+    def logits(self, params: Params, tokens_BS: Array) -> Array:
+        """Float32 scores of the next token (B, S, V)."""
+        x_BSD, head_DV = self.hidden(params, tokens_BS), self._ends(params).head_weights_DV()
+        return jnp.einsum(
+            "bsd,dv->bsv", x_BSD, head_DV.astype(x_BSD.dtype), preferred_element_type=jnp.float32
+        )
+
+    def loss(self, params: Params, tokens_BT: Array) -> tuple[Array, dict[str, Array]]:
+        """Objective to differentiate, and the mean cross entropy (nats a token) over S = T - 1 targets."""
+        x_BSD = self.hidden(params, tokens_BT[:, :-1])
+        head_DV, blocks = self._ends(params).head_weights_DV(), self._loss_blocks(tokens_BT)
+        objective, nll = losses.mean_loss(x_BSD, head_DV, tokens_BT[:, 1:], self.z_loss, blocks)
+        return objective, {"loss": jax.lax.stop_gradient(nll)}
+
+    def token_losses(self, params: Params, tokens_BT: Array) -> Array:
+        """Cross entropy of each target in nats, float32 (B, S)."""
+        x_BSD = self.hidden(params, tokens_BT[:, :-1])
+        head_DV, blocks = self._ends(params).head_weights_DV(), self._loss_blocks(tokens_BT)
+        return losses.token_losses(x_BSD, head_DV, tokens_BT[:, 1:], blocks)
+
+    def groups(self, params: Params) -> dict[str, Any]:
+        """Learning-rate multiplier and weight-decay flag of every leaf, with or without an expert axis."""
+        return group_tree(params, self.cfg, self.base_width)
+
+    @property
+    def _dtype(self) -> Any:
+        return jnp.bfloat16 if self.precision == "bfloat16" else jnp.float32
+
+    def _new_block(self, rngs: nnx.Rngs) -> Block:
+        return Block(self.cfg, self._dtype, rngs)
+
+    def _new_ends(self, rngs: nnx.Rngs) -> Ends:
+        return Ends(self.cfg, self.vocab_size, self.base_width, self._dtype, rngs)
+
+    @cached_property
+    def _block_def(self) -> Any:
+        return nnx.split(nnx.eval_shape(lambda: self._new_block(nnx.Rngs(0))))[0]
+
+    @cached_property
+    def _ends_def(self) -> Any:
+        return nnx.split(nnx.eval_shape(lambda: self._new_ends(nnx.Rngs(0))))[0]
+
+    def _ends(self, params: Params) -> Ends:
+        return nnx.merge(self._ends_def, {name: leaf for name, leaf in params.items() if name != "layers"})
+
+    def _loss_blocks(self, tokens_BT: Array) -> int:
+        return losses.blocks_for(tokens_BT.shape[0], tokens_BT.shape[1] - 1, self.vocab_size)
+
+
+def _unstack(layers: Params, n_layers: int) -> list[Params]:
+    """One tree a layer. A split: its gradient is one concatenation where indexing's is L padded sums."""
+    leaves, tree = jax.tree.flatten(layers)
+    split = [[jnp.squeeze(part, 0) for part in jax.lax.split(leaf, (1,) * n_layers)] for leaf in leaves]
+    return [jax.tree.unflatten(tree, layer) for layer in zip(*split, strict=True)]

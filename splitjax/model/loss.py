@@ -1,0 +1,111 @@
+"""Cross entropy over the vocabulary, a block of positions at a time: a batch's logits never exist at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+_BLOCK_LOGITS = 1 << 24
+"""Logits held at once when nobody says otherwise: 64 MiB in float32."""
+
+
+def blocks_for(batch: int, length: int, vocab_size: int) -> int:
+    """The fewest equal blocks of positions whose logits stay within 64 MiB."""
+    divisors = (n for n in range(1, length) if length % n == 0)
+    return next((n for n in divisors if batch * length * vocab_size <= n * _BLOCK_LOGITS), length)
+
+
+def token_losses(x_BSD: Array, head_DV: Array, target_BS: Array, blocks: int) -> Array:
+    """Cross entropy of every target in nats, float32 (B, S)."""
+
+    def one(x: Array, target: Array) -> Array:
+        nll, _, _ = _cross_entropy(x, head_DV, target)
+        return nll
+
+    return _over_blocks(one, x_BSD, target_BS, blocks)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def mean_loss(
+    x_BSD: Array, head_DV: Array, target_BS: Array, z_loss: float, blocks: int
+) -> tuple[Array, Array]:
+    """Training objective and mean cross entropy, nats a token.
+
+    The objective adds `z_loss` times the mean squared log-normaliser (PaLM, Chowdhery et al. 2022). Gradients
+    are those of the objective; the second result is a measurement and carries none.
+    """
+
+    def one(x: Array, target: Array) -> Array:
+        nll, log_z, _ = _cross_entropy(x, head_DV, target)
+        return jnp.stack([nll + z_loss * log_z**2, nll], axis=-1)
+
+    objective, loss = _over_blocks(one, x_BSD, target_BS, blocks).mean(axis=(0, 1))
+    return objective, loss
+
+
+def _mean_loss_forward(
+    x_BSD: Array, head_DV: Array, target_BS: Array, z_loss: float, blocks: int
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Loss and gradients in one pass, while a block's logits are at hand: nothing is recomputed later."""
+    count = target_BS.size
+
+    def one(dhead_DV: Array, x: Array, target: Array) -> tuple[Array, tuple[Array, Array]]:
+        nll, log_z, logits = _cross_entropy(x, head_DV, target)
+        pull = (1.0 + 2.0 * z_loss * log_z) / count
+        hit = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1) == target[..., None]
+        dlogits = jnp.exp(logits - log_z[..., None]) * pull[..., None] - jnp.where(hit, 1.0 / count, 0.0)
+        dlogits = dlogits.astype(x.dtype)
+        dhead_DV += jnp.einsum("bsd,bsv->dv", x, dlogits, preferred_element_type=jnp.float32)
+        dx = jnp.einsum("bsv,dv->bsd", dlogits, head_DV.astype(x.dtype))
+        return dhead_DV, (jnp.stack([nll + z_loss * log_z**2, nll], axis=-1), dx)
+
+    dhead_DV = jnp.zeros(head_DV.shape, jnp.float32)
+    if blocks == 1:
+        dhead_DV, (values, dx_BSD) = one(dhead_DV, x_BSD, target_BS)
+    else:
+        inputs = (_split(x_BSD, blocks), _split(target_BS, blocks))
+        dhead_DV, (values, dx_BSD) = jax.lax.scan(lambda carry, pair: one(carry, *pair), dhead_DV, inputs)
+        values, dx_BSD = _join(values), _join(dx_BSD)
+    objective, loss = values.mean(axis=(0, 1))
+    return (objective, loss), (dx_BSD, dhead_DV.astype(head_DV.dtype))
+
+
+def _mean_loss_backward(
+    z_loss: float, blocks: int, saved: tuple[Array, Array], cotangents: tuple[Array, Array]
+) -> tuple[Array, Array, None]:
+    dx_BSD, dhead_DV = saved
+    scale = cotangents[0]
+    return (dx_BSD * scale).astype(dx_BSD.dtype), (dhead_DV * scale).astype(dhead_DV.dtype), None
+
+
+mean_loss.defvjp(_mean_loss_forward, _mean_loss_backward)
+
+
+def _cross_entropy(x: Array, head_DV: Array, target: Array) -> tuple[Array, Array, Array]:
+    """Nats of each target, log-normalisers and logits, all float32."""
+    logits = jnp.einsum("bsd,dv->bsv", x, head_DV.astype(x.dtype), preferred_element_type=jnp.float32)
+    log_z = jax.nn.logsumexp(logits, axis=-1)
+    hit = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
+    return log_z - hit, log_z, logits
+
+
+def _over_blocks(one: Callable[[Array, Array], Array], x_BSD: Array, target_BS: Array, blocks: int) -> Array:
+    if blocks == 1:
+        return one(x_BSD, target_BS)
+    return _join(jax.lax.map(lambda pair: one(*pair), (_split(x_BSD, blocks), _split(target_BS, blocks))))
+
+
+def _split(x_BS: Array, blocks: int) -> Array:
+    """(B, S, …) → (blocks, B, S / blocks, …). Positions are cut, never the batch, which may be sharded."""
+    B, S, *rest = x_BS.shape
+    return jnp.moveaxis(x_BS.reshape(B, blocks, S // blocks, *rest), 1, 0)
+
+
+def _join(x: Any) -> Array:
+    blocks, B, length, *rest = x.shape
+    return jnp.moveaxis(x, 0, 1).reshape(B, blocks * length, *rest)
