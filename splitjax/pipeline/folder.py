@@ -116,7 +116,9 @@ class RunFolder:
         record = read_json(path)
         if not isinstance(record, dict) or record.get("format") != FORMAT or not {"inputs", "outputs"} <= set(record):
             raise UserError(
-                f"not a done record of format {FORMAT}", where=str(path), mend=f"Make the stage anew with --redo {stage}."
+                f"not a done record of format {FORMAT}",
+                where=str(path),
+                mend=f"Make the stage anew with --redo {stage}.",
             )
         return record
 

@@ -1,0 +1,50 @@
+"""What every command shares: CONFIG.yaml, overrides, --redo, --json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from splitjax.config import Config, UserError, load
+
+SETTINGS = "\nOverrides are dotted.key=value; the keys are those of the config file."
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, *, redo: bool = True) -> None:
+    """CONFIG.yaml [dotted.key=value ...] [--redo STAGE]."""
+    parser.add_argument("config", metavar="CONFIG", help="config file, or the folder of a run")
+    parser.add_argument("overrides", metavar="dotted.key=value", nargs="*", help="settings that replace the file's")
+    if redo:
+        parser.add_argument("--redo", metavar="STAGE", help="make this stage and all after it anew")
+    parser.epilog = SETTINGS
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+def config_of(args: argparse.Namespace) -> Config:
+    """The config that the arguments mean.
+
+    Raises:
+        UserError: what `config.load` refuses.
+    """
+    path = Path(args.config)
+    if path.is_dir():
+        if not (path / "config.yaml").exists():
+            raise UserError("a folder without config.yaml is not a run", where=str(path))
+        return load(path / "config.yaml", [f"run_dir={json.dumps(str(path))}", *args.overrides])
+    return load(path, args.overrides)
+
+
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of the pipeline's functions."""
+    return {"redo": getattr(args, "redo", None), "command": f"splitjax {shlex.join(sys.argv[1:])}"}
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))

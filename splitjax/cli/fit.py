@@ -1,0 +1,25 @@
+"""`splitjax fit TABLE.csv` for anybody's table; `splitjax fit CONFIG.yaml` for a run's observations."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import common, law_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    common.add_config_arguments(parser)
+    common.add_json_argument(parser)
+    law_table.add_fit_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if str(args.config).endswith(".csv"):
+        return law_table.fit_table(args)
+    config = common.config_of(args)
+    from splitjax.pipeline.run import fit_run
+
+    found = fit_run(config, **common.options_of(args))
+    if args.json:
+        common.print_json(found)
+    return 0

@@ -1,0 +1,33 @@
+"""`splitjax run CONFIG.yaml`: the main job."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import common
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    common.add_config_arguments(parser)
+    common.add_json_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    config = common.config_of(args)  # before the heavy imports: a typing error answers at once
+    from rich.console import Console
+
+    from splitjax import pipeline
+    from splitjax.config import read_json
+    from splitjax.pipeline.folder import RunFolder
+    from splitjax.pipeline.verdict import headline
+
+    results = pipeline.run(config, **common.options_of(args))
+    if args.json:
+        common.print_json(results)
+        return 0
+    folder = RunFolder(config.folder)
+    console = Console()
+    console.print(pipeline.closing_table(results))
+    console.print(headline(read_json(folder.plan), results), style="bold", highlight=False)
+    console.print(f"Report: {folder.report}", highlight=False, soft_wrap=True)
+    return 0

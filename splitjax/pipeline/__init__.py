@@ -1,0 +1,8 @@
+"""Floor 5: stages, the tree of phases, plan and report. The command line is a thin layer over these functions."""
+
+from .closing import closing_table
+from .job import Job
+from .run import evaluate, prepare, report, run, sweep, train
+from .status import status
+
+__all__ = ["Job", "closing_table", "evaluate", "prepare", "report", "run", "status", "sweep", "train"]

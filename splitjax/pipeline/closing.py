@@ -1,0 +1,46 @@
+"""The closing table in the terminal: every compared model, by domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from splitjax.config import format_count
+
+COLUMNS = ("seed", "dense", "80/20", "planned")
+"""The models of the per-domain table, where they exist; further splits stand in the curve."""
+
+
+def shown(results: Mapping[str, Any]) -> list[str]:
+    """The models to show as columns, in order."""
+    return [name for name in COLUMNS if name in results["models"]]
+
+
+def closing_table(results: Mapping[str, Any]) -> Table:
+    """Test loss in nats a token: by domain with the label known, then the means, oracle and routed."""
+    names = shown(results)
+    models = results["models"]
+    table = Table(title="Test loss, nats a token (label known; last rows: after the prefix)", title_justify="left")
+    table.add_column("domain")
+    for name in names:
+        table.add_column(name, justify="right")
+    for index, domain in enumerate(results["domains"]):
+        _row(table, domain, [models[name]["test"]["domains"][index] for name in names])
+    table.add_section()
+    _row(table, "mean, label known", [models[name]["test"]["mean"] for name in names])
+    _row(table, "… after the prefix", [models[name]["after_prefix"]["oracle"]["mean"] for name in names])
+    _row(table, "… routed", [models[name]["after_prefix"]["routed"]["mean"] for name in names])
+    table.add_section()
+    table.add_row("perplexity, routed", *(f"{models[n]['after_prefix']['routed']['perplexity']:.2f}" for n in names))
+    table.add_row(
+        "trained tokens",
+        *(format_count(models[n]["tokens"]) if "tokens" in models[n] else "–" for n in names),
+    )
+    return table
+
+
+def _row(table: Table, name: str, losses: list[float]) -> None:
+    best = min(losses)
+    table.add_row(name, *(f"[bold]{loss:.3f}[/bold]" if loss == best else f"{loss:.3f}" for loss in losses))

@@ -1,0 +1,225 @@
+"""Train the phases of a tree, each once, and measure the cells that end in them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from splitjax import __version__
+from splitjax.config import Config, Model, UserError, hash_json, read_json, write_json
+from splitjax.data import Corpus, Stream
+from splitjax.data import stack as stack_streams
+from splitjax.evaluate import own_losses
+from splitjax.model import LanguageModel, flops_per_token
+from splitjax.train import Schedule, Stack, Trainer, checkpoint, run_phase, split
+
+from .cells import Clock
+from .folder import RunFolder
+from .progress import Reporter
+from .tree import Phase
+
+FORMAT = 1
+# FLOPs a second are far lower for tiny models, whose steps are all overhead. A constant cost a token
+# beside the FLOPs keeps the estimate of the time left honest across sizes.
+_OVERHEAD_FLOPS = 2e6
+
+
+def work_of(phases: Iterable[Phase], config: Config, experts: int, vocab_size: int) -> float:
+    """Training work in units of about equal duration."""
+    clock = Clock.of(config, experts)
+    return sum(phase.steps(experts) * _work_of_step(phase.model, config, clock, vocab_size) for phase in phases)
+
+
+def flops_of(phases: Iterable[Phase], config: Config, experts: int, vocab_size: int) -> float:
+    """Training FLOPs of these phases over all models."""
+    clock = Clock.of(config, experts)
+    return float(sum(
+        phase.steps(experts) * clock.tokens_per_step * flops_per_token(phase.model, vocab_size, config.train.seq_len)
+        for phase in phases
+    ))  # fmt: skip
+
+
+def _work_of_step(model: Model, config: Config, clock: Clock, vocab_size: int) -> float:
+    flops = flops_per_token(model, vocab_size, config.train.seq_len)
+    return clock.tokens_per_step * (flops + _OVERHEAD_FLOPS)
+
+
+@dataclass
+class Executor:
+    """Runs phases of one recipe on one corpus, in a run folder."""
+
+    config: Config
+    corpus: Corpus
+    folder: RunFolder
+    reporter: Reporter
+    lineage: Mapping[str, Any]
+    """What the checkpoints say of where the split came from (law hash, plan hash)."""
+
+    def __post_init__(self) -> None:
+        self.clock = Clock.of(self.config, len(self.corpus.domains))
+        self._trainers: dict[Model, Trainer] = {}
+        self._held_out: np.ndarray | None = None
+
+    def run(self, phases: Iterable[Phase]) -> dict[str, dict[str, float]]:
+        """Train what is not done.
+
+        Returns:
+            Validation losses (nats a token, by domain) of every cell that ends here, by cell id.
+        """
+        losses: dict[str, dict[str, float]] = {}
+        for phase in phases:
+            measured = self._recorded(phase)
+            if measured is None:
+                measured = self._train(phase)
+            else:
+                self.reporter.skip(work_of([phase], self.config, self.clock.experts, self.corpus.vocab_size))
+            losses |= {cell.id: measured for cell in phase.ends}
+        return losses
+
+    def model(self, shape: Model) -> LanguageModel:
+        return self._trainer(shape).model
+
+    def stack_at(self, phase: Phase, position: int) -> Stack:
+        """A saved stack of a finished phase."""
+        return checkpoint.restore(self.path(phase.name), position)[0]
+
+    def path(self, name: str) -> Path:
+        return self.folder.phases / name
+
+    def held_out(self, part: str) -> np.ndarray:
+        """The windows (M, W, T) that every model is scored on."""
+        count, length = self.config.evaluate.windows, self.config.train.seq_len
+        return np.stack([self.corpus.held_out(part, domain, count, length) for domain in self.corpus.domains])
+
+    def _train(self, phase: Phase) -> dict[str, float]:
+        path = self.path(phase.name)
+        identity = self._identity(phase)
+        if (path / "phase.json").exists() and self._read(phase, "phase.json").get("identity") != identity:
+            shutil.rmtree(path)
+        write_json(path / "phase.json", {"format": FORMAT, "identity": identity, "phase": _plain(phase)})
+        self.reporter.now(phase.name)
+        stack = self._run_phase(phase)
+        measured = self._measure(phase, stack) if phase.ends else {}
+        write_json(
+            path / "done.json",
+            {"format": FORMAT, "identity": identity, "stop": phase.stop, "validation": measured},
+        )
+        return measured
+
+    def _run_phase(self, phase: Phase) -> Stack:
+        experts = phase.stack_size(self.clock.experts)
+        per_step = _work_of_step(phase.model, self.config, self.clock, self.corpus.vocab_size) * experts
+        clock = time.monotonic()
+
+        def on_step(steps: int, tokens_per_s: float) -> None:
+            nonlocal clock
+            now = time.monotonic()
+            self.reporter.advance(steps * per_step, now - clock, tokens_per_s)
+            clock = now
+
+        return run_phase(
+            self._trainer(phase.model), lambda: self._initial(phase), self._stream(phase),
+            schedule=Schedule.of(self.config.train, self._in_tokens(phase.decay)),
+            start=phase.start, stop=phase.stop, save_at=phase.save_at, folder=self.path(phase.name),
+            meta=self._meta(phase), on_step=on_step,
+        )  # fmt: skip
+
+    def _initial(self, phase: Phase) -> Stack:
+        if phase.parent is None:
+            return self._trainer(phase.model).init(self.config.seed)
+        parent = self.path(phase.parent)
+        if phase.splits:
+            return split(parent, phase.start, self.clock.experts)[0]
+        return checkpoint.restore(parent, phase.start)[0]
+
+    def _stream(self, phase: Phase) -> Stream:
+        """Batches by path step: the mixture from step 0, or each domain from where the trunk left it."""
+        train, seed = self.config.train, self.config.seed
+        if phase.on == "mixture":
+            return stack_streams([self.corpus.mixture(train.batch_size, train.seq_len, seed)])
+        assert phase.split_at is not None
+        seen = self.corpus.mixture_counts(phase.split_at * train.batch_size, train.seq_len, seed)
+        streams = [
+            self.corpus.domain(
+                k,
+                train.batch_size,
+                train.seq_len,
+                seed,
+                start=int(seen[k]) - phase.split_at * train.batch_size,
+            )
+            for k in range(self.clock.experts)
+        ]
+        return stack_streams(streams)
+
+    def _measure(self, phase: Phase, stack: Stack) -> dict[str, float]:
+        if self._held_out is None:
+            self._held_out = self.held_out("validation")
+        losses = own_losses(self.model(phase.model), stack.params, self._held_out, self.config.train.batch_size)
+        return {domain: float(loss) for domain, loss in zip(self.corpus.domains, losses, strict=True)}
+
+    def _recorded(self, phase: Phase) -> dict[str, float] | None:
+        """Validation losses of a finished phase, or None where it is not finished (or for another recipe)."""
+        if not (self.path(phase.name) / "done.json").exists():
+            return None
+        record = self._read(phase, "done.json")
+        if record.get("identity") != self._identity(phase) or record.get("stop") != phase.stop:
+            return None
+        if not set(phase.save_at) <= set(checkpoint.steps(self.path(phase.name))):
+            return None
+        return record["validation"]
+
+    def _read(self, phase: Phase, name: str) -> dict[str, Any]:
+        path = self.path(phase.name) / name
+        record = read_json(path)
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise UserError(f"not a phase record of format {FORMAT}", where=str(path), mend="Remove its folder.")
+        return record
+
+    def _identity(self, phase: Phase) -> str:
+        """Everything that the phase's numbers depend on, except how far it goes."""
+        return hash_json([
+            phase.name, phase.model.model_dump(mode="json"), self.config.train.model_dump(mode="json"),
+            self.config.seed, self.corpus.manifest.hash, self.clock.experts, self.config.evaluate.windows,
+        ])  # fmt: skip
+
+    def _meta(self, phase: Phase) -> dict[str, Any]:
+        return {
+            "splitjax": __version__,
+            "config": self.config.resolved(),
+            "phase": _plain(phase),
+            "domains": list(self.corpus.domains) if phase.on == "domains" else None,
+            "lineage": {
+                "parent": phase.parent,
+                "at_step": phase.start,
+                "split_at": phase.split_at,
+                **self.lineage,
+            },
+            "tokenizer": self.corpus.tokenizer.hash,
+            "manifest": self.corpus.manifest.hash,
+        }
+
+    def _trainer(self, shape: Model) -> Trainer:
+        if shape not in self._trainers:
+            train = self.config.train
+            model = LanguageModel(
+                shape, self.corpus.vocab_size, base_width=train.base_width, precision=train.precision,
+                z_loss=train.z_loss,
+            )  # fmt: skip
+            self._trainers[shape] = Trainer(model, train)
+        return self._trainers[shape]
+
+    def _in_tokens(self, decay: tuple[int, int] | None) -> tuple[int, int] | None:
+        return decay and (decay[0] * self.clock.tokens_per_step, decay[1] * self.clock.tokens_per_step)
+
+
+def _plain(phase: Phase) -> dict[str, Any]:
+    return asdict(phase) | {
+        "model": phase.model.model_dump(mode="json"),
+        "ends": [cell.id for cell in phase.ends],
+    }

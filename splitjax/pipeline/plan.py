@@ -1,0 +1,74 @@
+"""plan.json: the decision before the main run, with its evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from splitjax import law
+from splitjax.config import Config, UserError, hash_file, read_json
+from splitjax.model import n_params
+
+from . import provenance
+from .cells import Clock, budget_tokens, explicit_fraction, main_cells
+from .folder import FORMAT, RunFolder
+from .job import Job
+from .tree import Cell
+
+
+def make_plan(config: Config, clock: Clock, law_path: Path | None) -> dict[str, Any]:
+    """The split of the main run with its evidence.
+
+    The law's pick is used unless the config gives an explicit `split`; where a law was fitted, its
+    pick is recorded beside the explicit one.
+    """
+    tokens, size = budget_tokens(config), n_params(config.model)
+    plan: dict[str, Any] = {"format": FORMAT, "n_params": size, "tokens": tokens, "experts": clock.experts,
+                            "accounting": config.budget.accounting, "made": provenance.now()}  # fmt: skip
+    picked = None
+    if law_path is not None:
+        fitted = law.LawFit.load(law_path)
+        picked = law.plan(
+            fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=config.budget.accounting
+        )
+        plan |= picked.to_json()
+        plan["law"] = {"path": law_path.name, "hash": hash_file(law_path)}
+    explicit = explicit_fraction(config)
+    if explicit is not None:
+        plan |= {
+            "law_split_fraction": plan.get("split_fraction"),
+            "split_fraction": explicit,
+            "decision": "explicit",
+        }
+    pretrain, special = clock.split(clock.steps(tokens), plan["split_fraction"])
+    plan |= {"d_pretrain": pretrain * clock.tokens_per_step, "d_special": special * clock.tokens_per_step}
+    return plan
+
+
+def read_plan(folder: RunFolder) -> dict[str, Any]:
+    """plan.json.
+
+    Raises:
+        UserError: there is none, so nothing says where to split.
+    """
+    if not folder.plan.exists():
+        raise UserError(
+            "no plan", where=str(folder.plan), mend="Run 'splitjax plan' first, or give an explicit split=."
+        )
+    plan = read_json(folder.plan)
+    if not isinstance(plan, dict) or plan.get("format") != FORMAT:
+        raise UserError(f"not a plan of format {FORMAT}", where=str(folder.plan), mend="Make it anew with --redo plan.")
+    return plan
+
+
+def plan_note(plan: dict[str, Any]) -> str:
+    """The decision in a few words."""
+    note = f"{plan['decision']}: D = {100 * plan['split_fraction']:.0f} % of {plan['tokens']:,} tokens"
+    if plan.get("interval"):
+        note += f", 90 % interval {100 * plan['interval'][0]:.0f}–{100 * plan['interval'][1]:.0f} %"
+    return note
+
+
+def main_tree(job: Job) -> dict[str, Cell]:
+    """The main run's cells, by the plan on disk."""
+    return main_cells(job.config, job.clock, read_plan(job.folder)["split_fraction"])

@@ -1,0 +1,95 @@
+"""Preparation, here or in a child process, so that what it imports never stays in a training process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from splitjax import data
+from splitjax.config import Config, UserError, from_dict
+
+from .progress import Reporter
+
+
+def inputs_of(config: Config) -> dict[str, Any]:
+    """What the prepared data depend on."""
+    tree = config.resolved()
+    tree["data"].pop("workers")  # the same bytes come out for any number
+    return {"data": tree["data"], "seed": config.seed}
+
+
+def here(config: Config, out: Path, reporter: Reporter) -> None:
+    """Prepare in this process."""
+    data.prepare(config.data, out, seed=config.seed, progress=lambda what, fraction: _show(reporter, what, fraction))
+
+
+def in_child(config: Config, out: Path, reporter: Reporter) -> None:
+    """Prepare in a child process; its progress and its errors come back as lines of JSON.
+
+    Raises:
+        UserError: what the child refused, or that it died.
+    """
+    command = [sys.executable, "-m", "splitjax.pipeline.prepare", str(out)]
+    # A platform with one device of ours must not be opened twice: the child works on the CPU.
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(json.dumps(config.resolved()))
+        child.stdin.close()
+        for line in child.stdout:
+            message = _parse(line)
+            if "error" in message:
+                raise UserError(**message["error"])
+            if "what" in message:
+                _show(reporter, message["what"], message["fraction"])
+        if code := child.wait():
+            raise UserError(f"preparation ended with exit code {code}", mend="Its last lines are above.")
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            child.wait()
+
+
+def _show(reporter: Reporter, what: str, fraction: float) -> None:
+    reporter.now(f"{what} {100 * fraction:.0f} %")
+
+
+def _parse(line: str) -> dict[str, Any]:
+    """A message of the child's; anything a library printed beside them goes to stderr."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        message = None
+    if isinstance(message, dict) and message.keys() & {"what", "error"}:
+        return message
+    sys.stderr.write(line)
+    return {}
+
+
+def _child(out: str) -> int:
+    last = 0.0
+
+    def tell(what: str, fraction: float) -> None:
+        nonlocal last
+        if time.monotonic() - last > 0.2:
+            last = time.monotonic()
+            print(json.dumps({"what": what, "fraction": fraction}), flush=True)
+
+    config = from_dict(json.load(sys.stdin))
+    try:
+        data.prepare(config.data, Path(out), seed=config.seed, progress=tell)
+    except UserError as error:
+        print(json.dumps({"error": {"what": error.what, "where": error.where, "mend": error.mend}}), flush=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_child(sys.argv[1]))

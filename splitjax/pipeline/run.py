@@ -1,0 +1,114 @@
+"""The stages as functions: the same for the command line and for a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from splitjax.config import Config, read_json
+
+from . import stages
+from .costs import whole_work
+from .folder import RunFolder
+from .job import Job
+from .progress import Reporter
+
+AFTER_PREPARE: tuple[Callable[[Job], None], ...] = (
+    stages.run_sweep, stages.run_fit, stages.run_plan, stages.run_train, stages.run_evaluate, stages.run_report,
+)  # fmt: skip
+
+
+@contextmanager
+def job_of(
+    config: Config, *, redo: str | None = None, command: str = "", reporter: Reporter | None = None
+) -> Iterator[Job]:
+    """Open the run folder of a config for work: claimed, locked, with progress.
+
+    Raises:
+        UserError: the folder was made with another config, or another process works in it.
+    """
+    folder = RunFolder(config.folder)
+    with folder.locked():
+        folder.claim(config, redo)
+        with reporter or Reporter() as told:
+            yield Job(config, folder, told, command or f"splitjax.run({config.name!r})")
+
+
+def run(config: Config, **options: Any) -> dict[str, Any]:
+    """Every stage that is not done yet, in order.
+
+    Args:
+        config: from `splitjax.load`.
+        options: `redo` (a stage to make anew, with all after it), `command` (for the record), `reporter`.
+
+    Returns:
+        results.json as a dict.
+    """
+    with job_of(config, **options) as job:
+        stages.run_prepare(job)
+        job.reporter.plan_work(whole_work(job))
+        for stage in AFTER_PREPARE:
+            stage(job)
+        if not job.ran:
+            job.reporter.say("Nothing to do: every stage is done.")
+        return read_json(job.folder.results)
+
+
+def prepare(config: Config, **options: Any) -> dict[str, Any]:
+    """Sources → prepared data, in this process. Returns what `splitjax prepare --json` prints."""
+    with job_of(config, **options) as job:
+        stages.run_prepare(job, in_child=False)
+        manifest = job.corpus.manifest
+        return {
+            "domains": {
+                "method": manifest.method, "k": manifest.k, "names": list(job.corpus.domains),
+                "sizes": list(manifest.sizes), "purity": manifest.purity,
+            },
+            "vocab_size": job.corpus.vocab_size,
+            "hash": manifest.hash,
+        }  # fmt: skip
+
+
+def sweep(config: Config, **options: Any) -> None:
+    """The small runs that feed the law → observations.csv."""
+    with job_of(config, **options) as job:
+        job.reporter.plan_work(whole_work(job))
+        stages.run_sweep(job)
+
+
+def fit_run(config: Config, **options: Any) -> dict[str, Any]:
+    """The run's observations → law.json. (For any table: `splitjax.fit`.)"""
+    with job_of(config, **options) as job:
+        stages.run_fit(job)
+        return read_json(job.folder.law)
+
+
+def plan_run(config: Config, **options: Any) -> dict[str, Any]:
+    """The run's law and budget → plan.json. (For any law: `splitjax.plan`.)"""
+    with job_of(config, **options) as job:
+        stages.run_plan(job)
+        return read_json(job.folder.plan)
+
+
+def train(config: Config, **options: Any) -> None:
+    """Seed → split → experts, and the baselines. Needs a plan; an explicit `split` makes its own."""
+    with job_of(config, **options) as job:
+        job.reporter.plan_work(whole_work(job))
+        if config.split is not None:
+            stages.run_plan(job)
+        stages.run_train(job)
+
+
+def evaluate(config: Config, **options: Any) -> dict[str, Any]:
+    """Every main model on the test split → results.json."""
+    with job_of(config, **options) as job:
+        stages.run_evaluate(job)
+        return read_json(job.folder.results)
+
+
+def report(config: Config, **options: Any) -> str:
+    """The page. Returns its path."""
+    with job_of(config, **options) as job:
+        stages.run_report(job)
+        return str(job.folder.report)

@@ -1,0 +1,165 @@
+"""The stages of a run. Each is done once, recorded with hashes of what went in and came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from splitjax import law
+from splitjax.config import UserError, format_count, hash_file, write_json
+
+from . import observations, prepare, results
+from .cells import sweep_cells
+from .folder import FORMAT
+from .job import Job
+from .plan import main_tree, make_plan, plan_note
+from .tree import Cell, tokens_trained
+
+
+def run_prepare(job: Job, in_child: bool = True) -> None:
+    """Sources → prepared data. In a child process where training follows, so that TensorFlow never stays."""
+    inputs = prepare.inputs_of(job.config)
+    if job.skip_if_done("prepare", inputs):
+        return
+    job.reporter.stage("prepare", "reading sources")
+    if in_child:
+        prepare.in_child(job.config, job.folder.data, job.reporter)
+    else:
+        prepare.here(job.config, job.folder.data, job.reporter)
+    job._corpus = None
+    corpus = job.corpus
+    tokens = sum(corpus.manifest.sizes)
+    note = f"{len(corpus.domains)} domains, {format_count(tokens)} train tokens, vocabulary {corpus.vocab_size}"
+    job.finish("prepare", inputs, [job.folder.data / "manifest.json"], note)
+
+
+def run_sweep(job: Job) -> None:
+    """The small runs that feed the law → observations.csv."""
+    if job.config.sweep is None:
+        return
+    inputs = _data_inputs(job) | job.part("sweep", "train", "seed") | {"windows": job.config.evaluate.windows}
+    if job.skip_if_done("sweep", inputs):
+        return
+    cells = sweep_cells(job.config, job.clock)
+    phases = job.phases(cells)
+    tokens = tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step)
+    job.reporter.stage("sweep", f"{len(cells)} cells in {len(phases)} phases, {format_count(tokens)} tokens")
+    losses = job.executor().run(phases)
+    rows = [row for cell in cells for row in _rows(job, cell, losses[cell.id])]
+    observations.write(job.folder.observations, rows)
+    sizes = len({row["n_params"] for row in rows})
+    note = f"{len(rows)} observations of {len(cells)} cells over {sizes} sizes, {format_count(tokens)} tokens"
+    job.finish("sweep", inputs, [job.folder.observations], note)
+
+
+def run_fit(job: Job) -> None:
+    """observations.csv → law.json."""
+    if job.config.sweep is None:
+        return
+    inputs = {"observations": _hash_of(job.folder.observations, "sweep")} | job.part("law", "seed")
+    if job.skip_if_done("fit", inputs):
+        return
+    job.reporter.stage("fit", "comparing families by held-out prediction")
+    settings = job.config.law
+    families = settings.families[0] if len(settings.families) == 1 else list(settings.families)
+    fitted = law.fit(
+        law.Table.read(job.folder.observations), family=families, loss=settings.loss,
+        bootstrap=settings.bootstrap, seed=job.config.seed,
+    )  # fmt: skip
+    fitted.save(job.folder.law)
+    job.finish("fit", inputs, [job.folder.law], fitted.summary())
+
+
+def run_plan(job: Job) -> None:
+    """law.json + budget → plan.json; an explicit `split` needs no law."""
+    inputs = _data_inputs(job) | job.part("model", "budget", "split", "train")
+    if job.config.sweep is not None:
+        inputs["law"] = _hash_of(job.folder.law, "fit")
+    if job.skip_if_done("plan", inputs):
+        return
+    job.reporter.stage("plan", "choosing the split")
+    plan = make_plan(job.config, job.clock, job.folder.law if job.config.sweep else None)
+    write_json(job.folder.plan, plan)
+    job.finish("plan", inputs, [job.folder.plan], plan_note(plan))
+
+
+def run_train(job: Job) -> None:
+    """The planned model and its baselines, all cells of one tree."""
+    inputs = _train_inputs(job)
+    if job.skip_if_done("train", inputs):
+        return
+    cells = main_tree(job)
+    phases = job.phases(cells.values())
+    tokens = tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step)
+    job.reporter.stage("train", f"{', '.join(cells)}: {len(phases)} phases, {format_count(tokens)} tokens")
+    losses = job.executor(plan=hash_file(job.folder.plan), law=inputs.get("law")).run(phases)
+    records = job.folder.path / "main.json"
+    plain = {
+        name: {
+            "cell": cell.id,
+            "pretrain": cell.pretrain,
+            "special": cell.special,
+            "validation": losses[cell.id],
+        }
+        for name, cell in cells.items()
+    }
+    write_json(records, {"format": FORMAT, "models": plain})
+    job.finish("train", inputs, [records], f"{len(cells)} models, {format_count(tokens)} tokens")
+
+
+def run_evaluate(job: Job) -> None:
+    """Every main model on the test split → results.json."""
+    inputs = {"main": _hash_of(job.folder.path / "main.json", "train")} | job.part("evaluate", "data", "seed")
+    if job.skip_if_done("evaluate", inputs):
+        return
+    job.reporter.stage("evaluate", "scoring every model on the test windows")
+    found = results.evaluate(job)
+    write_json(job.folder.results, found)
+    job.finish(
+        "evaluate",
+        inputs,
+        [job.folder.results],
+        f"{len(found['models'])} models on {len(found['domains'])} domains",
+    )
+
+
+def run_report(job: Job) -> None:
+    """results.json and the rest of the folder → report.html."""
+    from . import report
+
+    inputs = {"results": _hash_of(job.folder.results, "evaluate"), "plan": _hash_of(job.folder.plan, "plan")}
+    if job.skip_if_done("report", inputs):
+        return
+    job.reporter.stage("report", "drawing")
+    report.write(job.folder, job.config)
+    job.finish("report", inputs, [job.folder.report], str(job.folder.report))
+
+
+def _rows(job: Job, cell: Cell, losses: dict[str, float]) -> list[dict[str, object]]:
+    sizes = dict(zip(job.corpus.domains, job.corpus.manifest.sizes, strict=True))
+    return observations.rows_of(
+        cell, losses, tokens_per_step=job.clock.tokens_per_step, sizes=sizes,
+        vocab_size=job.corpus.vocab_size, seed=job.config.seed,
+    )  # fmt: skip
+
+
+def _data_inputs(job: Job) -> dict[str, Any]:
+    return {"manifest": job.corpus.manifest.hash}
+
+
+def _train_inputs(job: Job) -> dict[str, Any]:
+    inputs = _data_inputs(job) | job.part("model", "budget", "train", "seed")
+    inputs |= {"plan": _hash_of(job.folder.plan, "plan"), "compare": list(job.config.evaluate.compare)}
+    if job.folder.law.exists():
+        inputs["law"] = hash_file(job.folder.law)
+    return inputs
+
+
+def _hash_of(path: Path, stage: str) -> str:
+    if not path.exists():
+        raise UserError(
+            f"missing: stage {stage} has not run",
+            where=str(path),
+            mend=f"Run 'splitjax {stage}' or 'splitjax run'.",
+        )
+    return hash_file(path)
