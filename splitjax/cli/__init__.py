@@ -33,7 +33,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived; raised in the main thread wherever it is."""
+    """SIGTERM arrived outside the training loop, which has its own handler; raised in the main thread."""
+
+    exit_code = 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,14 +52,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"splitjax: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("splitjax: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    except Terminated:
-        print("splitjax: terminated; the same command goes on from here", file=sys.stderr)
-        return 143
+        return _stopped(130)
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+    except BaseException as error:  # a stop that says its own code: ours, or the training loop's after its save
+        code = getattr(error, "exit_code", None)
+        if code is None:
+            raise
+        return _stopped(code)
+
+
+def _stopped(code: int) -> int:
+    word = "interrupted" if code == 130 else "terminated"
+    print(f"splitjax: {word}; the same command goes on from here", file=sys.stderr)
+    return code
 
 
 def _dispatch(args: list[str]) -> int:

@@ -29,14 +29,22 @@ class Clock:
         """Whole steps, to the nearest; never 0 for a positive count."""
         return max(1, round(tokens / self.tokens_per_step)) if tokens else 0
 
+    @property
+    def share(self) -> int:
+        """What a step of D' costs of T: K under `total`, 1 under `per_model`."""
+        return self.experts if self.accounting == "total" else 1
+
+    def budget(self, tokens: int) -> int:
+        """T in steps; under `total` a multiple of K, so that every split spends exactly the same."""
+        return self.steps(tokens) // self.share * self.share
+
     def split(self, budget_steps: int, fraction: float) -> tuple[int, int]:
         """(D, D') in steps that spend the whole budget exactly, D nearest to `fraction` of it.
 
         Under `total`, D + K·D' = T, so D moves in jumps of K; under `per_model`, D + D' = T.
         """
-        share = self.experts if self.accounting == "total" else 1
-        special = min(round((1 - fraction) * budget_steps / share), budget_steps // share)
-        return budget_steps - special * share, special
+        special = round((1 - fraction) * budget_steps / self.share)
+        return budget_steps - special * self.share, special
 
 
 def budget_tokens(config: Config) -> int:
@@ -75,10 +83,10 @@ def main_cells(config: Config, clock: Clock, fraction: float) -> dict[str, Cell]
     All spend the same T under the accounting. Under `per_model`, `dense_equal_compute` spends what
     the planned experts cost together, D + K·D'.
     """
-    budget = clock.steps(budget_tokens(config))
-    if budget < clock.experts:
+    budget = clock.budget(budget_tokens(config))
+    if not budget:
         raise UserError(
-            f"{budget} steps of {clock.tokens_per_step} tokens cannot be split over {clock.experts} domains",
+            f"{budget_tokens(config)} tokens, in steps of {clock.tokens_per_step} tokens, cannot be split over {clock.experts} domains",
             where="budget.tokens", mend="Raise it, or lower train.batch_size or train.seq_len.",
         )  # fmt: skip
     fractions = {"planned": fraction, "dense": 1.0, "80/20": CUSTOMARY}

@@ -13,11 +13,12 @@ import numpy as np
 
 from splitjax import __version__
 from splitjax.config import Config, Model, UserError, hash_json, read_json, write_json
-from splitjax.data import Corpus, Stream
+from splitjax.data import Corpus, Stacked, Stream
 from splitjax.data import stack as stack_streams
 from splitjax.evaluate import own_losses
 from splitjax.model import LanguageModel, flops_per_token
-from splitjax.train import Schedule, Stack, Trainer, checkpoint, run_phase, split
+from splitjax.train import Stack, Start, StepReport, Trainer, checkpoint, run_phase, starts
+from splitjax.train import Phase as Stretch
 
 from .cells import Clock
 from .folder import RunFolder
@@ -87,7 +88,7 @@ class Executor:
 
     def stack_at(self, phase: Phase, position: int) -> Stack:
         """A saved stack of a finished phase."""
-        return checkpoint.restore(self.path(phase.name), position)[0]
+        return checkpoint.restore(self._checkpoint(phase.name, position))[0]
 
     def path(self, name: str) -> Path:
         return self.folder.phases / name
@@ -115,47 +116,47 @@ class Executor:
     def _run_phase(self, phase: Phase) -> Stack:
         experts = phase.stack_size(self.clock.experts)
         per_step = _work_of_step(phase.model, self.config, self.clock, self.corpus.vocab_size) * experts
-        clock = time.monotonic()
+        last = time.monotonic()
 
-        def on_step(steps: int, tokens_per_s: float) -> None:
-            nonlocal clock
+        def on_step(report: StepReport) -> None:
+            nonlocal last
             now = time.monotonic()
-            self.reporter.advance(steps * per_step, now - clock, tokens_per_s)
-            clock = now
+            self.reporter.advance(per_step, now - last, report.tokens_per_s)
+            last = now
 
         return run_phase(
-            self._trainer(phase.model), lambda: self._initial(phase), self._stream(phase),
-            schedule=Schedule.of(self.config.train, self._in_tokens(phase.decay)),
-            start=phase.start, stop=phase.stop, save_at=phase.save_at, folder=self.path(phase.name),
-            meta=self._meta(phase), on_step=on_step,
+            self._trainer(phase.model), self._start(phase), self._stream(phase), self._stretch(phase),
+            self.path(phase.name), meta=self._meta(phase), on_step=on_step,
         )  # fmt: skip
 
-    def _initial(self, phase: Phase) -> Stack:
+    def _start(self, phase: Phase) -> Start:
         if phase.parent is None:
-            return self._trainer(phase.model).init(self.config.seed)
-        parent = self.path(phase.parent)
-        if phase.splits:
-            return split(parent, phase.start, self.clock.experts)[0]
-        return checkpoint.restore(parent, phase.start)[0]
+            return starts.init(self._trainer(phase.model), self.config.seed)
+        parent = self._checkpoint(phase.parent, phase.start)
+        return starts.split(parent, self.clock.experts) if phase.splits else starts.branch(parent)
 
-    def _stream(self, phase: Phase) -> Stream:
-        """Batches by path step: the mixture from step 0, or each domain from where the trunk left it."""
-        train, seed = self.config.train, self.config.seed
-        if phase.on == "mixture":
-            return stack_streams([self.corpus.mixture(train.batch_size, train.seq_len, seed)])
-        assert phase.split_at is not None
-        seen = self.corpus.mixture_counts(phase.split_at * train.batch_size, train.seq_len, seed)
-        streams = [
-            self.corpus.domain(
-                k,
-                train.batch_size,
-                train.seq_len,
-                seed,
-                start=int(seen[k]) - phase.split_at * train.batch_size,
-            )
-            for k in range(self.clock.experts)
-        ]
-        return stack_streams(streams)
+    def _checkpoint(self, name: str, position: int) -> Path:
+        return checkpoint.at(self.path(name) / "checkpoints", position * self.clock.tokens_per_step)
+
+    def _stretch(self, phase: Phase) -> Stretch:
+        decay_from, decay_to = map(self._tokens, phase.decay) if phase.decay else (None, None)
+        return Stretch(
+            start=self._tokens(phase.start), stop=self._tokens(phase.stop), origin=self._tokens(phase.split_at or 0),
+            decay_from=decay_from, decay_to=decay_to, save_at=tuple(map(self._tokens, phase.save_at)),
+        )  # fmt: skip
+
+    def _tokens(self, steps: int) -> int:
+        return steps * self.clock.tokens_per_step
+
+    def _stream(self, phase: Phase) -> Stream | Stacked:
+        """The mixture from step 0, or from the split each domain on from where the trunk left it."""
+        batch, length, seed = self.config.train.batch_size, self.config.train.seq_len, self.config.seed
+        if phase.split_at is None:
+            return stack_streams([self.corpus.mixture(batch, length, seed)])
+        seen_K = self.corpus.mixture_counts(phase.split_at * batch, length, seed)
+        return stack_streams([
+            self.corpus.domain(k, batch, length, seed, start=int(seen)) for k, seen in enumerate(seen_K)
+        ])  # fmt: skip
 
     def _measure(self, phase: Phase, stack: Stack) -> dict[str, float]:
         if self._held_out is None:
@@ -170,8 +171,8 @@ class Executor:
         record = self._read(phase, "done.json")
         if record.get("identity") != self._identity(phase) or record.get("stop") != phase.stop:
             return None
-        if not set(phase.save_at) <= set(checkpoint.steps(self.path(phase.name))):
-            return None
+        if not set(map(self._tokens, phase.save_at)) <= set(checkpoint.saved(self.path(phase.name) / "checkpoints")):
+            return None  # another cell leaves it where nothing was saved
         return record["validation"]
 
     def _read(self, phase: Phase, name: str) -> dict[str, Any]:
@@ -213,9 +214,6 @@ class Executor:
             )  # fmt: skip
             self._trainers[shape] = Trainer(model, train)
         return self._trainers[shape]
-
-    def _in_tokens(self, decay: tuple[int, int] | None) -> tuple[int, int] | None:
-        return decay and (decay[0] * self.clock.tokens_per_step, decay[1] * self.clock.tokens_per_step)
 
 
 def _plain(phase: Phase) -> dict[str, Any]:

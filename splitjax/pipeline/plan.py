@@ -40,7 +40,7 @@ def make_plan(config: Config, clock: Clock, law_path: Path | None) -> dict[str, 
             "split_fraction": explicit,
             "decision": "explicit",
         }
-    pretrain, special = clock.split(clock.steps(tokens), plan["split_fraction"])
+    pretrain, special = clock.split(clock.budget(tokens), plan["split_fraction"])
     plan |= {"d_pretrain": pretrain * clock.tokens_per_step, "d_special": special * clock.tokens_per_step}
     return plan
 

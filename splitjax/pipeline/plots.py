@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from splitjax.config import format_count
+from splitjax.train import read_metrics
 
 BLUE, RED, GREY, GREEN, BAND = "#1f5fa8", "#c2412d", "#6b7280", "#2f7d4f", "#cfe0f3"
 _MARKS = {
@@ -52,7 +52,7 @@ def loss_curves(phases: Path, names: Sequence[str]) -> bytes:
     """Training loss over path tokens of the main run's phases."""
     figure, axes = _figure(7.6, 3.2)
     for name in names:
-        tokens, losses_TK = read_metrics(phases / name / "metrics.jsonl")
+        tokens, losses_TK = _losses(phases / name / "metrics.jsonl")
         if len(tokens) < 2:
             continue
         split = ".experts" in name
@@ -88,18 +88,10 @@ def law_against_observations(predicted: Sequence[float], rows: Sequence[Mapping[
     return _png(figure)
 
 
-def read_metrics(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(path tokens, losses (rows, K)) of a metrics.jsonl; empty where there is none."""
-    tokens: list[float] = []
-    losses: list[list[float]] = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            if "loss" in row:
-                values = np.atleast_1d(np.asarray(row["loss"], dtype=float))
-                tokens.append(float(np.max(row["path_tokens"])))
-                losses.append(list(values))
-    return np.array(tokens), np.array(losses)
+def _losses(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(path tokens, losses (rows, K)) of a phase's log; empty where it has none."""
+    rows = read_metrics(path) if path.exists() else []
+    return np.array([row["tokens"] for row in rows]), np.array([row["loss"] for row in rows], dtype=float)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

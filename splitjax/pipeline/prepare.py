@@ -6,12 +6,11 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from splitjax import data
-from splitjax.config import Config, UserError, from_dict
+from splitjax.config import Config, UserError
 
 from .progress import Reporter
 
@@ -34,7 +33,7 @@ def in_child(config: Config, out: Path, reporter: Reporter) -> None:
     Raises:
         UserError: what the child refused, or that it died.
     """
-    command = [sys.executable, "-m", "splitjax.pipeline.prepare", str(out)]
+    command = [sys.executable, "-m", "splitjax.pipeline.prepare_child", str(out)]
     # A platform with one device of ours must not be opened twice: the child works on the CPU.
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
@@ -71,25 +70,3 @@ def _parse(line: str) -> dict[str, Any]:
         return message
     sys.stderr.write(line)
     return {}
-
-
-def _child(out: str) -> int:
-    last = 0.0
-
-    def tell(what: str, fraction: float) -> None:
-        nonlocal last
-        if time.monotonic() - last > 0.2:
-            last = time.monotonic()
-            print(json.dumps({"what": what, "fraction": fraction}), flush=True)
-
-    config = from_dict(json.load(sys.stdin))
-    try:
-        data.prepare(config.data, Path(out), seed=config.seed, progress=tell)
-    except UserError as error:
-        print(json.dumps({"error": {"what": error.what, "where": error.where, "mend": error.mend}}), flush=True)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_child(sys.argv[1]))

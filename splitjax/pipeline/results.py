@@ -97,8 +97,7 @@ def _model_row(job: Job, name: str, main: dict[str, Any], score: Scores) -> dict
 
 def _fraction(clock: Clock, pretrain: int, special: int) -> float:
     """D / T as trained."""
-    share = clock.experts if clock.accounting == "total" else 1
-    return pretrain / (pretrain + share * special)
+    return pretrain / (pretrain + clock.share * special)
 
 
 def _by_domain(loss_M: np.ndarray) -> dict[str, Any]:

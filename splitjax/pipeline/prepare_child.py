@@ -1,0 +1,33 @@
+"""The child process of `prepare.in_child`: config on standard input, messages as lines of JSON on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from splitjax import data
+from splitjax.config import UserError, from_dict
+
+
+def _child(out: str) -> int:
+    last = 0.0
+
+    def tell(what: str, fraction: float) -> None:
+        nonlocal last
+        if time.monotonic() - last > 0.2:
+            last = time.monotonic()
+            print(json.dumps({"what": what, "fraction": fraction}), flush=True)
+
+    config = from_dict(json.load(sys.stdin))
+    try:
+        data.prepare(config.data, Path(out), seed=config.seed, progress=tell)
+    except UserError as error:
+        print(json.dumps({"error": {"what": error.what, "where": error.where, "mend": error.mend}}), flush=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_child(sys.argv[1]))

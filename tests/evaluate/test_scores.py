@@ -1,0 +1,76 @@
+"""One pass over K experts equals K separate scorings; routers never see what they are scored on."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from splitjax.config import Model
+from splitjax.evaluate import Scores, gain, own_losses, score
+from splitjax.model import LanguageModel
+
+MODEL = LanguageModel(Model(d_model=16, n_layers=1, n_heads=2), vocab_size=40)
+K, WINDOWS, LENGTH, PREFIX = 3, 5, 17, 6
+
+
+@pytest.fixture(scope="module")
+def params_K():
+    trees = [MODEL.init(jax.random.key(seed)) for seed in range(K)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@pytest.fixture(scope="module")
+def tokens_MWT() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 40, (K, WINDOWS, LENGTH)).astype(np.int32)
+
+
+def test_one_pass_equals_separate_scorings(params_K, tokens_MWT) -> None:
+    together = score(MODEL, params_K, tokens_MWT, PREFIX, batch=4)  # 15 windows: the last batch is padded
+    for k in range(K):
+        one = jax.tree.map(lambda leaf, k=k: leaf[k], params_K)
+        nll_MWS = np.stack([MODEL.token_losses(one, jnp.asarray(tokens)) for tokens in tokens_MWT])
+        np.testing.assert_allclose(together.prefix_KMW[k], nll_MWS[..., :PREFIX].sum(-1), rtol=1e-5)
+        np.testing.assert_allclose(together.rest_KMW[k], nll_MWS[..., PREFIX:].sum(-1), rtol=1e-5)
+    assert (together.prefix, together.rest) == (PREFIX, LENGTH - 1 - PREFIX)
+
+
+def test_own_losses_are_the_diagonal_of_the_table(params_K, tokens_MWT) -> None:
+    table_KM = score(MODEL, params_K, tokens_MWT, PREFIX, batch=8).table_KM()
+    np.testing.assert_allclose(own_losses(MODEL, params_K, tokens_MWT, batch=2), np.diag(table_KM), rtol=1e-5)
+    seed = jax.tree.map(lambda leaf: leaf[:1], params_K)
+    np.testing.assert_allclose(own_losses(MODEL, seed, tokens_MWT, batch=4), table_KM[0], rtol=1e-5)
+
+
+def scores(prefix_KMW: list, rest_KMW: list) -> Scores:
+    return Scores(np.array(prefix_KMW, float), np.array(rest_KMW, float), prefix=2, rest=4)
+
+
+def test_the_router_follows_the_prefix_and_pays_for_its_mistakes() -> None:
+    # Two experts, two domains, one window each. The prefix of domain 1 misleads.
+    found = scores([[[1.0], [1.0]], [[2.0], [3.0]]], [[[4.0], [8.0]], [[6.0], [5.0]]])
+    assert found.choice_MW().tolist() == [[0], [0]]
+    assert found.routing_accuracy_M().tolist() == [1.0, 0.0]
+    assert found.routed_MW().tolist() == [[1.0], [2.0]]
+    assert found.oracle_MW(whole=False).tolist() == [[1.0], [1.25]]
+    assert found.oracle_MW().tolist() == [[5 / 6], [8 / 6]]
+
+
+def test_the_router_is_blind_to_the_scored_tokens(params_K, tokens_MWT) -> None:
+    changed = tokens_MWT.copy()
+    changed[..., PREFIX + 1 :] = np.random.default_rng(1).integers(0, 40, changed[..., PREFIX + 1 :].shape)
+    choices = [score(MODEL, params_K, t, PREFIX, batch=8).choice_MW() for t in (tokens_MWT, changed)]
+    np.testing.assert_array_equal(*choices)
+
+
+def test_gain_is_paired_and_weighs_domains_equally() -> None:
+    rng = np.random.default_rng(0)
+    hardness_MW = rng.normal(4, 1, (4, 400))  # windows differ far more than models do
+    a_MW, b_MW = hardness_MW, hardness_MW + 0.1 + rng.normal(0, 0.02, hardness_MW.shape)
+    found = gain(a_MW, b_MW)
+    assert found.nats == pytest.approx(0.1, abs=4 * found.error)
+    assert found.error == pytest.approx(0.02 / np.sqrt(4 * 400), rel=0.1)
+    assert found.perplexity == pytest.approx(100 * (1 - np.exp(-found.nats)))
+    assert gain(b_MW, a_MW).nats == pytest.approx(-found.nats)
+    assert gain(a_MW, a_MW).perplexity_error == 0

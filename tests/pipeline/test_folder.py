@@ -1,0 +1,104 @@
+"""Done records, and a config that must not change under a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from splitjax.config import Config, UserError, from_dict
+from splitjax.pipeline.folder import RunFolder
+
+
+def config(**changes: object) -> Config:
+    tree = {
+        "data": {"sources": [{"type": "installed_python"}]},
+        "budget": {"tokens": "1M"},
+        "split": 0.5,
+    }
+    return from_dict(tree | changes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    found = RunFolder(tmp_path / "run")
+    found.claim(config())
+    return found
+
+
+def test_done_means_same_inputs_and_same_outputs(folder: RunFolder) -> None:
+    folder.observations.write_text("a,b\n")
+    assert not folder.is_done("sweep", {"x": 1})
+    folder.mark_done("sweep", {"x": 1}, [folder.observations])
+    assert folder.is_done("sweep", {"x": 1})
+    assert not folder.is_done("sweep", {"x": 2})
+    folder.observations.write_text("a,c\n")
+    with pytest.raises(UserError, match=r"observations\.csv: changed since stage sweep wrote it"):
+        folder.is_done("sweep", {"x": 1})
+    folder.observations.unlink()
+    assert not folder.is_done("sweep", {"x": 1})
+
+
+def test_the_same_config_is_taken_again(folder: RunFolder) -> None:
+    folder.claim(config())
+    folder.claim(config(name="other"))  # a name changes no number
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "stage"),
+    [
+        ({"seed": 1}, r"seed \(0 → 1\)", "prepare"),
+        ({"budget": {"tokens": "2M"}}, r"budget\.tokens", "plan"),
+        ({"train": {"batch_size": 3}}, r"train\.batch_size \(16 → 3\)", "sweep"),
+        ({"evaluate": {"prefix": 3}}, r"evaluate\.prefix", "evaluate"),
+    ],
+)
+def test_a_changed_config_is_refused_by_key(folder: RunFolder, changes: dict, key: str, stage: str) -> None:
+    with pytest.raises(UserError, match=f"made with another config: {key}.*--redo {stage}"):
+        folder.claim(config(**changes))
+    folder.claim(config(**changes), redo=stage)
+    folder.claim(config(**changes))
+
+
+def test_redo_of_a_later_stage_does_not_cover_an_earlier_change(folder: RunFolder) -> None:
+    with pytest.raises(UserError, match="--redo prepare"):
+        folder.claim(config(seed=1), redo="train")
+
+
+def test_redo_forgets_that_stage_and_all_after_it(folder: RunFolder) -> None:
+    for stage in ("prepare", "plan", "train"):
+        folder.mark_done(stage, {}, [])
+    folder.claim(config(), redo="plan")
+    assert [folder.done(stage) is not None for stage in ("prepare", "plan", "train")] == [True, False, False]
+    with pytest.raises(UserError, match="no stage"):
+        folder.claim(config(), redo="sleep")
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("x")
+    with pytest.raises(UserError, match="not a run folder"):
+        RunFolder(tmp_path).claim(config())
+
+
+def test_one_process_at_a_time(folder: RunFolder) -> None:
+    with (
+        folder.locked(),
+        pytest.raises(UserError, match="another splitjax process"),
+        RunFolder(folder.path).locked(),
+    ):
+        raise AssertionError("two processes in one folder")
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", "{}", '{"format": 99, "inputs": "", "outputs": {}}', "\x00"])
+def test_a_damaged_record_is_refused_by_name(folder: RunFolder, text: str) -> None:
+    folder.mark_done("fit", {}, [])
+    (folder.path / "done" / "fit.json").write_text(text)
+    with pytest.raises(UserError, match=r"fit\.json"):
+        folder.is_done("fit", {})
+
+
+@pytest.mark.parametrize("text", ["", "[", "- 1", "\x00", "a: !!python/object/apply:os.system [true]"])
+def test_a_damaged_config_is_refused_by_name(folder: RunFolder, text: str) -> None:
+    folder.config.write_text(text)
+    with pytest.raises(UserError, match=r"config\.yaml: damaged"):
+        folder.claim(config())
