@@ -1,0 +1,14 @@
+"""Floor 3: the optimiser, the step, the loop, checkpoints. Everything it trains is a stack."""
+
+from . import checkpoint, starts
+from .interrupt import Interrupted
+from .loop import Phase, StepReport, run_phase
+from .metrics import read_metrics
+from .schedule import decay_span, schedule
+from .stack import Stack, concatenate, merge, path_tokens, pick
+from .step import Controls, Metrics, Trainer
+
+__all__ = [
+    "Controls", "Interrupted", "Metrics", "Phase", "Stack", "StepReport", "Trainer", "checkpoint", "concatenate",
+    "decay_span", "merge", "path_tokens", "pick", "read_metrics", "run_phase", "schedule", "starts",
+]

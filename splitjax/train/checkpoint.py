@@ -1,0 +1,202 @@
+"""Checkpoints of stacks: saved in the background, committed whole, verified before they are believed.
+
+    <folder>/<path tokens>/checkpoint.json     what it is, and a hash of every file; written last
+    <folder>/<path tokens>/state/<leaf>/k.…    expert k of a leaf (Orbax zarr)
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from jax import Array
+from jax.sharding import Sharding
+
+from splitjax.config import UserError
+
+from . import record, store
+from .stack import Stack
+
+Placement = Callable[[str, tuple[int, ...]], Sharding]
+"""(leaf name, its shape with the expert axis) → where it goes."""
+
+log = logging.getLogger("splitjax")
+
+
+class Writer:
+    """Saves checkpoints of one phase into one folder; the only writer of that folder.
+
+    Opening it removes what a killed save left behind. An error of a background save is raised by the next call.
+
+    Args:
+        folder: holds one folder a checkpoint, named by path tokens.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._saver: store.Saver | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+        _remove_leftovers(folder)
+
+    def save(self, tokens: int, stack: Stack, meta: dict[str, Any]) -> Path:
+        """Begin to save `stack` as checkpoint `tokens`; returns when the arrays may be donated.
+
+        Waits for a save still under way: Orbax would skip this one without a word.
+
+        Raises:
+            UserError: the save before this one failed, or this one cannot begin.
+        """
+        self.wait()
+        target = self.folder / name_of(tokens)
+        _remove(target)  # one that was found damaged: a record must never stand beside arrays of another save
+        tree = _tree(stack)
+        leaves = {name: {"shape": leaf.shape, "dtype": str(leaf.dtype)} for name, leaf in store.flatten(tree).items()}
+        self._saver = self._saver or store.Saver()
+        try:
+            self._saver.save(target / record.STATE, tree)
+        except OSError as error:
+            _remove(target)
+            raise _not_written(target, error) from error
+        self._pending = self._pool.submit(self._commit, target, leaves, meta | {"experts": stack.experts})
+        return target
+
+    def check(self) -> None:
+        """Raise the error of a background save that has failed; cheap enough for every step."""
+        if self._pending is not None and self._pending.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Until the save under way is committed; raises its error."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def close(self) -> None:
+        """Finish the save under way and let go of the threads."""
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown()
+            if self._saver is not None:
+                self._saver.close()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _commit(self, target: Path, leaves: dict[str, Any], meta: dict[str, Any]) -> None:
+        assert self._saver is not None
+        try:
+            self._saver.wait()
+            record.write(target, leaves, meta)
+        except Exception as error:
+            _remove(target)  # half a checkpoint on a full disk keeps the disk full
+            raise _not_written(target, error) from error
+
+
+def save(folder: Path, tokens: int, stack: Stack, meta: dict[str, Any]) -> Path:
+    """Save one checkpoint and wait for it."""
+    with Writer(folder) as writer:
+        return writer.save(tokens, stack, meta)
+
+
+def restore(
+    folder: Path, experts: Sequence[int] | None = None, sharding: Placement | None = None
+) -> tuple[Stack, dict[str, Any]]:
+    """Read a checkpoint, leaf by leaf, into the devices.
+
+    Args:
+        folder: one checkpoint (see `at`, `latest`).
+        experts: rows wanted, in order; one may be given many times (that is the split). None: all.
+        sharding: where each leaf goes (None: the first device). The mesh that saved it does not matter.
+
+    Returns:
+        The stack and the meta data given at the save (with "experts": K of the checkpoint).
+
+    Raises:
+        UserError: not a checkpoint, damaged (names the file), or an expert it does not have.
+    """
+    folder = Path(folder)
+    kept = record.read(folder)
+    k = kept["meta"]["experts"]
+    rows = tuple(range(k)) if experts is None else tuple(experts)
+    if not rows or not all(0 <= row < k for row in rows):
+        raise UserError(f"experts {list(rows)} asked for; it holds {k}", where=str(folder))
+    record.verify(folder, kept, None if set(rows) == set(range(k)) else rows)
+
+    def leaf(name: str, about: dict[str, Any]) -> Array:
+        place = sharding(name, (len(rows), *about["shape"][1:])) if sharding else None
+        return store.read(folder / record.STATE, name, rows, place)
+
+    tree = store.nest({name: leaf(name, about) for name, about in kept["leaves"].items()})
+    return Stack(**tree), kept["meta"]
+
+
+def restore_latest(folder: Path, sharding: Placement | None = None) -> tuple[Stack, dict[str, Any], int] | None:
+    """The newest checkpoint of a phase that verifies, or None; says which ones it had to pass over.
+
+    Returns:
+        (stack, meta, path tokens).
+    """
+    for tokens in reversed(saved(folder)):
+        try:
+            stack, meta = restore(at(folder, tokens), sharding=sharding)
+        except UserError as damage:
+            log.warning("%s: passed over, the checkpoint before it is used", damage)
+            continue
+        return stack, meta, tokens
+    return None
+
+
+def name_of(tokens: int) -> str:
+    """Folder name of a checkpoint; names sort like tokens."""
+    return f"{tokens:015d}"
+
+
+def at(folder: Path, tokens: int) -> Path:
+    """The checkpoint of a phase at `tokens`."""
+    return Path(folder) / name_of(tokens)
+
+
+def saved(folder: Path) -> list[int]:
+    """Path tokens of the committed checkpoints in a folder, ascending (not verified)."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return []
+    names = (path.name for path in folder.iterdir() if (path / record.RECORD).is_file())
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def _tree(stack: Stack) -> dict[str, Any]:
+    return {name: getattr(stack, name) for name in stack.__dataclass_fields__}
+
+
+def _remove_leftovers(folder: Path) -> None:
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and not (path / record.RECORD).is_file():
+            _remove(path)
+
+
+def _remove(folder: Path) -> None:
+    # The record goes first: from then on the folder is no checkpoint, whatever interrupts the rest.
+    (folder / record.RECORD).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _not_written(folder: Path, error: Exception) -> UserError:
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(
+        f"checkpoint not written ({first[:200]})",
+        where=str(folder),
+        mend="Earlier checkpoints stand; mend it and run again.",
+    )

@@ -1,0 +1,108 @@
+"""metrics.jsonl: what a phase did, one row a step, the source of every curve."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from splitjax.config import UserError
+
+FORMAT = "splitjax.metrics"
+VERSION = 1
+FLUSH_SECONDS = 1.0
+
+
+class MetricsLog:
+    """Append rows to a phase's log, which after a kill is cut back to where the phase resumes.
+
+    A row: {"tokens": path tokens after the step, "loss": [K], "grad_norm": [K], "rate": [K], "skipped": [K],
+    "tokens_per_s": all experts together}. The first line names format and version. Losses are nats per token.
+
+    Args:
+        path: the file; made if missing.
+        resume_at: rows beyond these path tokens are dropped (their steps will be made again).
+        head: further facts for the first line.
+    """
+
+    def __init__(self, path: Path, resume_at: int, head: dict[str, Any]) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _cut(path, resume_at)
+        self._file = path.open("a", encoding="utf-8")
+        self._flushed = time.monotonic()
+        if self._file.tell() == 0:
+            self.write({"format": FORMAT, "version": VERSION} | head)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Add a row; it reaches the disk within about a second, or at `flush`."""
+        # Not strict JSON where a loss is NaN: hiding a NaN as null would hide the reason of a skip.
+        self._file.write(json.dumps(row, separators=(",", ":")) + "\n")
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand every row to the operating system.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        self._flushed = time.monotonic()
+
+    def __enter__(self) -> MetricsLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl without its first line; a half-written last line is left out.
+
+    Raises:
+        UserError: not such a file, or of a version that cannot be read.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", where=str(path)) from None
+    rows = [row for line in lines if (row := _parse(line)) is not None]
+    if not rows or rows[0].get("format") != FORMAT:
+        raise UserError("not a splitjax metrics file", where=str(path))
+    if rows[0].get("version") != VERSION:
+        raise UserError(f"metrics version {rows[0].get('version')} cannot be read; this is {VERSION}", where=str(path))
+    return rows[1:]
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot be written ({error.strerror})", where=str(path), mend="Free space and run again.")
+
+
+def _cut(path: Path, resume_at: int) -> None:
+    """Drop every line from the first that is damaged or lies beyond `resume_at`."""
+    if not path.exists():
+        return
+    keep = 0
+    with open(path, "rb") as file:
+        for line in io.BufferedReader(file):
+            row = _parse(line.decode("utf-8", "replace"))
+            if row is None or not line.endswith(b"\n") or row.get("tokens", 0) > resume_at:
+                break
+            keep += len(line)
+    os.truncate(path, keep)
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None

@@ -1,0 +1,79 @@
+"""The record that makes a checkpoint one: written last, it holds what the checkpoint is and a hash of every file.
+
+A folder without a record is what a killed save left behind. Orbax itself does not notice a flipped bit in array data,
+so nothing is read whose hash does not match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from splitjax.config import UserError, hash_file, hash_json, read_json, write_json
+
+from . import store
+
+FORMAT = "splitjax.checkpoint"
+VERSION = 1
+RECORD = "checkpoint.json"
+STATE = "state"
+
+
+def write(folder: Path, leaves: dict[str, Any], meta: dict[str, Any]) -> None:
+    """Commit a checkpoint whose arrays are complete in `folder`/state."""
+    files = store.files_of(folder / STATE)
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "meta": meta,
+        "versions": {"jax": jax.__version__},
+        "leaves": leaves,
+        "files": dict(zip(files, _hashes(folder / STATE, files), strict=True)),
+    }
+    write_json(folder / RECORD, record | {"hash": hash_json(record)})
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The record of a checkpoint, its own hash checked.
+
+    Raises:
+        UserError: no checkpoint, another version, or a damaged record.
+    """
+    where = str(folder / RECORD)
+    if not (folder / RECORD).is_file():
+        raise UserError("no complete checkpoint in this folder", where=str(folder))
+    record = read_json(folder / RECORD)
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise UserError("not a record of a splitjax checkpoint", where=where)
+    if record.get("version") != VERSION:
+        raise UserError(f"checkpoint version {record.get('version')} cannot be read; this is {VERSION}", where=where)
+    if hash_json({key: value for key, value in record.items() if key != "hash"}) != record.get("hash"):
+        raise UserError("the record is damaged (its hash does not match)", where=where)
+    return record
+
+
+def verify(folder: Path, record: dict[str, Any], experts: Sequence[int] | None) -> None:
+    """Hash the files that a read of `experts` (None: everything) touches.
+
+    Raises:
+        UserError: names the first file that is missing or differs.
+    """
+    files: dict[str, str] = record["files"]
+    wanted = list(files) if experts is None else store.needed_files(list(files), record["leaves"], experts)
+    missing = [file for file in wanted if not (folder / STATE / file).is_file()]
+    if missing:
+        raise UserError("file of a checkpoint is missing", where=str(folder / STATE / missing[0]))
+    for file, digest in zip(wanted, _hashes(folder / STATE, wanted), strict=True):
+        if digest != files[file]:
+            where = str(folder / STATE / file)
+            raise UserError("file of a checkpoint is damaged (its hash does not match)", where=where)
+
+
+def _hashes(folder: Path, files: Iterable[str]) -> list[str]:
+    # hashlib lets go of the interpreter lock, so threads do help here.
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(lambda file: hash_file(folder / file), files))

@@ -1,0 +1,171 @@
+"""One jitted step for every stack: a trunk, a branch, K experts, a baseline."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+from jax.sharding import Sharding, SingleDeviceSharding
+
+from splitjax.config import Train
+
+from .optimizer import adamw
+from .stack import Stack, Tree, add_tokens, fresh
+
+
+class Model(Protocol):
+    """What the step needs of a model (no expert axis)."""
+
+    def init(self, key: Array) -> Tree: ...
+    def loss(self, params: Tree, tokens_BT: Array) -> tuple[Array, dict[str, Array]]: ...
+    def groups(self, params: Tree) -> Tree: ...
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Controls:
+    """What differs between experts in a step, as data: changing it compiles nothing.
+
+    Attributes:
+        rate_K: learning rate, float32.
+        clip_K: global gradient-norm clip, float32.
+        active_K: False keeps an expert's whole state bit for bit, bool.
+        tokens_K: tokens the batch adds to the path, int32.
+    """
+
+    rate_K: Array
+    clip_K: Array
+    active_K: Array
+    tokens_K: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Metrics:
+    """What a step reports of each expert; stays on the device until somebody reads it.
+
+    Attributes:
+        loss_K: nats per token of the cross entropy alone.
+        grad_norm_K: global gradient norm before the clip.
+        skipped_K: steps skipped so far because loss or gradient was not finite.
+    """
+
+    loss_K: Array
+    grad_norm_K: Array
+    skipped_K: Array
+
+
+class Trainer:
+    """The step of one model under one recipe.
+
+    Args:
+        model: see `Model`; static for the compiled step.
+        train: the recipe.
+    """
+
+    def __init__(self, model: Model, train: Train) -> None:
+        self.model, self.train = model, train
+        self._init = jax.jit(lambda keys_K: fresh(jax.vmap(model.init)(keys_K)))
+        self._step = jax.jit(self._stack_step, donate_argnums=0)
+
+    def init(self, seed: int | Sequence[int]) -> Stack:
+        """A stack of one at token 0; a sequence of seeds gives one expert a seed."""
+        seeds = [seed] if isinstance(seed, int) else list(seed)
+        keys_K = jnp.stack([jax.random.key(one) for one in seeds])
+        return self._init(keys_K)
+
+    def sharding(self, leaf: str, shape: tuple[int, ...]) -> Sharding:
+        """Where a leaf of a stack ("params.layers.q", with the expert axis) lives."""
+        return SingleDeviceSharding(jax.devices()[0])
+
+    def place(self, tokens_KBT: np.ndarray) -> Array:
+        """A batch on the devices."""
+        return jax.device_put(tokens_KBT)
+
+    def controls(
+        self, rate_K: np.ndarray, tokens: int, clip_K: np.ndarray | None = None, active_K: np.ndarray | None = None
+    ) -> Controls:
+        """Controls on the device, in one explicit transfer."""
+        k = len(rate_K)
+        host = (
+            np.asarray(rate_K, np.float32),
+            np.full(k, self.train.clip, np.float32) if clip_K is None else np.asarray(clip_K, np.float32),
+            np.ones(k, bool) if active_K is None else np.asarray(active_K, bool),
+            np.full(k, tokens, np.int32),
+        )
+        return Controls(*jax.device_put(host))
+
+    def step(self, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
+        """One update of every active expert. The stack given is donated: do not use it again.
+
+        An expert whose loss or gradient is NaN or infinite keeps its parameters, moments and count; its path
+        advances (the data was read) and the skip is counted. The others are untouched by it, bit for bit.
+        """
+        return self._step(stack, tokens_KBT, controls)
+
+    def _stack_step(self, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
+        return self._loop()(self._expert_step, stack, tokens_KBT, controls)
+
+    def _loop(self) -> Callable[..., tuple[Stack, Metrics]]:
+        return _LOOPS[self.train.expert_loop if self.train.expert_loop != "auto" else _fastest_loop()]
+
+    def _expert_step(self, expert: Stack, tokens_BT: Array, control: Controls) -> tuple[Stack, Metrics]:
+        """The step of one expert: a Stack, Controls and Metrics without their expert axis."""
+        value_and_grad = jax.value_and_grad(self.model.loss, has_aux=True)
+        (objective, aux), grads = value_and_grad(expert.params, tokens_BT)
+        norm = optax.global_norm(grads)
+        finite = jnp.isfinite(norm) & jnp.isfinite(objective)
+        scale = control.clip_K / jnp.maximum(norm, control.clip_K)
+        grads = jax.tree.map(lambda g: g * scale, grads)
+        params, mu, nu = adamw(
+            self.train, self.model.groups(expert.params), expert.params, expert.mu, expert.nu, expert.steps_K, grads,
+            control.rate_K,
+        )
+        update = finite & control.active_K
+        params, mu, nu = _where(update, (params, mu, nu), (expert.params, expert.mu, expert.nu))
+        skipped = expert.skipped_K + (~finite & control.active_K)
+        moved = jnp.where(control.active_K, add_tokens(expert.tokens_K2, control.tokens_K), expert.tokens_K2)
+        after = Stack(params, mu, nu, moved, expert.steps_K + update, skipped)
+        return after, Metrics(aux["loss"], norm, skipped)
+
+
+def _where(condition: Array, new: Tree, old: Tree) -> Tree:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+
+ExpertStep = Callable[[Stack, Array, Controls], tuple[Stack, Metrics]]
+
+
+def _vmap(step: ExpertStep, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
+    return jax.vmap(step)(stack, tokens_KBT, controls)
+
+
+def _scan(step: ExpertStep, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
+    """One expert after another inside one program: an expert's bits do not depend on its neighbours.
+
+    The stack is the carry, updated in place: as scanned input and output it would be held twice.
+    """
+
+    def one(stack: Stack, work: tuple[Array, Array, Controls]) -> tuple[Stack, Metrics]:
+        k, tokens_BT, control = work
+        expert = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, k, keepdims=False), stack)
+        after, metrics = step(expert, tokens_BT, control)
+        write = partial(lax.dynamic_update_index_in_dim, index=k, axis=0)
+        return jax.tree.map(write, stack, after), metrics
+
+    return lax.scan(one, stack, (jnp.arange(stack.experts), tokens_KBT, controls))
+
+
+_LOOPS: dict[str, Callable[..., tuple[Stack, Metrics]]] = {"vmap": _vmap, "scan": _scan}
+
+
+def _fastest_loop() -> str:
+    """Measured by tools/bench_experts.py: batched small matmuls are slow on a CPU and feed an accelerator."""
+    return "scan" if jax.default_backend() == "cpu" else "vmap"
