@@ -14,10 +14,19 @@ from .attention import attend, rotate
 NORM_EPSILON = 1e-6
 
 
-def linear(n_in: int, n_out: int, std: float, dtype: Any, rngs: nnx.Rngs) -> nnx.Linear:
-    """A bias-free projection: float32 weights, arithmetic in `dtype`."""
-    initial = nnx.initializers.normal(std)
-    return nnx.Linear(n_in, n_out, use_bias=False, dtype=dtype, kernel_init=initial, rngs=rngs)
+class Linear(nnx.Linear):
+    """A bias-free projection: float32 weights, arithmetic in `dtype`.
+
+    It multiplies (B·S, D) rows: with batch and sequence apart, XLA on CPU transposes copies of both operands
+    for every weight gradient, and a feed-forward layer takes half as long again.
+    """
+
+    def __init__(self, n_in: int, n_out: int, std: float, dtype: Any, rngs: nnx.Rngs) -> None:
+        initial = nnx.initializers.normal(std)
+        super().__init__(n_in, n_out, use_bias=False, dtype=dtype, kernel_init=initial, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
 
 
 def norm(width: int, dtype: Any, rngs: nnx.Rngs, scale: float = 1.0) -> nnx.RMSNorm:
@@ -32,12 +41,12 @@ class Attention(nnx.Module):
     def __init__(self, cfg: config.Model, dtype: Any, rngs: nnx.Rngs) -> None:
         D, X = cfg.d_model, cfg.width_of_head
         self.heads, self.kv_heads, self.width = cfg.n_heads, cfg.kv_heads, X
-        self.query = linear(D, cfg.n_heads * X, D**-0.5, dtype, rngs)
-        self.key = linear(D, cfg.kv_heads * X, D**-0.5, dtype, rngs)
-        self.value = linear(D, cfg.kv_heads * X, D**-0.5, dtype, rngs)
+        self.query = Linear(D, cfg.n_heads * X, D**-0.5, dtype, rngs)
+        self.key = Linear(D, cfg.kv_heads * X, D**-0.5, dtype, rngs)
+        self.value = Linear(D, cfg.kv_heads * X, D**-0.5, dtype, rngs)
         # 2L summands enter the residual stream: without the root its size would grow with depth.
         out_std = (2 * cfg.n_layers * cfg.n_heads * X) ** -0.5
-        self.out = linear(cfg.n_heads * X, D, out_std, dtype, rngs)
+        self.out = Linear(cfg.n_heads * X, D, out_std, dtype, rngs)
         self.query_norm = norm(X, dtype, rngs) if cfg.qk_norm else None
         self.key_norm = norm(X, dtype, rngs) if cfg.qk_norm else None
 
@@ -57,9 +66,9 @@ class SwiGLU(nnx.Module):
 
     def __init__(self, cfg: config.Model, dtype: Any, rngs: nnx.Rngs) -> None:
         D, F = cfg.d_model, cfg.width_of_ffn
-        self.gate = linear(D, F, D**-0.5, dtype, rngs)
-        self.up = linear(D, F, D**-0.5, dtype, rngs)
-        self.down = linear(F, D, (2 * cfg.n_layers * F) ** -0.5, dtype, rngs)
+        self.gate = Linear(D, F, D**-0.5, dtype, rngs)
+        self.up = Linear(D, F, D**-0.5, dtype, rngs)
+        self.down = Linear(F, D, (2 * cfg.n_layers * F) ** -0.5, dtype, rngs)
 
     def __call__(self, x_BSD: Array) -> Array:
         return self.down(nnx.silu(self.gate(x_BSD)) * self.up(x_BSD))
@@ -98,7 +107,7 @@ class Ends(nnx.Module):
         initial = nnx.initializers.normal(_TIED_STD if tied else 1.0)
         self.embed = nnx.Embed(vocab_size, D, dtype=dtype, embedding_init=initial, rngs=rngs)
         self.final_norm = norm(D, dtype, rngs, base_width / D if tied else 1.0)
-        self.head = None if tied else linear(D, vocab_size, base_width**0.5 / D, dtype, rngs)
+        self.head = None if tied else Linear(D, vocab_size, base_width**0.5 / D, dtype, rngs)
 
     def head_weights_DV(self) -> Array:
         """The output matrix, whichever leaf holds it."""

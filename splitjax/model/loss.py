@@ -55,13 +55,13 @@ def _mean_loss_forward(
     count = target_BS.size
 
     def one(dhead_DV: Array, x: Array, target: Array) -> tuple[Array, tuple[Array, Array]]:
-        nll, log_z, logits = _cross_entropy(x, head_DV, target)
-        pull = (1.0 + 2.0 * z_loss * log_z) / count
-        hit = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1) == target[..., None]
-        dlogits = jnp.exp(logits - log_z[..., None]) * pull[..., None] - jnp.where(hit, 1.0 / count, 0.0)
-        dlogits = dlogits.astype(x.dtype)
-        dhead_DV += jnp.einsum("bsd,bsv->dv", x, dlogits, preferred_element_type=jnp.float32)
-        dx = jnp.einsum("bsv,dv->bsd", dlogits, head_DV.astype(x.dtype))
+        nll, log_z, weights = _cross_entropy(x, head_DV, target)
+        pull = (1.0 + 2.0 * z_loss * log_z) / (count * weights.sum(axis=-1))
+        hit = jax.lax.broadcasted_iota(jnp.int32, weights.shape, weights.ndim - 1) == target[..., None]
+        dlogits = (weights * pull[..., None] - jnp.where(hit, 1.0 / count, 0.0)).astype(x.dtype)
+        rows_RV = dlogits.reshape(-1, dlogits.shape[-1])
+        dhead_DV += jnp.matmul(x.reshape(-1, x.shape[-1]).T, rows_RV, preferred_element_type=jnp.float32)
+        dx = (rows_RV @ head_DV.astype(x.dtype).T).reshape(x.shape)
         return dhead_DV, (jnp.stack([nll + z_loss * log_z**2, nll], axis=-1), dx)
 
     dhead_DV = jnp.zeros(head_DV.shape, jnp.float32)
@@ -87,11 +87,15 @@ mean_loss.defvjp(_mean_loss_forward, _mean_loss_backward)
 
 
 def _cross_entropy(x: Array, head_DV: Array, target: Array) -> tuple[Array, Array, Array]:
-    """Nats of each target, log-normalisers and logits, all float32."""
-    logits = jnp.einsum("bsd,dv->bsv", x, head_DV.astype(x.dtype), preferred_element_type=jnp.float32)
-    log_z = jax.nn.logsumexp(logits, axis=-1)
+    """Nats of each target, log-normalisers and unnormalised probabilities, all float32."""
+    rows_RD = x.reshape(-1, x.shape[-1])  # two axes for every product: see blocks.Linear
+    logits_RV = jnp.matmul(rows_RD, head_DV.astype(x.dtype), preferred_element_type=jnp.float32)
+    logits = logits_RV.reshape(*x.shape[:-1], -1)
+    highest = logits.max(axis=-1, keepdims=True)
+    weights = jnp.exp(logits - highest)
+    log_z = jnp.log(weights.sum(axis=-1)) + highest[..., 0]
     hit = jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
-    return log_z - hit, log_z, logits
+    return log_z - hit, log_z, weights
 
 
 def _over_blocks(one: Callable[[Array, Array], Array], x_BSD: Array, target_BS: Array, blocks: int) -> Array:
