@@ -17,7 +17,7 @@ def run(args: argparse.Namespace) -> int:
     if str(args.config).endswith(".csv"):
         return law_table.fit_table(args)
     config = common.config_of(args)
-    from splitjax.pipeline.run import fit_run
+    from splitjax.pipeline.main import fit_run
 
     found = fit_run(config, **common.options_of(args))
     if args.json:

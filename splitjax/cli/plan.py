@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.config:
         raise UserError("give a CONFIG.yaml, or --law law.json", where="splitjax plan")
     config = common.config_of(args)
-    from splitjax.pipeline.run import plan_run
+    from splitjax.pipeline.main import plan_run
 
     found = plan_run(config, **common.options_of(args))
     if args.json:

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     config = common.config_of(args)
     from splitjax.pipeline.folder import RunFolder
-    from splitjax.pipeline.status import status
+    from splitjax.pipeline.state import status
 
     found = status(RunFolder(config.folder))
     if args.json:

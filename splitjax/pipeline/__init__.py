@@ -2,7 +2,7 @@
 
 from .closing import closing_table
 from .job import Job
-from .run import evaluate, prepare, report, run, sweep, train
-from .status import status
+from .main import evaluate, prepare, report, run, sweep, train
+from .state import status
 
 __all__ = ["Job", "closing_table", "evaluate", "prepare", "report", "run", "status", "sweep", "train"]

@@ -86,9 +86,11 @@ def main_cells(config: Config, clock: Clock, fraction: float) -> dict[str, Cell]
     budget = clock.budget(budget_tokens(config))
     if not budget:
         raise UserError(
-            f"{budget_tokens(config)} tokens, in steps of {clock.tokens_per_step} tokens, cannot be split over {clock.experts} domains",
-            where="budget.tokens", mend="Raise it, or lower train.batch_size or train.seq_len.",
-        )  # fmt: skip
+            f"{budget_tokens(config)} tokens, in steps of {clock.tokens_per_step} tokens, cannot be split over "
+            f"{clock.experts} domains",
+            where="budget.tokens",
+            mend="Raise it, or lower train.batch_size or train.seq_len.",
+        )
     fractions = {"planned": fraction, "dense": 1.0, "80/20": CUSTOMARY}
     fractions |= {f"split at {100 * f:g} %": f for f in config.evaluate.compare}
     cells = {name: Cell(config.model, *clock.split(budget, f)) for name, f in fractions.items()}

@@ -17,8 +17,8 @@ from splitjax.data import Corpus, Stacked, Stream
 from splitjax.data import stack as stack_streams
 from splitjax.evaluate import own_losses
 from splitjax.model import LanguageModel, flops_per_token
-from splitjax.train import Stack, Start, StepReport, Trainer, checkpoint, run_phase, starts
 from splitjax.train import Phase as Stretch
+from splitjax.train import Stack, StepReport, Trainer, checkpoint, run_phase, starts
 
 from .cells import Clock
 from .folder import RunFolder
@@ -129,11 +129,12 @@ class Executor:
             self.path(phase.name), meta=self._meta(phase), on_step=on_step,
         )  # fmt: skip
 
-    def _start(self, phase: Phase) -> Start:
+    def _start(self, phase: Phase) -> starts.Start:
+        trainer = self._trainer(phase.model)
         if phase.parent is None:
-            return starts.init(self._trainer(phase.model), self.config.seed)
+            return starts.init(trainer, self.config.seed)
         parent = self._checkpoint(phase.parent, phase.start)
-        return starts.split(parent, self.clock.experts) if phase.splits else starts.branch(parent)
+        return starts.split(trainer, parent, self.clock.experts) if phase.splits else starts.branch(trainer, parent)
 
     def _checkpoint(self, name: str, position: int) -> Path:
         return checkpoint.at(self.path(name) / "checkpoints", position * self.clock.tokens_per_step)

@@ -56,8 +56,10 @@ class RunFolder:
         """
         if redo is not None and redo not in STAGES:
             raise UserError(f"--redo {redo} is no stage", mend=f"Stages: {', '.join(STAGES)}.")
-        if self.config.exists():
+        if self.config.exists() and (self.phases.exists() or any(self._record(stage).exists() for stage in STAGES)):
             self._check_same(config, redo)
+        elif self.config.exists():
+            pass  # nothing was made with it yet: a mended config may take its place
         elif self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
             raise UserError("holds files but no config.yaml: not a run folder", where=str(self.path))
         if redo:
@@ -79,6 +81,13 @@ class RunFolder:
             except OSError:
                 raise UserError("another splitjax process is working in it", where=str(self.path)) from None
             yield
+
+    def forget_if_empty(self) -> None:
+        """Remove what `claim` and `locked` made, where no stage came to an end: a refusal leaves nothing behind."""
+        if {path.name for path in self.path.iterdir()} <= {self.config.name, ".lock"}:
+            self.config.unlink(missing_ok=True)
+            (self.path / ".lock").unlink(missing_ok=True)
+            self.path.rmdir()
 
     def is_done(self, stage: str, inputs: dict[str, Any]) -> bool:
         """Whether `stage` ended with these inputs and its outputs are still what it wrote.

@@ -32,6 +32,8 @@ def make_plan(config: Config, clock: Clock, law_path: Path | None) -> dict[str, 
             fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=config.budget.accounting
         )
         plan |= picked.to_json()
+        plan["outside_fit"] = _outside(fitted, size, tokens)
+        plan["held_out"] = fitted.chosen.heldout.mre if fitted.chosen.heldout else None
         plan["law"] = {"path": law_path.name, "hash": hash_file(law_path)}
     explicit = explicit_fraction(config)
     if explicit is not None:
@@ -43,6 +45,11 @@ def make_plan(config: Config, clock: Clock, law_path: Path | None) -> dict[str, 
     pretrain, special = clock.split(clock.budget(tokens), plan["split_fraction"])
     plan |= {"d_pretrain": pretrain * clock.tokens_per_step, "d_special": special * clock.tokens_per_step}
     return plan
+
+
+def _outside(fitted: law.LawFit, n_params: int, tokens: int) -> dict[str, float]:
+    """How far N and T lie beyond the largest fitted N and the longest fitted path (1 or less: inside)."""
+    return {"n_params": n_params / fitted.ranges["n_params"][1], "tokens": tokens / fitted.ranges["tokens"][1]}
 
 
 def read_plan(folder: RunFolder) -> dict[str, Any]:

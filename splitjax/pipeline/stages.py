@@ -8,7 +8,7 @@ from typing import Any
 from splitjax import law
 from splitjax.config import UserError, format_count, hash_file, write_json
 
-from . import observations, prepare, results
+from . import observations, preparing, results
 from .cells import sweep_cells
 from .folder import FORMAT
 from .job import Job
@@ -18,14 +18,14 @@ from .tree import Cell, tokens_trained
 
 def run_prepare(job: Job, in_child: bool = True) -> None:
     """Sources → prepared data. In a child process where training follows, so that TensorFlow never stays."""
-    inputs = prepare.inputs_of(job.config)
+    inputs = preparing.inputs_of(job.config)
     if job.skip_if_done("prepare", inputs):
         return
     job.reporter.stage("prepare", "reading sources")
     if in_child:
-        prepare.in_child(job.config, job.folder.data, job.reporter)
+        preparing.in_child(job.config, job.folder.data, job.reporter)
     else:
-        prepare.here(job.config, job.folder.data, job.reporter)
+        preparing.here(job.config, job.folder.data, job.reporter)
     job._corpus = None
     corpus = job.corpus
     tokens = sum(corpus.manifest.sizes)
@@ -67,7 +67,7 @@ def run_fit(job: Job) -> None:
         bootstrap=settings.bootstrap, seed=job.config.seed,
     )  # fmt: skip
     fitted.save(job.folder.law)
-    job.finish("fit", inputs, [job.folder.law], fitted.summary())
+    job.finish("fit", inputs, [job.folder.law], _fit_note(fitted))
 
 
 def run_plan(job: Job) -> None:
@@ -125,13 +125,13 @@ def run_evaluate(job: Job) -> None:
 
 def run_report(job: Job) -> None:
     """results.json and the rest of the folder → report.html."""
-    from . import report
+    from . import page
 
     inputs = {"results": _hash_of(job.folder.results, "evaluate"), "plan": _hash_of(job.folder.plan, "plan")}
     if job.skip_if_done("report", inputs):
         return
     job.reporter.stage("report", "drawing")
-    report.write(job.folder, job.config)
+    page.write(job.folder, job.config)
     job.finish("report", inputs, [job.folder.report], str(job.folder.report))
 
 
@@ -141,6 +141,12 @@ def _rows(job: Job, cell: Cell, losses: dict[str, float]) -> list[dict[str, obje
         cell, losses, tokens_per_step=job.clock.tokens_per_step, sizes=sizes,
         vocab_size=job.corpus.vocab_size, seed=job.config.seed,
     )  # fmt: skip
+
+
+def _fit_note(fitted: law.LawFit) -> str:
+    held_out = fitted.chosen.heldout
+    error = f", {100 * held_out.mre:.2f} % on held-out larger runs" if held_out else ""
+    return f"{fitted.family}: off by {100 * fitted.chosen.mre:.2f} % on the rows fitted{error}"
 
 
 def _data_inputs(job: Job) -> dict[str, Any]:

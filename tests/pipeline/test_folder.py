@@ -26,6 +26,13 @@ def folder(tmp_path: Path) -> RunFolder:
     return found
 
 
+@pytest.fixture
+def begun(folder: RunFolder) -> RunFolder:
+    """A run in which a stage was made: its config is bound."""
+    folder.mark_done("prepare", {}, [])
+    return folder
+
+
 def test_done_means_same_inputs_and_same_outputs(folder: RunFolder) -> None:
     folder.observations.write_text("a,b\n")
     assert not folder.is_done("sweep", {"x": 1})
@@ -39,9 +46,9 @@ def test_done_means_same_inputs_and_same_outputs(folder: RunFolder) -> None:
     assert not folder.is_done("sweep", {"x": 1})
 
 
-def test_the_same_config_is_taken_again(folder: RunFolder) -> None:
-    folder.claim(config())
-    folder.claim(config(name="other"))  # a name changes no number
+def test_the_same_config_is_taken_again(begun: RunFolder) -> None:
+    begun.claim(config())
+    begun.claim(config(name="other"))  # a name changes no number
 
 
 @pytest.mark.parametrize(
@@ -53,16 +60,16 @@ def test_the_same_config_is_taken_again(folder: RunFolder) -> None:
         ({"evaluate": {"prefix": 3}}, r"evaluate\.prefix", "evaluate"),
     ],
 )
-def test_a_changed_config_is_refused_by_key(folder: RunFolder, changes: dict, key: str, stage: str) -> None:
+def test_a_changed_config_is_refused_by_key(begun: RunFolder, changes: dict, key: str, stage: str) -> None:
     with pytest.raises(UserError, match=f"made with another config: {key}.*--redo {stage}"):
-        folder.claim(config(**changes))
-    folder.claim(config(**changes), redo=stage)
-    folder.claim(config(**changes))
+        begun.claim(config(**changes))
+    begun.claim(config(**changes), redo=stage)
+    begun.claim(config(**changes))
 
 
-def test_redo_of_a_later_stage_does_not_cover_an_earlier_change(folder: RunFolder) -> None:
+def test_redo_of_a_later_stage_does_not_cover_an_earlier_change(begun: RunFolder) -> None:
     with pytest.raises(UserError, match="--redo prepare"):
-        folder.claim(config(seed=1), redo="train")
+        begun.claim(config(seed=1), redo="train")
 
 
 def test_redo_forgets_that_stage_and_all_after_it(folder: RunFolder) -> None:
@@ -98,7 +105,26 @@ def test_a_damaged_record_is_refused_by_name(folder: RunFolder, text: str) -> No
 
 
 @pytest.mark.parametrize("text", ["", "[", "- 1", "\x00", "a: !!python/object/apply:os.system [true]"])
-def test_a_damaged_config_is_refused_by_name(folder: RunFolder, text: str) -> None:
-    folder.config.write_text(text)
+def test_a_damaged_config_is_refused_by_name(begun: RunFolder, text: str) -> None:
+    begun.config.write_text(text)
     with pytest.raises(UserError, match=r"config\.yaml: damaged"):
+        begun.claim(config())
+
+
+def test_before_anything_is_made_the_config_may_change(folder: RunFolder) -> None:
+    folder.claim(config(seed=3))
+    folder.phases.mkdir()
+    with pytest.raises(UserError, match="seed"):
+        folder.claim(config(seed=4))
+
+
+def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked():
         folder.claim(config())
+        folder.forget_if_empty()
+    assert not folder.path.exists()
+    folder.claim(config())
+    folder.observations.write_text("kept")
+    folder.forget_if_empty()
+    assert folder.config.exists()

@@ -128,7 +128,7 @@ def _law_section(
 def _family_table(fitted: Mapping[str, Any]) -> str:
     rows = ""
     for family in fitted["families"]:
-        holdout = family.get("holdout") or {}
+        holdout = family.get("heldout") or {}
         cells = [_percent(family.get("mre")), _percent(holdout.get("mre")), _count(holdout.get("n"))]
         chosen = " (chosen)" if family["family"] == fitted["family"] else ""
         rows += f"<tr><td>{escape(family['family'])}{chosen}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
@@ -202,7 +202,7 @@ def _caveats(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:
         "Every model here ends with the same relative decay and the same recipe; nothing was tuned for the split."
     )
     lines.append("One training seed: differences between seeds are not in the ± figures.")
-    lines += [str(line) for line in plan.get("warnings", ())]
+    lines += [str(line) for line in plan.get("notes", ())]
     return "<h2>Caveats</h2><ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 

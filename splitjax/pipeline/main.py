@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from splitjax.config import Config, read_json
+from splitjax.config import Config, UserError, read_json
 
 from . import stages
 from .costs import whole_work
@@ -31,8 +31,12 @@ def job_of(
     folder = RunFolder(config.folder)
     with folder.locked():
         folder.claim(config, redo)
-        with reporter or Reporter() as told:
-            yield Job(config, folder, told, command or f"splitjax.run({config.name!r})")
+        try:
+            with reporter or Reporter() as told:
+                yield Job(config, folder, told, command or f"splitjax.run({config.name!r})")
+        except UserError:
+            folder.forget_if_empty()
+            raise
 
 
 def run(config: Config, **options: Any) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def in_child(config: Config, out: Path, reporter: Reporter) -> None:
     Raises:
         UserError: what the child refused, or that it died.
     """
-    command = [sys.executable, "-m", "splitjax.pipeline.prepare_child", str(out)]
+    command = [sys.executable, "-m", "splitjax.pipeline.preparing_child", str(out)]
     # A platform with one device of ours must not be opened twice: the child works on the CPU.
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)

@@ -1,0 +1,187 @@
+"""The main job from text to page, on real components."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from splitjax import cli
+
+
+def splitjax(*args: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "splitjax", *map(str, args)], capture_output=True, text=True, timeout=400
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
+    """One whole run, through the command line, for the tests that only look."""
+    folder = tmp_path_factory.mktemp("finished")
+    tree = tiny_tree(corpus_file, folder / "run")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    done = splitjax("run", folder / "tiny.yaml")
+    assert done.returncode == 0, done.stderr
+    (folder / "stdout").write_text(done.stdout)
+    (folder / "stderr").write_text(done.stderr)
+    return folder
+
+
+def tiny_tree(corpus_file: Path, run_dir: Path) -> dict[str, Any]:
+    return {
+        "name": "tiny",
+        "run_dir": str(run_dir),
+        "data": {
+            "sources": [{"type": "jsonl", "path": str(corpus_file)}],
+            "tokenizer": {"vocab_size": 300},
+            "validation": 0.15,
+            "test": 0.15,
+        },
+        "model": {"d_model": 24, "n_layers": 1, "n_heads": 2},
+        "train": {"seq_len": 32, "batch_size": 4, "warmup": 512, "base_width": 16},
+        "budget": {"tokens": "8k"},
+        "sweep": {
+            "models": [{"d_model": d, "n_layers": 1, "n_heads": 2} for d in (8, 12, 16)],
+            "d_pretrain": [0, "1k", "2k", "4k"],
+            "d_special": [0, 512, "1k"],
+        },
+        "law": {"bootstrap": 20},
+        "evaluate": {"windows": 8, "prefix": 8},
+    }
+
+
+def test_a_run_leaves_what_the_contract_names(finished: Path) -> None:
+    run = finished / "run"
+    for name in ("config.yaml", "data/manifest.json", "observations.csv", "law.json", "plan.json", "results.json"):
+        assert (run / name).is_file(), name
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "http" not in page.replace("http-equiv", ""), "the page loads nothing"
+    assert len(page) < 3_000_000
+    assert str(run / "report.html") in (finished / "stdout").read_text().replace("\n", "")
+
+
+def test_every_observation_is_the_end_of_a_decay(finished: Path) -> None:
+    with open(finished / "run" / "observations.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 33 * 3  # 3 sizes x (4 x 3 - 1) cells x 3 domains
+    assert len({row["n_params"] for row in rows}) == 3
+    assert any(row["d_special"] == "0" for row in rows)
+    assert any(row["d_pretrain"] == "0" for row in rows)
+    for record in (finished / "run" / "phases").glob("*/done.json"):
+        phase = json.loads((record.parent / "phase.json").read_text())["phase"]
+        if json.loads(record.read_text())["validation"]:
+            assert phase["decay"] is not None
+            assert phase["decay"][1] == phase["stop"]
+
+
+def test_the_plan_is_older_than_the_main_run(finished: Path) -> None:
+    run = finished / "run"
+    plan = json.loads((run / "plan.json").read_text())
+    tag = json.loads((run / "results.json").read_text())["models"]["planned"]["cell"].split(".")[0]
+    for phase in (run / "phases").glob(f"{tag}.*/done.json"):
+        assert phase.stat().st_mtime > (run / "plan.json").stat().st_mtime
+    assert plan["law"]["hash"]
+    assert {"decision", "split_fraction", "interval", "flat_region", "predicted_loss"} <= set(plan)
+
+
+def test_compared_models_spent_the_same_tokens(finished: Path) -> None:
+    models = json.loads((finished / "run" / "results.json").read_text())["models"]
+    assert len({row["tokens"] for row in models.values() if "tokens" in row}) == 1
+    assert models["dense"]["d_special"] == 0
+    assert models["80/20"]["experts"] == 3
+
+
+def test_training_learns(finished: Path) -> None:
+    results = json.loads((finished / "run" / "results.json").read_text())
+    assert results["models"]["dense"]["test"]["mean"] < results["unigram_entropy"]
+
+
+def test_a_second_run_does_nothing_and_says_so(finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "run").rglob("*.json")}
+    again = splitjax("run", finished / "tiny.yaml")
+    assert again.returncode == 0
+    assert "Nothing to do" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in (finished / "run").rglob("*.json")} == before
+
+
+def test_a_changed_key_is_refused_and_redo_covers_it(finished: Path) -> None:
+    changed = splitjax("run", finished / "tiny.yaml", "evaluate.prefix=4")
+    assert changed.returncode == 2
+    assert "evaluate.prefix (8 → 4)" in changed.stderr
+    assert len(changed.stderr.strip().splitlines()) == 1
+    redone = splitjax("run", finished / "tiny.yaml", "evaluate.prefix=4", "--redo", "evaluate", "--json")
+    assert redone.returncode == 0, redone.stderr
+    assert json.loads(redone.stdout)["prefix"] == 4
+    assert splitjax("run", finished / "tiny.yaml", "--redo", "evaluate").returncode == 0  # as the other tests know it
+
+
+def test_status_tells_stages_and_phases(finished: Path) -> None:
+    told = json.loads(splitjax("status", finished / "run", "--json").stdout)
+    assert set(told["stages"].values()) == {"done"}
+    assert set(told["phases"].values()) == {"done"}
+    assert told["running"] is False
+
+
+@pytest.mark.parametrize("split", [0.0, 1.0, 0.5])
+def test_an_explicit_split_and_both_corners_run_to_the_end(
+    split: float, tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": split, "sweep": None}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+    assert cli.main(["run", str(tmp_path / "c.yaml"), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["models"]["planned"]["fraction"] == pytest.approx(split, abs=0.05)
+    assert results["models"]["planned"]["experts"] == (1 if split == 1 else 3)
+    assert not (tmp_path / "run" / "law.json").exists()
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_killed_anywhere_it_ends_the_same(finished: Path, tmp_path: Path, corpus_file: Path) -> None:
+    """SIGKILL at random moments, the same command again: the same observations and the same losses, bit for bit."""
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tiny_tree(corpus_file, tmp_path / "run")))
+    command = [sys.executable, "-m", "splitjax", "run", str(tmp_path / "c.yaml")]
+    rng = random.Random(7)
+    kills = 0
+    for _ in range(3):
+        process = subprocess.Popen(
+            command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(rng.uniform(8, 20))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    done = splitjax("run", tmp_path / "c.yaml")
+    assert done.returncode == 0, done.stderr
+    assert kills
+    same = "observations.csv"
+    assert (tmp_path / "run" / same).read_bytes() == (finished / "run" / same).read_bytes()
+    models = [json.loads((folder / "run" / "main.json").read_text())["models"] for folder in (finished, tmp_path)]
+    assert models[0] == models[1]
+
+
+def test_sigterm_in_training_saves_and_exits_143(tmp_path: Path, corpus_file: Path) -> None:
+    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": 0.5, "sweep": None, "budget": {"tokens": "2M"}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+    command = [sys.executable, "-m", "splitjax", "run", str(tmp_path / "c.yaml")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(tmp_path.glob("run/phases/*/metrics.jsonl")):
+        time.sleep(0.2)
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert "the same command goes on" in errors
+    assert list(tmp_path.glob("run/phases/*/checkpoints/*/checkpoint.json"))

@@ -1,0 +1,67 @@
+"""The sentence says what the numbers say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from splitjax.pipeline.verdict import headline
+
+
+def gain(perplexity: float, error: float) -> dict[str, Any]:
+    return {
+        "routed": {"nats": perplexity / 100, "error": error / 100, "perplexity": perplexity, "perplexity_error": error}
+    }
+
+
+def results(dense: float, habit: float, error: float = 0.4, accounting: str = "total") -> dict[str, Any]:
+    return {
+        "gains": {"planned_vs_dense": gain(dense, error), "planned_vs_80/20": gain(habit, error)},
+        "budget": {"accounting": accounting},
+        "prefix": 32,
+    }
+
+
+def plan(decision: str = "split", fraction: float = 0.22) -> dict[str, Any]:
+    return {
+        "decision": decision,
+        "split_fraction": fraction,
+        "interval": [0.15, 0.31],
+        "flat_region": [0.1, 0.38],
+    }
+
+
+def test_a_split_that_paid() -> None:
+    assert headline(plan(), results(6.04, 2.5)) == (
+        "Split at 22 %, 90 % interval 15–31, anything in 10–38 % is as good; experts beat dense by 6.0 ± 0.4 % "
+        "perplexity, beat 80/20 by 2.5 ± 0.4 % perplexity (accounting total; routed by a 32-token prefix, scored "
+        "after it). Splitting paid."
+    )
+
+
+def test_a_split_that_did_not() -> None:
+    text = headline(plan(), results(-3.0, 1.0, accounting="per_model"))
+    assert "experts lose to dense by 3.0 ± 0.4 %" in text
+    assert "accounting per_model" in text
+    assert text.endswith("Splitting did not pay here: train one model at this size and budget.")
+    assert headline(plan(), results(0.5, 1.0)).endswith("neither pays nor costs here.")
+
+
+@pytest.mark.parametrize(
+    ("decision", "fraction", "words"),
+    [
+        ("never_split", 1.0, "Do not split: train one model"),
+        ("split_at_once", 0.0, "Split at once: train the experts from the start"),
+        ("undetermined", 0.5, "The sweep cannot tell where to split; its best guess is 50 %"),
+        ("explicit", 0.5, "Split at 50 %, as the config says"),
+    ],
+)
+def test_corners_are_said_plainly(decision: str, fraction: float, words: str) -> None:
+    assert headline(plan(decision, fraction), results(0.0, 4.0)).startswith(words)
+
+
+def test_dense_against_itself_is_not_a_comparison() -> None:
+    text = headline(plan("never_split", 1.0), results(0.0, 4.0, error=0.4))
+    assert "beat dense" not in text
+    assert "dense beats the 80/20 split by 4.0 ± 0.4 %" in text
