@@ -1,0 +1,143 @@
+"""What lies in a data folder: counts, hashes, lineage; versioned."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from splitjax.config import UserError, hash_file, hash_json, read_json, write_json
+
+from .documents import SPLITS
+
+VERSION = 1
+FILE = "manifest.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One ArrayRecord file; `tokens` counts the ``<|endoftext|>`` at the head of each document too."""
+
+    file: str
+    domain: str
+    split: str
+    documents: int
+    tokens: int
+    hash: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The contents of a data folder.
+
+    Attributes:
+        method: how domains were made (`label`, `kmeans`, `balanced`).
+        domains: names in order; the index is the expert's.
+        seed: of the order of documents.
+        tokenizer: `type`, `vocab_size`, `hash`.
+        shards: in order: by split, domain and number.
+        files: hash of every other file, by name.
+        sources: each part read, with the hash that tells whether it has changed since.
+        dropped: documents left out, by reason.
+        purity: share of train tokens whose label is the commonest of their domain; None without labels.
+        window_order: hash of the window shuffle, see `streams.window_order`.
+        settings: hash of the settings that made it.
+        version: of this layout.
+    """
+
+    method: str
+    domains: tuple[str, ...]
+    seed: int
+    tokenizer: dict[str, Any]
+    shards: tuple[Shard, ...]
+    files: dict[str, str]
+    sources: tuple[dict[str, str], ...]
+    dropped: dict[str, int]
+    purity: float | None
+    window_order: str
+    settings: str
+    version: int = VERSION
+
+    @property
+    def k(self) -> int:
+        return len(self.domains)
+
+    def counts(self, what: str, split: str) -> tuple[int, ...]:
+        """`what` ("tokens" or "documents") of a split, by domain."""
+        totals = dict.fromkeys(self.domains, 0)
+        for shard in self.shards:
+            if shard.split == split:
+                totals[shard.domain] += getattr(shard, what)
+        return tuple(totals[domain] for domain in self.domains)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Train tokens by domain."""
+        return self.counts("tokens", "train")
+
+    @property
+    def hash(self) -> str:
+        """What a model sees: equal for equal streams, wherever the sources lay."""
+        return hash_json([self.version, self.domains, self.tokenizer["hash"], self.window_order,
+                          [dataclasses.astuple(shard) for shard in self.shards]])
+
+    def summary(self) -> dict[str, Any]:
+        """What `splitjax prepare --json` prints."""
+        return {
+            "hash": self.hash,
+            "domains": {"method": self.method, "k": self.k, "names": list(self.domains),
+                        "sizes": list(self.sizes), "purity": self.purity},
+            "documents": {split: list(self.counts("documents", split)) for split in SPLITS},
+            "tokens": {split: list(self.counts("tokens", split)) for split in SPLITS},
+            "dropped": self.dropped,
+            "tokenizer": self.tokenizer,
+        }
+
+    def save(self, folder: Path) -> None:
+        write_json(folder / FILE, dataclasses.asdict(self) | {"hash": self.hash})
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest:
+        """Read ``folder/manifest.json``.
+
+        Raises:
+            UserError: missing, of another version, or changed by hand.
+        """
+        where = str(folder / FILE)
+        raw = read_json(folder / FILE)
+        version = raw.get("version") if isinstance(raw, dict) else None
+        if version != VERSION:
+            raise UserError(f"has version {version}; this splitjax reads {VERSION}", where=where,
+                            mend="Run prepare again.")
+        told = raw.pop("hash", None)
+        try:
+            raw["shards"] = tuple(Shard(**shard) for shard in raw["shards"])
+            manifest = cls(**raw | {key: tuple(raw[key]) for key in ("domains", "sources")})
+            if manifest.hash != told:
+                raise ValueError("its own hash does not match")
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"damaged manifest ({error})", where=where, mend="Run prepare again.") from None
+        return manifest
+
+    def verify(self, folder: Path) -> None:
+        """Hash every file.
+
+        Raises:
+            UserError: names the first file that is missing or differs.
+        """
+        for name, told in self.files.items() | {(shard.file, shard.hash) for shard in self.shards}:
+            verify_file(folder / name, told)
+
+
+def verify_file(path: Path, told: str) -> None:
+    """Check a file against the hash its manifest tells.
+
+    Raises:
+        UserError: missing or different.
+    """
+    try:
+        found = hash_file(path)
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", where=str(path), mend="Run prepare again.") from None
+    if found != told:
+        raise UserError("differs from its manifest", where=str(path), mend="Run prepare again.")
