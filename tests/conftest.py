@@ -1,0 +1,26 @@
+"""What every test shares: quiet libraries, repeatable property tests, the shared corpora."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# No deadline: the first call of a jitted function compiles. Derandomised: the suite gives the same answer twice;
+# `--hypothesis-profile=search` looks for new counterexamples.
+settings.register_profile("repeatable", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("search", deadline=None, max_examples=1000, print_blob=True)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared corpora and tables, named by SPLITJAX_SHARED; without it the test is skipped."""
+    folder = os.environ.get("SPLITJAX_SHARED")
+    if not folder:
+        pytest.skip("SPLITJAX_SHARED names no folder of shared corpora and tables")
+    return Path(folder)
