@@ -120,7 +120,7 @@ class Trainer:
         """The step of one expert: a Stack, Controls and Metrics without their expert axis."""
         value_and_grad = jax.value_and_grad(self.model.loss, has_aux=True)
         (objective, aux), grads = value_and_grad(expert.params, tokens_BT)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         finite = jnp.isfinite(norm) & jnp.isfinite(objective)
         scale = control.clip_K / jnp.maximum(norm, control.clip_K)
         grads = jax.tree.map(lambda g: g * scale, grads)
