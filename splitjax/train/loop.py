@@ -21,7 +21,7 @@ from . import checkpoint
 from .interrupt import Interrupted, Signals
 from .metrics import MetricsLog
 from .schedule import schedule
-from .stack import Stack
+from .stack import Stack, path_tokens
 from .starts import Start
 from .step import Metrics, Trainer
 
@@ -144,6 +144,8 @@ class _Run:
             self.meta["lineage"] = meta.get("lineage")
             return stack, tokens
         stack, self.meta["lineage"] = begin()
+        if (path_tokens(stack) != start).any():
+            raise ValueError(f"phase begins at {start} path tokens, its first state stands at {path_tokens(stack)}")
         if start in self.marks:
             self._save(stack, start, writer)
         if start == stop:
