@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ class Clusterer:
                 return cls(saved["terms"].tolist(), *(saved[name] for name in names))
         except FileNotFoundError:
             raise UserError("no such file", where=str(path), mend="Only clustered domains have one.") from None
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"not a clusterer ({error})", where=str(path), mend="Run prepare again.") from None
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import grain
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,9 +14,12 @@ from splitjax.config import UserError
 from .mixing import Mixing
 from .shards import TokenRun
 
+if TYPE_CHECKING:
+    import grain
+
 
 class Windows:
-    """Item w is the T = S + 1 tokens from w·S on: windows share an end, so each token but the first is a target once."""
+    """Item w is the T = S + 1 tokens from w·S on, so that each token but the first is a target exactly once."""
 
     def __init__(self, run: TokenRun, seq_len: int, name: str) -> None:
         self._run, self._seq_len = run, seq_len
@@ -87,6 +90,8 @@ def stack(streams: Sequence[Stream]) -> Stacked:
 
 def permuted(windows: Windows, seed: int, name: str) -> grain.MapDataset[NDArray[np.int32]]:
     """The windows without end, permuted anew in each epoch; item i is a pure function of (seed, name, i)."""
+    import grain
+
     # Grain shuffles epoch e with seed + e, so the seeds of two domains must lie far apart.
     own = int.from_bytes(hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=4).digest(), "little")
     return grain.MapDataset.source(windows).shuffle(seed=own).repeat()
@@ -114,6 +119,8 @@ def mixture_stream(
 
 def window_order() -> str:
     """A hash of the permutation that this Grain makes: data prepared under another one is refused, not reordered."""
+    import grain
+
     shuffled = grain.MapDataset.range(1009).shuffle(seed=12345).repeat()
     probe = np.array([shuffled[index] for index in range(2 * 1009)], "<i8")
     return hashlib.blake2b(probe.tobytes(), digest_size=8).hexdigest()

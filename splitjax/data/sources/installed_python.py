@@ -78,6 +78,8 @@ def _walk() -> tuple[tuple[str, str], ...]:
         for folder, folders, files in os.walk(root):
             folders[:] = [name for name in folders if name not in _SKIP and not name.startswith(("splitjax-", "."))]
             for file in files:
+                if file.startswith("__editable__"):
+                    continue  # the stub of a development install
                 if file.endswith((".py", ".md", ".rst", *_HEADERS)) or file == "METADATA":
                     path = os.path.join(folder, file)
                     name = os.path.relpath(path, root).replace(os.sep, "/")
@@ -85,10 +87,8 @@ def _walk() -> tuple[tuple[str, str], ...]:
     return tuple(found.items())
 
 
-def _kind(name: str) -> str | None:
+def _kind(name: str) -> str:
     *folders, file = name.split("/")
-    if file.startswith("__editable__"):
-        return None
     if file.endswith(_HEADERS):
         return "headers"
     if file.endswith(".py"):

@@ -1,0 +1,116 @@
+"""Clusters against the labels behind them, against scikit-learn, and against their own balance."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from splitjax.config import Domains, UserError
+from splitjax.data import Corpus, kmeans, prepare
+from splitjax.data.clusterer import Clusterer, fit
+
+from .conftest import WORDS, rows_of, settings
+
+
+def blobs(seed: int, shares: tuple[float, ...] = (0.6, 0.25, 0.1, 0.05)) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors around four directions of unequal weight, and token counts."""
+    rng = np.random.default_rng(seed)
+    which = rng.choice(4, 800, p=shares)
+    x_ND = np.eye(4, 12)[which] + 0.15 * rng.standard_normal((800, 12))
+    return (x_ND / np.linalg.norm(x_ND, axis=1, keepdims=True)).astype(np.float32), rng.integers(1, 100, 800)
+
+
+def inertia(x_ND: np.ndarray, weight_N: np.ndarray, centroids_KD: np.ndarray) -> float:
+    return float((((x_ND[:, None] - centroids_KD) ** 2).sum(-1).min(1) * weight_N).sum())
+
+
+@pytest.mark.parametrize("k", [1, 3, 4])
+def test_kmeans_is_as_good_as_scikit_learn(k: int) -> None:
+    from sklearn.cluster import KMeans
+
+    x_ND, tokens_N = blobs(0)
+    weight_N = tokens_N.astype(np.float32)
+    ours = min(inertia(x_ND, weight_N, kmeans.kmeans(x_ND, weight_N, k, seed)) for seed in range(3))
+    theirs = KMeans(k, n_init=3, random_state=0).fit(x_ND, sample_weight=weight_N)
+    assert ours <= 1.001 * inertia(x_ND, weight_N, theirs.cluster_centers_)
+
+
+@pytest.mark.parametrize("cap", [1.02, 1.3])
+def test_balance_keeps_every_load_under_the_cap_by_its_prices(cap: float) -> None:
+    x_ND, tokens_N = blobs(1)
+    weight_N = tokens_N.astype(np.float32)
+    start_KD = kmeans.kmeans(x_ND, weight_N, 4, 0)
+    plain_K = np.bincount(kmeans.assign(x_ND, start_KD, np.zeros(4, np.float32)), weight_N, minlength=4)
+    assert plain_K.max() / plain_K.mean() > 1.5
+    centroids_KD, prices_K = kmeans.balance(x_ND, weight_N, start_KD, cap)
+    load_K = np.bincount(kmeans.assign(x_ND, centroids_KD, prices_K), weight_N, minlength=4)
+    assert load_K.max() / load_K.mean() <= cap + 1e-3
+
+
+def test_a_balanced_start_costs_nothing() -> None:
+    x_ND, _ = blobs(2, (0.25, 0.25, 0.25, 0.25))
+    weight_N = np.ones(800, np.float32)
+    start_KD = kmeans.kmeans(x_ND, weight_N, 4, 0)
+    centroids_KD, prices_K = kmeans.balance(x_ND, weight_N, start_KD, 1.3)
+    assert prices_K.tolist() == [0, 0, 0, 0]
+    assert np.abs(centroids_KD - start_KD).max() < 1e-4
+
+
+def test_a_saved_clusterer_routes_as_the_fitted_one(tmp_path: Path) -> None:
+    texts = [row["text"] for row in rows_of(40)]
+    fitted = fit(texts, np.full(120, 50), Domains(method="balanced", k=3, dims=8), seed=0)
+    fitted.save(tmp_path)
+    loaded = Clusterer.load(tmp_path)
+    new = ["the wave and the anchor of a ship", "an appeal of the court", "protein of a cell", "", "qqq zzz"]
+    assert np.array_equal(fitted.assign(texts), loaded.assign(texts))
+    assert np.array_equal(fitted.assign(new), loaded.assign(new))
+    assert len(set(loaded.assign(new)[:3])) == 3
+    (tmp_path / "clusterer.npz").write_bytes(b"PK\x03\x04 no")
+    with pytest.raises(UserError, match=r"clusterer.npz: not a clusterer"):
+        Clusterer.load(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["kmeans", "balanced"])
+def test_prepared_clusters_find_the_labels_that_they_never_saw(method: str, tiny_jsonl: Path, tmp_path: Path) -> None:
+    # The labels differ in tokens: a tighter cap would have to mix them.
+    domains = {"method": method, "k": 3, "dims": 8, "cap": 2.0}
+    manifest = prepare(settings(tiny_jsonl, domains=domains, shards=2), tmp_path / "out", seed=0)
+    assert manifest.purity is not None
+    assert manifest.purity > 0.99
+    assert manifest.domains == ("cluster_0", "cluster_1", "cluster_2")
+    corpus = Corpus.open(tmp_path / "out")
+    router = Clusterer.load(tmp_path / "out")
+    for index, domain in enumerate(corpus.domains):
+        assert set(router.assign(corpus.show(domain, 20, "test")).tolist()) == {index}
+        words = set(" ".join(corpus.show(domain, 20)).split())
+        assert sum(bool(words & set(WORDS[label])) for label in WORDS) == 1
+
+
+@pytest.mark.parametrize("change", [{"dims": 4}, {"features": 16}, {"sample_docs": 30}, {"cap": 1.5}])
+def test_each_setting_of_the_clusterer_is_used(change: dict[str, float]) -> None:
+    texts = [row["text"] for row in rows_of(40)][: change.get("sample_docs", 120)]  # type: ignore[misc]
+    tokens_N = np.arange(1, len(texts) + 1)
+    base = {"method": "balanced", "k": 3, "dims": 8}
+    one = fit(texts, tokens_N, Domains.model_validate(base | change), seed=0)
+    if "dims" in change:
+        assert one.components_DF.shape[0] == 4
+    elif "features" in change:
+        assert len(one.terms) == 16
+    elif "cap" in change:
+        strict = fit(texts, tokens_N, Domains.model_validate(base | {"cap": 1.0}), seed=0)
+        assert not np.array_equal(one.prices_K, strict.prices_K)
+
+
+def test_sample_docs_bounds_what_the_clusterer_sees(tiny_jsonl: Path, tmp_path: Path) -> None:
+    few = {"method": "kmeans", "k": 3, "dims": 8, "sample_docs": 12}
+    prepare(settings(tiny_jsonl, domains=few), tmp_path / "few", seed=0)
+    prepare(settings(tiny_jsonl, domains=few | {"sample_docs": 100}), tmp_path / "all", seed=0)
+    assert len(Clusterer.load(tmp_path / "few").terms) < len(Clusterer.load(tmp_path / "all").terms)
+
+
+def test_more_clusters_than_documents_is_refused(tiny_jsonl: Path, tmp_path: Path) -> None:
+    data = settings(tiny_jsonl, domains={"method": "kmeans", "k": 500})
+    with pytest.raises(UserError, match=r"data.domains.k: 500 clusters asked of \d+ train documents"):
+        prepare(data, tmp_path / "out", seed=0)
+    with pytest.raises(UserError, match=r"data.domains.k: is 5, but there are 3 labels: lab, law, sea"):
+        prepare(settings(tiny_jsonl, domains={"k": 5}), tmp_path / "out", seed=0)
