@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
+
+Positions = tuple[np.ndarray, np.ndarray]
+"""cos and sin of every position."""
 
 _HIDDEN = -1e30
 """Added to a score that must not be seen: exp() of it is exactly 0, and float32 still holds it."""
@@ -19,17 +25,38 @@ def documents(tokens_BS: Array) -> Array:
     return jnp.cumsum(tokens_BS == 0, axis=-1, dtype=jnp.int32)
 
 
-def rotary(length: int, width: int, theta: float) -> tuple[Array, Array]:
-    """cos and sin tables (S, X/2) in float32, as in RoFormer (Su et al. 2021)."""
-    frequency = theta ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
-    angle_SX = jnp.arange(length, dtype=jnp.float32)[:, None] * frequency
-    return jnp.cos(angle_SX), jnp.sin(angle_SX)
+def rotary(length: int, width: int, theta: float) -> Positions:
+    """cos and sin tables (S, X/2) in float32, as in RoFormer (Su et al. 2021).
+
+    Constants of the program: traced, XLA would take every cosine anew for each head of each layer.
+    """
+    frequency = theta ** (-np.arange(0, width, 2, dtype=np.float32) / width)
+    angle_SX = np.arange(length, dtype=np.float32)[:, None] * frequency.astype(np.float32)
+    return np.cos(angle_SX), np.sin(angle_SX)
 
 
-def rotate(x_BSHX: Array, cos: Array, sin: Array) -> Array:
+@jax.custom_vjp
+def rotate(x_BSHX: Array, cos: ArrayLike, sin: ArrayLike) -> Array:
     """Turn the pairs (i, i + X/2) by their position: the pairing that Hugging Face checkpoints use."""
+    return _turn(x_BSHX, cos, sin)
+
+
+def _rotate_forward(x_BSHX: Array, cos: ArrayLike, sin: ArrayLike) -> tuple[Array, Any]:
+    return _turn(x_BSHX, cos, sin), (cos, sin)
+
+
+def _rotate_backward(saved: tuple[Array, Array], turned: Array) -> tuple[Array, None, None]:
+    """Turning back is the transpose, and spares XLA the padded sums that split and concatenate give."""
+    cos, sin = saved
+    return _turn(turned, cos, -sin), None, None
+
+
+rotate.defvjp(_rotate_forward, _rotate_backward)
+
+
+def _turn(x_BSHX: Array, cos: ArrayLike, sin: ArrayLike) -> Array:
     first, second = jnp.split(x_BSHX.astype(jnp.float32), 2, axis=-1)
-    cos, sin = cos[:, None], sin[:, None]
+    cos, sin = jnp.expand_dims(cos, 1), jnp.expand_dims(sin, 1)
     turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
     return turned.astype(x_BSHX.dtype)
 
@@ -51,9 +78,7 @@ def attend(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array) -> A
     bias_BSS = _document_bias(document_BS)
     outs = []
     for start, stop in _blocks(S):
-        outs.append(
-            _attend_block(q[:, :, start:stop], k[:, :stop], v[:, :stop], bias_BSS[:, start:stop, :stop])
-        )
+        outs.append(_attend_block(q[:, :, start:stop], k[:, :stop], v[:, :stop], bias_BSS[:, start:stop, :stop]))
     out = outs[0] if len(outs) == 1 else jnp.concatenate(outs, axis=2)
     return out.reshape(B, N, H // N, S, X).transpose(0, 3, 1, 2, 4).reshape(B, S, H, X)
 

@@ -9,7 +9,7 @@ from jax import Array
 
 from splitjax import config
 
-from .attention import attend, rotate
+from .attention import Positions, attend, rotate
 
 NORM_EPSILON = 1e-6
 
@@ -25,8 +25,9 @@ class Linear(nnx.Linear):
         initial = nnx.initializers.normal(std)
         super().__init__(n_in, n_out, use_bias=False, dtype=dtype, kernel_init=initial, rngs=rngs)
 
-    def __call__(self, x: Array) -> Array:
-        return super().__call__(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+    def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
+        rows = super().__call__(inputs.reshape(-1, inputs.shape[-1]), out_sharding)
+        return rows.reshape(*inputs.shape[:-1], -1)
 
 
 def norm(width: int, dtype: Any, rngs: nnx.Rngs, scale: float = 1.0) -> nnx.RMSNorm:
@@ -50,7 +51,7 @@ class Attention(nnx.Module):
         self.query_norm = norm(X, dtype, rngs) if cfg.qk_norm else None
         self.key_norm = norm(X, dtype, rngs) if cfg.qk_norm else None
 
-    def __call__(self, x_BSD: Array, positions: tuple[Array, Array], document_BS: Array) -> Array:
+    def __call__(self, x_BSD: Array, positions: Positions, document_BS: Array) -> Array:
         B, S, _ = x_BSD.shape
         q_BSHX = self.query(x_BSD).reshape(B, S, self.heads, self.width)
         k_BSNX = self.key(x_BSD).reshape(B, S, self.kv_heads, self.width)
@@ -83,7 +84,7 @@ class Block(nnx.Module):
         self.ffn_norm = norm(cfg.d_model, dtype, rngs)
         self.ffn = SwiGLU(cfg, dtype, rngs)
 
-    def __call__(self, x_BSD: Array, positions: tuple[Array, Array], document_BS: Array) -> Array:
+    def __call__(self, x_BSD: Array, positions: Positions, document_BS: Array) -> Array:
         x_BSD = x_BSD + self.attention(self.attention_norm(x_BSD), positions, document_BS)
         return x_BSD + self.ffn(self.ffn_norm(x_BSD))
 
@@ -99,9 +100,7 @@ class Ends(nnx.Module):
     are plain Llama weights.
     """
 
-    def __init__(
-        self, cfg: config.Model, vocab_size: int, base_width: int, dtype: Any, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, cfg: config.Model, vocab_size: int, base_width: int, dtype: Any, rngs: nnx.Rngs) -> None:
         D, tied = cfg.d_model, cfg.tied_embeddings
         # Tied, a token's own logit starts at std · D · gain: unit embeddings would bet on repetition.
         initial = nnx.initializers.normal(_TIED_STD if tied else 1.0)

@@ -63,9 +63,7 @@ class LanguageModel:
     def logits(self, params: Params, tokens_BS: Array) -> Array:
         """Float32 scores of the next token (B, S, V)."""
         x_BSD, head_DV = self.hidden(params, tokens_BS), self._ends(params).head_weights_DV()
-        return jnp.einsum(
-            "bsd,dv->bsv", x_BSD, head_DV.astype(x_BSD.dtype), preferred_element_type=jnp.float32
-        )
+        return jnp.einsum("bsd,dv->bsv", x_BSD, head_DV.astype(x_BSD.dtype), preferred_element_type=jnp.float32)
 
     def loss(self, params: Params, tokens_BT: Array) -> tuple[Array, dict[str, Array]]:
         """Objective to differentiate, and the mean cross entropy (nats a token) over S = T - 1 targets."""

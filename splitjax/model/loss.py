@@ -31,9 +31,7 @@ def token_losses(x_BSD: Array, head_DV: Array, target_BS: Array, blocks: int) ->
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def mean_loss(
-    x_BSD: Array, head_DV: Array, target_BS: Array, z_loss: float, blocks: int
-) -> tuple[Array, Array]:
+def mean_loss(x_BSD: Array, head_DV: Array, target_BS: Array, z_loss: float, blocks: int) -> tuple[Array, Array]:
     """Training objective and mean cross entropy, nats a token.
 
     The objective adds `z_loss` times the mean squared log-normaliser (PaLM, Chowdhery et al. 2022). Gradients

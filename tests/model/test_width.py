@@ -1,0 +1,57 @@
+"""Width transfer: groups, and that one rate moves models of every width alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from splitjax import config
+from splitjax.model import LanguageModel
+
+
+def test_groups_follow_fan_in(model: LanguageModel, params: Any) -> None:
+    groups = model.groups(params)
+    layers = groups["layers"]
+    assert layers["attention"]["query"]["kernel"] == (16 / 32, True)
+    assert layers["attention"]["out"]["kernel"] == (16 / 32, True)
+    assert layers["ffn"]["down"]["kernel"] == (16 / 48, True)
+    assert groups["head"]["kernel"] == (16 / 32, True)
+    assert groups["embed"]["embedding"] == (1.0, False)
+    assert layers["attention"]["query_norm"]["scale"] == layers["ffn_norm"]["scale"] == (1.0, False)
+
+
+def test_groups_ignore_the_expert_axis(model: LanguageModel, params: Any) -> None:
+    stack = jax.tree.map(lambda leaf: leaf[None], params)
+    assert model.groups(stack) == model.groups(params)
+
+
+def _logit_change(d_model: int, tied: bool) -> float:
+    """How far ten sign-descent steps (Adam's first ones) move the logits."""
+    cfg = config.Model(d_model=d_model, n_layers=2, n_heads=d_model // 16, tied_embeddings=tied)
+    model = LanguageModel(cfg, 64, base_width=32)
+    start = model.init(jax.random.key(0))
+    groups = model.groups(start)
+    tokens = jax.random.randint(jax.random.key(1), (4, 33), 1, 64)
+
+    @jax.jit
+    def step(params: Any) -> Any:
+        gradient = jax.grad(lambda p: model.loss(p, tokens)[0])(params)
+        return jax.tree.map(lambda p, g, group: p - 3e-3 * group.rate * jnp.sign(g), params, gradient, groups)
+
+    params = start
+    for _ in range(10):
+        params = step(params)
+    change = model.logits(params, tokens) - model.logits(start, tokens)
+    return float(jnp.sqrt((change**2).mean()))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_one_rate_moves_every_width_alike(tied: bool) -> None:
+    """The coordinate check: under a plain rate the change would grow fourfold from 32 to 128."""
+    changes = [_logit_change(width, tied) for width in (32, 64, 128)]
+    assert max(changes) < 1.6 * min(changes), changes
+    np.testing.assert_array_less(0.1, changes)
