@@ -22,7 +22,7 @@ from splitjax.config import UserError
 from . import record, store
 from .stack import Stack
 
-Placement = Callable[[str, tuple[int, ...]], Sharding]
+LeafSharding = Callable[[str, tuple[int, ...]], Sharding]
 """(leaf name, its shape with the expert axis) → where it goes."""
 
 log = logging.getLogger("splitjax")
@@ -109,7 +109,7 @@ def save(folder: Path, tokens: int, stack: Stack, meta: dict[str, Any]) -> Path:
 
 
 def restore(
-    folder: Path, experts: Sequence[int] | None = None, sharding: Placement | None = None
+    folder: Path, experts: Sequence[int] | None = None, sharding: LeafSharding | None = None
 ) -> tuple[Stack, dict[str, Any]]:
     """Read a checkpoint, leaf by leaf, into the devices.
 
@@ -140,7 +140,7 @@ def restore(
     return Stack(**tree), kept["meta"]
 
 
-def restore_latest(folder: Path, sharding: Placement | None = None) -> tuple[Stack, dict[str, Any], int] | None:
+def restore_latest(folder: Path, sharding: LeafSharding | None = None) -> tuple[Stack, dict[str, Any], int] | None:
     """The newest checkpoint of a phase that verifies, or None; says which ones it had to pass over.
 
     Returns:

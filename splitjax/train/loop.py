@@ -130,12 +130,12 @@ class _Run:
 
     def _batches(self, first: int, last: int) -> Generator[Array, None, None]:
         # Also the transfer to the devices runs ahead, on the threads that make the batches.
-        yield from prefetch(self.stream, first, last, place=self.trainer.place)
+        yield from prefetch(self.stream, first, last, place=self.trainer.placement.put_batch)
 
     def _first_state(self, begin: Start, writer: checkpoint.Writer) -> tuple[Stack, int]:
         """The last good checkpoint, else what `begin` makes (saved at once where that is asked for)."""
         start, stop = self.phase.start, self.phase.stop
-        found = checkpoint.restore_latest(writer.folder, self.trainer.sharding)
+        found = checkpoint.restore_latest(writer.folder, self.trainer.placement.leaf)
         if found is not None:
             stack, meta, tokens = found
             if not start <= tokens <= stop:

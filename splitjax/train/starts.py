@@ -29,7 +29,7 @@ def branch(trainer: Trainer, folder: Path, experts: Sequence[int] | None = None)
     """Go on from a checkpoint, with all its experts or those named (one to drop the rest or to train it alone)."""
 
     def start() -> tuple[Stack, dict[str, Any]]:
-        stack, meta = checkpoint.restore(folder, experts, trainer.sharding)
+        stack, meta = checkpoint.restore(folder, experts, trainer.placement.leaf)
         return stack, _from("branch", folder, meta, experts=None if experts is None else list(experts))
 
     return start
@@ -48,7 +48,7 @@ def split(trainer: Trainer, folder: Path, k: int, *, moments: Moments = "inherit
     """
 
     def start() -> tuple[Stack, dict[str, Any]]:
-        stack, meta = checkpoint.restore(folder, (0,) * k, trainer.sharding)
+        stack, meta = checkpoint.restore(folder, (0,) * k, trainer.placement.leaf)
         if meta["experts"] != 1:
             raise ValueError(f"a split starts from a stack of one; {folder} holds {meta['experts']}")
         if moments == "zero":

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
-from jax.sharding import Sharding, SingleDeviceSharding
+from jax.sharding import Mesh
 
 from splitjax.config import Train
 
 from .optimizer import adamw
+from .placement import Placement
 from .stack import Stack, Tree, add_tokens, fresh
 
 
@@ -68,11 +69,12 @@ class Trainer:
     Args:
         model: see `Model`; static for the compiled step.
         train: the recipe.
+        mesh: devices; its expert axis must divide K. None: the first device.
     """
 
-    def __init__(self, model: Model, train: Train) -> None:
-        self.model, self.train = model, train
-        self._init = jax.jit(lambda keys_K: fresh(jax.vmap(model.init)(keys_K)))
+    def __init__(self, model: Model, train: Train, mesh: Mesh | None = None) -> None:
+        self.model, self.train, self.placement = model, train, Placement(mesh)
+        self._init = jax.jit(lambda keys_K: self.placement.constrain(fresh(jax.vmap(model.init)(keys_K))))
         self._step = jax.jit(self._stack_step, donate_argnums=0)
 
     def init(self, seed: int | Sequence[int]) -> Stack:
@@ -80,14 +82,6 @@ class Trainer:
         seeds = [seed] if isinstance(seed, int) else list(seed)
         keys_K = jnp.stack([jax.random.key(one) for one in seeds])
         return self._init(keys_K)
-
-    def sharding(self, leaf: str, shape: tuple[int, ...]) -> Sharding:
-        """Where a leaf of a stack ("params.layers.q", with the expert axis) lives."""
-        return SingleDeviceSharding(jax.devices()[0])
-
-    def place(self, tokens_KBT: np.ndarray) -> Array:
-        """A batch on the devices."""
-        return jax.device_put(tokens_KBT)
 
     def controls(
         self, rate_K: np.ndarray, tokens: int, clip_K: np.ndarray | None = None, active_K: np.ndarray | None = None
@@ -100,7 +94,7 @@ class Trainer:
             np.ones(k, bool) if active_K is None else np.asarray(active_K, bool),
             np.full(k, tokens, np.int32),
         )
-        return Controls(*jax.device_put(host))
+        return Controls(*self.placement.put(host))
 
     def step(self, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
         """One update of every active expert. The stack given is donated: do not use it again.
@@ -111,10 +105,9 @@ class Trainer:
         return self._step(stack, tokens_KBT, controls)
 
     def _stack_step(self, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
-        return self._loop()(self._expert_step, stack, tokens_KBT, controls)
-
-    def _loop(self) -> Callable[..., tuple[Stack, Metrics]]:
-        return _LOOPS[self.train.expert_loop if self.train.expert_loop != "auto" else _fastest_loop()]
+        form = self.train.expert_loop if self.train.expert_loop != "auto" else _fastest_loop()
+        after, metrics = _LOOPS[form](self._expert_step, (stack, tokens_KBT, controls), self.placement.expert_groups)
+        return self.placement.constrain(after), metrics
 
     def _expert_step(self, expert: Stack, tokens_BT: Array, control: Controls) -> tuple[Stack, Metrics]:
         """The step of one expert: a Stack, Controls and Metrics without their expert axis."""
@@ -141,18 +134,25 @@ def _where(condition: Array, new: Tree, old: Tree) -> Tree:
 
 
 ExpertStep = Callable[[Stack, Array, Controls], tuple[Stack, Metrics]]
+Work = tuple[Stack, Array, Controls]
 
 
-def _vmap(step: ExpertStep, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
-    return jax.vmap(step)(stack, tokens_KBT, controls)
+def _vmap(step: ExpertStep, work: Work, groups: int) -> tuple[Stack, Metrics]:
+    """All experts in one batched program; the expert axis of every intermediate follows the stack's."""
+    return jax.vmap(step, spmd_axis_name="expert" if groups > 1 else None)(*work)
 
 
-def _scan(step: ExpertStep, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
-    """One expert after another inside one program: an expert's bits do not depend on its neighbours.
+def _scan(step: ExpertStep, work: Work, groups: int) -> tuple[Stack, Metrics]:
+    """The experts of a device one after another: an expert's bits do not depend on its neighbours."""
+    if groups == 1:
+        return _scan_group(step, *work)
+    grouped = jax.tree.map(lambda leaf: leaf.reshape(groups, -1, *leaf.shape[1:]), work)
+    done = jax.vmap(partial(_scan_group, step), spmd_axis_name="expert")(*grouped)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), done)
 
-    The stack is the carry, updated in place: as scanned input and output it would be held twice.
-    """
 
+def _scan_group(step: ExpertStep, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
+    # The stack is the carry, updated in place: as scanned input and output it would be held twice.
     def one(stack: Stack, work: tuple[Array, Array, Controls]) -> tuple[Stack, Metrics]:
         k, tokens_BT, control = work
         expert = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, k, keepdims=False), stack)
