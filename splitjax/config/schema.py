@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
-from .units import PerParam, parse_count
+from .units import PerParam, exact_count, parse_count
 
 
 def _whole(value: object) -> int:
@@ -36,22 +36,36 @@ def _split(value: object) -> object:
     raise ValueError(f"{value!r} is neither a fraction from 0 to 1 nor tokens with a unit such as 2M")
 
 
+def _dump_split(value: float | int | None) -> float | str | None:
+    return exact_count(value) if isinstance(value, int) else value
+
+
 Count = Annotated[int, BeforeValidator(_whole)]
 """A whole count; accepts "40M"."""
 TokenCount = Annotated[
     int | PerParam, BeforeValidator(parse_count), PlainSerializer(_dump_count, return_type=int | str)
 ]
 """Tokens, absolute ("40M") or per parameter ("20x")."""
-Split = Annotated[float | int | None, BeforeValidator(_split)]
+Split = Annotated[float | int | None, BeforeValidator(_split), PlainSerializer(_dump_split)]
+"""A float is a fraction of T, an int is tokens."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Settings(BaseModel):
-    """Base of every section: unknown keys refused, values frozen."""
+    """Base of every section: unknown keys refused, values frozen, nothing converted silently."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, arbitrary_types_allowed=True, protected_namespaces=()
-    )
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False,
+        arbitrary_types_allowed=True, protected_namespaces=(),
+    )  # fmt: skip
+
+    @model_validator(mode="before")
+    @classmethod
+    def _freeze_lists(cls, values: Any) -> Any:
+        """YAML and JSON have lists where the settings hold tuples."""
+        if not isinstance(values, dict):
+            return values
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 class Source(Settings):
@@ -156,7 +170,9 @@ class Train(Settings):
     seq_len: int = Field(256, ge=8, description="Tokens a window (S).")
     batch_size: int = Field(16, ge=1, description="Windows a step and model (B).")
     optimizer: Literal["adamw"] = Field("adamw", description="Update rule.")
-    learning_rate: float = Field(4e-3, gt=0, description="Peak rate at base_width; matrices get rate · base_width / fan-in.")
+    learning_rate: float = Field(
+        4e-3, gt=0, description="Peak rate at base_width; matrices get rate · base_width / fan-in."
+    )
     base_width: int = Field(128, ge=8, description="d_model at which learning_rate was tuned.")
     weight_decay: float = Field(0.1, ge=0, description="Decoupled decay of matrices, times the rate.")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW.")
@@ -182,8 +198,9 @@ class Sweep(Settings):
     """The small runs that feed the law: every model × D × D', each ending in its own decay."""
 
     models: tuple[Model, ...] = Field(min_length=1, description="Sizes N.")
-    d_pretrain: tuple[TokenCount, ...] = Field(min_length=1, description="Mixture tokens D; 0 starts experts from step 0.")
-    d_special: tuple[TokenCount, ...] = Field(min_length=1, description="Domain tokens D' an expert; 0 is never split.")
+    d_pretrain: tuple[TokenCount, ...] = Field(min_length=1, description="Mixture tokens D; 0: experts from step 0.")
+    d_special: tuple[TokenCount, ...] = Field(min_length=1, description="Domain tokens D' an expert; 0: no split.")
+    min_path: Count = Field(0, description="Leave out cells with D + D' below this: hardly out of the warm-up.")
 
 
 class Law(Settings):
@@ -232,5 +249,5 @@ class Config(Settings):
         return self.run_dir or f"runs/{self.name}"
 
     def resolved(self) -> dict[str, Any]:
-        """A plain dict, defaults filled in, that reads back as an equal Config."""
+        """A plain dict, defaults and folder filled in; it reads back as a Config that resolves to the same."""
         return self.model_dump(mode="json") | {"run_dir": self.folder}

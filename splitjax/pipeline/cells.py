@@ -53,7 +53,7 @@ def budget_tokens(config: Config) -> int:
 
 
 def sweep_cells(config: Config, clock: Clock) -> list[Cell]:
-    """Every model × D × D' of the sweep, duplicates after rounding to steps removed, sorted by id."""
+    """Every model × D × D' of the sweep with D + D' ≥ min_path, each once after rounding to steps, sorted by id."""
     if config.sweep is None:
         return []
     cells = set()
@@ -62,7 +62,7 @@ def sweep_cells(config: Config, clock: Clock) -> list[Cell]:
         for d_pretrain in config.sweep.d_pretrain:
             for d_special in config.sweep.d_special:
                 pretrain, special = (clock.steps(tokens_of(d, size)) for d in (d_pretrain, d_special))
-                if pretrain + special:
+                if (pretrain + special) * clock.tokens_per_step >= max(config.sweep.min_path, 1):
                     cells.add(Cell(model, pretrain, special))
     return sorted(cells, key=lambda cell: cell.id)
 

@@ -85,3 +85,10 @@ def test_sweep_cells_are_the_product_without_the_empty_cell() -> None:
     assert [cell.id for cell in cells] == sorted(cell.id for cell in cells)
     relative = {cell.pretrain for cell in cells if cell.model.d_model == 16} - {0, round(100_000 / 256)}
     assert relative == {round(20 * n_params(chosen.sweep.models[0]) / 256)}
+
+
+def test_cells_with_too_short_a_path_are_left_out() -> None:
+    grid = {"models": [{"d_model": 16, "n_heads": 2}], "d_pretrain": [0, "100k"], "d_special": [0, "10k", "60k"]}
+    chosen = config(sweep=grid | {"min_path": "50k"})
+    clock = Clock.of(chosen, 4)
+    assert {round(cell.path * 256, -4) for cell in sweep_cells(chosen, clock)} == {60_000, 100_000, 110_000, 160_000}
