@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,19 +19,22 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> None:
         UserError: the folder cannot be written or the disk is full.
     """
     path = Path(path)
+    content = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(
             f"cannot be written ({error.strerror})", where=str(path), mend="Free space or pick another run_dir."
         ) from error
+    finally:
+        with contextlib.suppress(OSError):  # gone after the rename; after a fault or Ctrl-C nothing is left behind
+            temporary.unlink()
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -59,11 +63,18 @@ def hash_json(value: Any) -> str:
 
 
 def hash_file(path: str | os.PathLike[str]) -> str:
-    """Blake2b of a file's bytes, 128 bits."""
+    """Blake2b of a file's bytes, 128 bits.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", where=str(path)) from error
     return digest.hexdigest()
 
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
+from reprlib import Repr
 
-_SCALE = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
-_COUNT = re.compile(r"^\s*([0-9]+(?:[._][0-9]+)*(?:e[+-]?[0-9]+)?)\s*([kmbgt]?)\s*$", re.IGNORECASE)
+_SCALE = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
+_COUNT = re.compile(r"(\d[\d_]*(?:\.\d+)?(?:e[+-]?\d{1,2})?)\s*([kmbgt]?)", re.IGNORECASE | re.ASCII)
+_RATIO = re.compile(r"(\d[\d_]*(?:\.\d+)?(?:e[+-]?\d{1,2})?)x", re.IGNORECASE | re.ASCII)
+_LARGEST = 2**63 - 1  # counts are stored as int64
+_short = Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 40
 
 
 class PerParam(float):
     """A token count given as tokens per (non-embedding) parameter, e.g. ``20x``."""
 
     def __repr__(self) -> str:
-        return f"{float(self):g}x"
+        return f"{float(self)!r}".removesuffix(".0") + "x"
 
     __str__ = __repr__
 
@@ -22,32 +28,32 @@ def parse_count(value: object) -> int | PerParam:
     """Read a count: an int, a whole float, "40M", "1_000", "1e6", or "20x" (per parameter).
 
     Raises:
-        ValueError: not a count, negative, or not whole.
+        ValueError: not a count, negative, not whole, or above 2^63 - 1.
     """
     if isinstance(value, PerParam):
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{value!r} is not a count such as 40M, 2.7B or 20x")
     if isinstance(value, str):
         text = value.strip()
-        if text.lower().endswith("x"):
-            try:
-                ratio = float(text[:-1])
-            except ValueError:
-                raise ValueError(f"{value!r} is not a count such as 40M, 2.7B or 20x") from None
-            if not (math.isfinite(ratio) and ratio > 0):
-                raise ValueError(f"{value!r} must be a positive number of tokens per parameter")
-            return PerParam(ratio)
-        match = _COUNT.match(text)
-        if not match:
-            raise ValueError(f"{value!r} is not a count such as 40M, 2.7B or 20x")
-        # Multiply before rounding so that "2.7B" is 2,700,000,000 and not a float's idea of it.
-        number = round(float(match[1].replace("_", "")) * _SCALE[match[2].lower()], 6)
+        if match := _RATIO.fullmatch(text):
+            return _per_param(float(match[1]), value)
+        match = _COUNT.fullmatch(text)
+        # Decimal: "2.7B" is 2,700,000,000 and not a float's idea of it.
+        number = Decimal(match[1].replace("_", "")).scaleb(_SCALE[match[2].lower()]) if match else None
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        number = Decimal(value)
     else:
-        number = float(value)
-    if not math.isfinite(number) or number < 0 or number != int(number):
-        raise ValueError(f"{value!r} is not a whole, non-negative count")
+        number = None
+    if number is None:
+        raise ValueError(f"{_short.repr(value)} is not a count such as 40M, 2.7B or 20x")
+    if not number.is_finite() or number < 0 or number != number.to_integral_value() or number > _LARGEST:
+        raise ValueError(f"{_short.repr(value)} is not a whole, non-negative count")
     return int(number)
+
+
+def _per_param(ratio: float, value: object) -> PerParam:
+    if not (math.isfinite(ratio) and ratio > 0):
+        raise ValueError(f"{_short.repr(value)} must be a positive number of tokens per parameter")
+    return PerParam(ratio)
 
 
 def tokens_of(value: int | PerParam, n_params: int) -> int:
@@ -55,9 +61,18 @@ def tokens_of(value: int | PerParam, n_params: int) -> int:
     return round(float(value) * n_params) if isinstance(value, PerParam) else int(value)
 
 
+def exact_count(value: int) -> str:
+    """A count with a unit that reads back as the same number: 1234567 → "1234.567k"."""
+    return f"{Decimal(value).scaleb(-3).normalize():f}k"
+
+
 def format_count(value: float) -> str:
     """1234567 → "1.23M": three significant digits, for people."""
     for suffix, scale in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(value) >= scale * 0.9995:
-            return f"{value / scale:.3g}{suffix}"
-    return f"{value:.3g}"
+            return f"{_three_digits(value / scale)}{suffix}"
+    return _three_digits(value)
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.0f}" if 999.5 <= abs(value) < math.inf else f"{value:.3g}"

@@ -1,0 +1,72 @@
+"""The settings themselves: described, frozen, strict, consistent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from splitjax.config import Config, Domains, Model, Source, Sweep, Train
+from splitjax.config.explain import _settings_in
+
+
+def sections(section: type[BaseModel] = Config) -> Iterator[type[BaseModel]]:
+    yield section
+    for field in section.model_fields.values():
+        if inner := _settings_in(field.annotation):
+            yield from sections(inner)
+
+
+@pytest.mark.parametrize("section", sorted(set(sections()), key=lambda each: each.__name__))
+def test_every_key_is_described(section: type[BaseModel]) -> None:
+    assert section.__doc__
+    bare = [
+        name
+        for name, field in section.model_fields.items()
+        if not field.description and not (_settings_in(field.annotation) or object).__doc__
+    ]
+    assert not bare
+
+
+@pytest.mark.parametrize("section", sorted(set(sections()), key=lambda each: each.__name__))
+def test_every_section_is_strict_and_frozen(section: type[BaseModel]) -> None:
+    wanted = {"extra": "forbid", "frozen": True, "strict": True, "allow_inf_nan": False}
+    assert wanted.items() <= section.model_config.items()
+
+
+def test_values_cannot_be_changed_later() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Train().batch_size = 8  # type: ignore[misc]
+
+
+def test_lists_become_tuples_and_so_configs_hash() -> None:
+    sweep = Sweep(models=[{"d_model": 64}], d_pretrain=["1M", "20x"], d_special=[0])  # type: ignore[list-item, arg-type]
+    assert sweep.models == (Model(d_model=64),)
+    assert hash(sweep) == hash(Sweep(models=(Model(d_model=64),), d_pretrain=("1M", "20x"), d_special=(0,)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        (Model, {"n_heads": 3}, "n_heads=3 does not divide d_model=128"),
+        (Model, {"n_heads": 4, "n_kv_heads": 3}, "n_kv_heads=3 does not divide n_heads=4"),
+        (Model, {"head_dim": 9}, "head_dim=9 is odd"),
+        (Source, {"type": "jsonl"}, "needs 'path'"),
+        (Source, {"type": "installed_python", "path": "x"}, "takes no 'path'"),
+        (Domains, {"method": "kmeans"}, "needs domains.k"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(
+    section: type[BaseModel], values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        section(**values)
+
+
+def test_shapes_that_follow_from_others() -> None:
+    model = Model(d_model=256, n_heads=4)
+    assert (model.kv_heads, model.width_of_head, model.width_of_ffn) == (4, 64, 688)
+    model = Model(d_model=256, n_heads=4, n_kv_heads=2, head_dim=32, d_ff=512)
+    assert (model.kv_heads, model.width_of_head, model.width_of_ffn) == (2, 32, 512)
