@@ -20,7 +20,8 @@ from .helpers import STEP, Batches, same_bits
 @pytest.fixture(scope="module")
 def stack(trainer):
     stack = trainer.init([0, 1, 2])
-    return trainer.step(stack, trainer.placement.put_batch(Batches(3).batch(0)), trainer.controls(np.full(3, 1e-2), STEP))[0]
+    batch = trainer.placement.put_batch(Batches(3).batch(0))
+    return trainer.step(stack, batch, trainer.controls(np.full(3, 1e-2), STEP))[0]
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,9 @@ def test_loop_forms_agree_and_scan_gives_an_expert_the_bits_it_has_alone():
 @pytest.mark.parametrize(("loop", "scans"), [("scan", True), ("vmap", False), ("auto", True)])
 def test_the_loop_form_is_the_one_asked_for(loop, scans):
     trainer = make_trainer(expert_loop=loop)  # auto: scan, on the CPU these tests run on
-    arguments = trainer.init([0, 1]), trainer.placement.put_batch(Batches(2).batch(0)), trainer.controls(np.full(2, 1e-2), STEP)
-    assert ("scan" in str(jax.make_jaxpr(trainer._stack_step)(*arguments))) == scans
+    batch = trainer.placement.put_batch(Batches(2).batch(0))
+    program = jax.make_jaxpr(trainer._stack_step)(trainer.init([0, 1]), batch, trainer.controls(np.ones(2), STEP))
+    assert ("scan" in str(program)) == scans
 
 
 @pytest.mark.parametrize("loop", ["scan", "vmap"])
