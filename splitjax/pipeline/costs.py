@@ -13,15 +13,13 @@ from .job import Job
 from .tree import tokens_trained
 
 
-def whole_work(job: Job) -> float:
-    """Training work of all stages, for the time left; before the plan a split at half is assumed."""
+def whole_work(job: Job) -> tuple[float, int]:
+    """Training work and phases of all stages, for the time left; before the plan a split at half is assumed."""
     vocab, experts = job.corpus.vocab_size, job.clock.experts
     fraction = explicit_fraction(job.config)
     main = main_cells(job.config, job.clock, 0.5 if fraction is None else fraction)
-    return sum(
-        work_of(job.phases(cells), job.config, experts, vocab)
-        for cells in (sweep_cells(job.config, job.clock), main.values())
-    )
+    trees = [job.phases(cells) for cells in (sweep_cells(job.config, job.clock), main.values())]
+    return sum(work_of(tree, job.config, experts, vocab) for tree in trees), sum(map(len, trees))
 
 
 def sweep_table(job: Job) -> Table:

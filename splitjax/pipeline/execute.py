@@ -116,18 +116,23 @@ class Executor:
     def _run_phase(self, phase: Phase) -> Stack:
         experts = phase.stack_size(self.clock.experts)
         per_step = _work_of_step(phase.model, self.config, self.clock, self.corpus.vocab_size) * experts
-        last = time.monotonic()
+        began = last = time.monotonic()
+        stepping = 0.0
 
         def on_step(report: StepReport) -> None:
-            nonlocal last
+            nonlocal last, stepping
             now = time.monotonic()
-            self.reporter.advance(per_step, now - last, report.tokens_per_s)
-            last = now
+            # The first step waits for the compiler and the checkpoint: that is no speed.
+            seconds = now - last if last != began else 0.0
+            self.reporter.advance(per_step, seconds, report.tokens_per_s)
+            last, stepping = now, stepping + seconds
 
-        return run_phase(
+        stack = run_phase(
             self._trainer(phase.model), self._start(phase), self._stream(phase), self._stretch(phase),
             self.path(phase.name), meta=self._meta(phase), on_step=on_step,
         )  # fmt: skip
+        self.reporter.phase_done(time.monotonic() - began - stepping)
+        return stack
 
     def _start(self, phase: Phase) -> starts.Start:
         trainer = self._trainer(phase.model)

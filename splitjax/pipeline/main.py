@@ -51,7 +51,7 @@ def run(config: Config, **options: Any) -> dict[str, Any]:
     """
     with job_of(config, **options) as job:
         stages.run_prepare(job)
-        job.reporter.plan_work(whole_work(job))
+        job.reporter.plan_work(*whole_work(job))
         for stage in AFTER_PREPARE:
             stage(job)
         if not job.ran:
@@ -77,7 +77,7 @@ def prepare(config: Config, **options: Any) -> dict[str, Any]:
 def sweep(config: Config, **options: Any) -> None:
     """The small runs that feed the law → observations.csv."""
     with job_of(config, **options) as job:
-        job.reporter.plan_work(whole_work(job))
+        job.reporter.plan_work(*whole_work(job))
         stages.run_sweep(job)
 
 
@@ -98,7 +98,7 @@ def plan_run(config: Config, **options: Any) -> dict[str, Any]:
 def train(config: Config, **options: Any) -> None:
     """Seed → split → experts, and the baselines. Needs a plan; an explicit `split` makes its own."""
     with job_of(config, **options) as job:
-        job.reporter.plan_work(whole_work(job))
+        job.reporter.plan_work(*whole_work(job))
         if config.split is not None:
             stages.run_plan(job)
         stages.run_train(job)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
 QUIET_SECONDS = 5.0
 
@@ -17,15 +16,17 @@ QUIET_SECONDS = 5.0
 class Reporter:
     """Tells what runs, how fast, and how long the whole job still takes.
 
-    Work is counted in units that take about equally long each (see `execute.work_of`), so the time
-    left is (work left) / (work a second so far). A thread keeps the line moving while nothing
-    reports: compiling and fitting are silent otherwise.
+    Work is counted in units that take about equally long each (see `execute.work_of`); what a phase
+    takes beside its steps (compiling, checkpoints, scoring) is counted by the phase. The time left is
+    (work left) · (seconds a unit so far) + (phases left) · (seconds beside a phase so far). A thread
+    keeps the line moving while nothing reports: compiling and fitting are silent otherwise.
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console or Console(file=sys.stderr)
         self._clock, self._lock = clock, threading.Lock()
-        self._total = self._done = self._training_seconds = 0.0
+        self._total = self._done = self._step_seconds = self._beside_seconds = 0.0
+        self._phases_left = self._phases_done = 0
         self._tokens_per_s: float | None = None
         self._stage, self._what = "", ""
         self._stage_start = self._last_line = clock()
@@ -50,9 +51,9 @@ class Reporter:
         if self._bar:
             self._bar.stop()
 
-    def plan_work(self, work: float) -> None:
+    def plan_work(self, work: float, phases: int) -> None:
         """Set the training work of the whole job (all stages)."""
-        self._total = max(work, self._done)
+        self._total, self._phases_left = max(work, self._done), phases
 
     def stage(self, name: str, note: str = "") -> None:
         """A stage begins."""
@@ -68,7 +69,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)
         self._last_line = self._clock()
 
     def now(self, what: str) -> None:
@@ -76,25 +77,32 @@ class Reporter:
         self._what = what
 
     def advance(self, work: float, seconds: float, tokens_per_s: float) -> None:
-        """`work` units of training were done in `seconds`."""
+        """Steps worth `work` units took `seconds`."""
         with self._lock:
             self._done += work
-            self._training_seconds += seconds
+            self._step_seconds += seconds
             self._tokens_per_s = tokens_per_s
 
+    def phase_done(self, beside: float) -> None:
+        """A phase ended; `beside` seconds of it were not steps."""
+        with self._lock:
+            self._phases_done += 1
+            self._phases_left = max(self._phases_left - 1, 0)
+            self._beside_seconds += beside
+            self._tokens_per_s = None
+
     def skip(self, work: float) -> None:
-        """Work that an earlier start already did: it leaves the job without counting as speed."""
+        """A phase that an earlier start already trained: it leaves the job without counting as speed."""
         with self._lock:
             self._total = max(self._total - work, self._done)
-
-    def table(self, table: Table) -> None:
-        self.console.print(table)
+            self._phases_left = max(self._phases_left - 1, 0)
 
     def seconds_left(self) -> float | None:
         """Training time left at the speed so far (None before there is one)."""
-        if not self._done or not self._training_seconds:
+        if not self._done or not self._step_seconds:
             return None
-        return (self._total - self._done) * self._training_seconds / self._done
+        beside = self._beside_seconds / self._phases_done if self._phases_done else 0.0
+        return (self._total - self._done) * self._step_seconds / self._done + self._phases_left * beside
 
     def _beat(self) -> None:
         while not self._closing.wait(0.5):

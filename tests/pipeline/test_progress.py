@@ -19,12 +19,14 @@ def reporter(width: int = 120) -> tuple[Reporter, io.StringIO]:
 
 def test_time_left_is_work_left_at_the_speed_so_far() -> None:
     told, _ = reporter()
-    told.plan_work(100.0)
+    told.plan_work(100.0, phases=4)
     assert told.seconds_left() is None
     told.advance(20.0, seconds=4.0, tokens_per_s=1000.0)
     assert told.seconds_left() == pytest.approx(16.0)
+    told.phase_done(beside=2.0)  # three more such phases
+    assert told.seconds_left() == pytest.approx(16.0 + 3 * 2.0)
     told.skip(30.0)  # done by an earlier start: less work, the same speed
-    assert told.seconds_left() == pytest.approx(10.0)
+    assert told.seconds_left() == pytest.approx(10.0 + 2 * 2.0)
 
 
 def test_a_silent_job_still_tells_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +41,7 @@ def test_a_silent_job_still_tells_what_it_does(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_line_holds_stage_speed_share_and_time_left() -> None:
     told, text = reporter()
-    told.plan_work(100.0)
+    told.plan_work(100.0, phases=1)
     told.stage("train", "")
     told.now("d32.trunk")
     told.advance(50.0, seconds=90.0, tokens_per_s=12345.0)

@@ -1,0 +1,45 @@
+"""The words on the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from splitjax import cli
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n  {command} " in shown for command in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_every_command_has_help(command: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "splitjax", command, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: splitjax {command}")
+
+
+def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["pln"]) == 2
+    assert capsys.readouterr().err == "splitjax: unknown command 'pln'. Did you mean 'plan'?\n"
+
+
+@pytest.mark.parametrize("args", [["run"], ["run", "--nonsense", "x.yaml"], ["run", "missing.yaml"], ["status", "/"]])
+def test_bad_arguments_are_one_line_and_exit_code_2(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(args) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_stop_has_its_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for stop, code in ((KeyboardInterrupt(), 130), (cli.Terminated(), 143)):
+
+        def stopped(args: list[str], stop: BaseException = stop) -> int:
+            raise stop
+
+        monkeypatch.setattr(cli, "_dispatch", stopped)
+        assert cli.main(["run"]) == code
+        assert "the same command goes on from here" in capsys.readouterr().err
