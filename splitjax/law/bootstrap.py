@@ -1,0 +1,66 @@
+"""Residual bootstrap: what the fit would have been, had the noise fallen otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .engine import Problem
+from .solver import Loss
+from .table import Table
+
+
+def bootstrap(
+    problem: Problem, loss: Loss, xs: list[np.ndarray], weights: np.ndarray, draws: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Refit to losses rebuilt from the fit and redrawn residuals.
+
+    Residuals are those of the log loss, widened by sqrt(n / (n - p)) for the parameters spent on the fit. Rows of one
+    `run` receive the residuals of one run; without that column every row draws alone, inside its own domain.
+
+    Returns:
+        One array [draws, size] a part.
+    """
+    predicted = problem.predict([x[None] for x in xs])[0]
+    fitted = problem.usable & (weights > 0)
+    spent = min(problem.n_free, fitted.sum() - 1)
+    widen = np.sqrt(fitted.sum() / (fitted.sum() - spent))
+    residual = np.where(fitted, np.log(problem.table.loss / np.where(fitted, predicted, 1.0)), 0.0)
+    scale = np.sqrt(np.where(fitted, weights, 1.0))
+    donors = _donors(problem.table, fitted, draws, rng)
+    y = np.where(fitted, predicted, 1.0) * np.exp(widen * (residual * scale)[donors] / scale)
+    return problem.refit(loss, xs, y, np.broadcast_to(weights, y.shape))
+
+
+def _donors(table: Table, fitted: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Row whose residual each row receives, [draws, rows]."""
+    donors = np.tile(np.arange(len(table)), (draws, 1))
+    if table.run is None:
+        for domain in table.domains:
+            at = np.flatnonzero(fitted & (table.domain == domain))
+            donors[:, at] = rng.choice(at, (draws, len(at))) if len(at) else donors[:, at]
+        return donors
+    rows = _rows_of_runs(table, fitted)
+    runs = list(rows)
+    picks = rng.integers(len(runs), size=(draws, len(runs)))
+    for r, name in enumerate(runs):
+        for (domain, i), row in rows[name].items():
+            candidates = np.array([_match(rows[other], domain, i) for other in runs])
+            donors[:, row] = candidates[picks[:, r]]
+    return donors
+
+
+def _rows_of_runs(table: Table, fitted: np.ndarray) -> dict[str, dict[tuple[str, int], int]]:
+    """run → (domain, how manieth of it in the run) → row."""
+    rows: dict[str, dict[tuple[str, int], int]] = {}
+    assert table.run is not None
+    for row in np.flatnonzero(fitted):
+        of_run = rows.setdefault(str(table.run[row]), {})
+        domain = str(table.domain[row])
+        of_run[domain, sum(d == domain for d, _ in of_run)] = int(row)
+    return rows
+
+
+def _match(rows: dict[tuple[str, int], int], domain: str, i: int) -> int:
+    """The donor run's row of the same domain, else one of its others."""
+    same = [row for (d, _), row in rows.items() if d == domain] or list(rows.values())
+    return same[i % len(same)]

@@ -1,0 +1,232 @@
+"""A table and a family made ready for the solver: scaling, layout by domain, many starts, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .families import LOG_ZERO, Family, Rows
+from .form import Form
+from .table import Table
+
+if TYPE_CHECKING:
+    from .solver import Data, Loss
+
+# The solver imports JAX; it is imported where a fit begins, so that a saved law predicts without it.
+
+CANDIDATES = 1024
+"""Random nonlinear parameter vectors that are screened for starts."""
+AGREE = 1e-6
+"""Starts whose objectives are within this relative distance of the best have found it too."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Units of a fit: logs of the geometric means of N, D and D'. In them every parameter is of order one."""
+
+    n: float
+    d: float
+    s: float
+
+    @staticmethod
+    def of(table: Table) -> Reference:
+        return Reference(*(_mean_log(c) for c in (table.n_params, table.d_pretrain, table.d_special)))
+
+    def rows(
+        self, n: np.ndarray, d: np.ndarray, s: np.ndarray, u_d: np.ndarray | None = None, u_s: np.ndarray | None = None
+    ) -> Rows:
+        """Coordinates of points given in parameters and tokens."""
+        n, d, s = np.broadcast_arrays(*(np.asarray(part, float) for part in (n, d, s)))
+        return Rows(
+            np.log(n) - self.n, _log(d) - self.d, _log(s) - self.s,
+            np.zeros_like(d) if u_d is None else _repeats(d, u_d),
+            np.zeros_like(s) if u_s is None else _repeats(s, u_s),
+        )  # fmt: skip
+
+
+def _mean_log(values: np.ndarray) -> float:
+    positive = values[values > 0]
+    return float(np.log(positive).mean()) if len(positive) else 0.0
+
+
+def _log(values: np.ndarray) -> np.ndarray:
+    return np.where(values > 0, np.log(np.where(values > 0, values, 1.0)), LOG_ZERO)
+
+
+def _repeats(tokens: np.ndarray, unique: np.ndarray) -> np.ndarray:
+    """Epochs beyond the first."""
+    unique = np.broadcast_to(np.asarray(unique, float), tokens.shape)
+    return np.where(unique > 0, np.maximum(tokens / np.where(unique > 0, unique, 1.0) - 1.0, 0.0), 0.0)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Domains that are fitted together: where the table's rows lie in the solver's [G, n] arrays."""
+
+    form: Form
+    rows: Rows
+    at: np.ndarray
+    """Table rows of this part."""
+    group: np.ndarray
+    slot: np.ndarray
+
+
+class Problem:
+    """A family over a table. Only rows that the family can predict are fitted.
+
+    Args:
+        table: observations.
+        family: the law.
+        joint: one fit with shared exponents for all domains; else a fit for each domain.
+    """
+
+    def __init__(self, table: Table, family: Family, *, joint: bool = True) -> None:
+        self.table, self.family, self.joint = table, family, joint
+        self.reference = Reference.of(table)
+        self.usable = np.asarray(family.finite(table.d_pretrain, table.d_special))
+        groups = [table.domains] if joint else [(domain,) for domain in table.domains]
+        one_n = len(np.unique(table.n_params)) == 1
+        repeats = repeated(table)
+        self.forms = [Form(family, domains, one_n, repeats) for domains in groups]
+        self._rows = self.reference.rows(
+            table.n_params, table.d_pretrain, table.d_special, table.u_pretrain, table.u_special
+        )
+        width = max((int((table.domain == domain).sum()) for domain in table.domains), default=1)
+        self.parts = [self._part(form, width) for form in self.forms]
+
+    @property
+    def n_free(self) -> int:
+        return sum(form.n_free for form in self.forms)
+
+    def _part(self, form: Form, width: int) -> Part:
+        from .solver import ROW_MULTIPLE
+
+        at = np.flatnonzero(np.isin(self.table.domain, form.domains))
+        group = np.array([form.domains.index(domain) for domain in self.table.domain[at]], int)
+        slot = np.zeros(len(at), int)
+        for g in range(len(form.domains)):
+            slot[group == g] = np.arange((group == g).sum())
+        shape = (len(form.domains), -(-width // ROW_MULTIPLE) * ROW_MULTIPLE)
+        arrays = []
+        for column in self._rows:
+            array = np.zeros(shape)
+            array[group, slot] = np.where(self.usable[at], column[at], 0.0)
+            arrays.append(array)
+        return Part(form, Rows(*arrays), at, group, slot)
+
+    def data(self, part: Part, y: np.ndarray, w: np.ndarray) -> Data:
+        """Losses and weights of all table rows, [lanes, rows], in a part's layout; padding weighs nothing."""
+        from .solver import Data
+
+        w = np.where(self.usable, w, 0.0)
+        lanes = [np.full((len(a), *part.rows.n.shape), fill) for a, fill in ((y, 1.0), (w, 0.0))]
+        for lane, values in zip(lanes, (y, w), strict=True):
+            lane[:, part.group, part.slot] = values[:, part.at]
+        return Data(part.rows, *lanes)
+
+    def search(self, loss: Loss, weights: np.ndarray, starts: int, rng: np.random.Generator) -> list[Found]:
+        """Fit with many starts, once for each row of `weights` [fits, rows]."""
+        found = [[self._search(part, loss, w, starts, rng) for w in weights] for part in self.parts]
+        from .solver import refine
+
+        for part, lanes in zip(self.parts, found, strict=True):
+            x = np.concatenate(lanes)
+            w = np.repeat(weights, starts, 0)
+            low, high = (np.tile(bound, (len(x), 1)) for bound in part.form.bounds)
+            y = np.broadcast_to(self.table.loss, w.shape)
+            best, values = refine(part.form, loss, self.data(part, y, w), x, low, high, anneal=64.0)
+            lanes[:] = [(best[i : i + starts], values[i : i + starts]) for i in range(0, len(x), starts)]
+        return [Found.of([lanes[i] for lanes in found]) for i in range(len(weights))]
+
+    def _search(self, part: Part, loss: Loss, w: np.ndarray, starts: int, rng: np.random.Generator) -> np.ndarray:
+        """Starts [starts, size]: the best of many screened candidates, with some of the others for variety."""
+        from .solver import screen
+
+        form = part.form
+        low = np.array([p.start[0] for p in form.nonlinear])
+        high = np.array([p.start[1] for p in form.nonlinear])
+        fixed = form.bounds[0] == form.bounds[1]
+        thetas = rng.uniform(low, high, (CANDIDATES, 1, len(low))).repeat(len(form.domains), 1)
+        thetas = np.where(fixed[form.index[:, form.n_linear :]], 0.0, thetas)
+        scores, c = screen(form, loss, self.data(part, self.table.loss[None], w[None]), thetas)
+        order = np.argsort(np.where(np.isfinite(scores), scores, np.inf), kind="stable")
+        rest = order[starts * 3 // 4 : CANDIDATES // 2]
+        chosen = np.concatenate([order[: starts * 3 // 4], rng.permutation(rest)[: starts - starts * 3 // 4]])
+        local = np.concatenate([c[chosen], thetas[chosen]], 2)
+        x = np.zeros((len(chosen), form.size))
+        x[:, form.index] = local
+        return np.clip(x, *form.bounds)
+
+    def refit(self, loss: Loss, xs: Sequence[np.ndarray], y: np.ndarray, w: np.ndarray) -> list[np.ndarray]:
+        """Fit again from known solutions `xs` (one a part, [size]) to other losses or weights [lanes, rows]."""
+        from .solver import refine
+
+        out = []
+        for part, x in zip(self.parts, xs, strict=True):
+            low, high = (np.tile(bound, (len(y), 1)) for bound in part.form.bounds)
+            start = np.tile(np.clip(x, *part.form.bounds), (len(y), 1))
+            out.append(refine(part.form, loss, self.data(part, y, w), start, low, high)[0])
+        return out
+
+    def sensitivity(self, part: Part, x: np.ndarray) -> np.ndarray:
+        """d log loss / d x of the rows a part can predict, [rows, size], by central differences."""
+        step = 1e-5 * np.maximum(np.abs(x), 1e-3)
+        points = np.concatenate([x + np.diag(step), x - np.diag(step)])
+        columns = []
+        for g in range(len(part.form.domains)):
+            at = part.at[(part.group == g) & self.usable[part.at]]
+            columns.append(np.log(np.maximum(part.form.losses(points, self._at(at), g), 1e-300)))
+        logs = np.concatenate(columns, 1)
+        return ((logs[: len(x)] - logs[len(x) :]) / (2 * step[:, None])).T
+
+    def _at(self, at: np.ndarray) -> Rows:
+        return Rows(*(column[at] for column in self._rows))
+
+    def predict(self, xs: Sequence[np.ndarray]) -> np.ndarray:
+        """Predicted loss of every table row, [draws, rows], from xs (one a part, [draws, size])."""
+        out = np.full((len(xs[0]), len(self.table)), np.inf)
+        for part, x in zip(self.parts, xs, strict=True):
+            for g in range(len(part.form.domains)):
+                at = part.at[(part.group == g) & self.usable[part.at]]
+                out[:, at] = part.form.losses(x, self._at(at), g)
+        return out
+
+
+def repeated(table: Table) -> tuple[str, ...]:
+    """Half-lives that the table can speak of: some rows hold repeated tokens."""
+    names = []
+    if table.u_pretrain is not None and _repeats(table.d_pretrain, table.u_pretrain).max() > 0:
+        names.append("R_pretrain")
+    if table.u_special is not None and _repeats(table.d_special, table.u_special).max() > 0:
+        names.append("R_special")
+    return tuple(names)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Best of many starts.
+
+    Attributes:
+        xs: solution of each part.
+        objective: summed over parts.
+        agree, starts: how many starts found the best (the fewest over parts), of how many.
+    """
+
+    xs: list[np.ndarray]
+    objective: float
+    agree: int
+    starts: int
+
+    @staticmethod
+    def of(lanes: Sequence[tuple[np.ndarray, np.ndarray]]) -> Found:
+        xs, objective, agree = [], 0.0, []
+        for x, raw in lanes:
+            values = np.where(np.isfinite(raw), raw, np.inf)
+            best = int(np.argmin(values))
+            xs.append(x[best])
+            objective += float(values[best])
+            agree.append(int((values <= values[best] * (1 + AGREE) + 1e-300).sum()))
+        return Found(xs, objective, min(agree), len(lanes[0][1]))

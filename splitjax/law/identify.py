@@ -1,0 +1,68 @@
+"""What a table cannot tell: designs that are refused, and directions of the fit that data leave open."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from splitjax.config import UserError
+
+from .table import Table
+
+TIED = 0.9999
+"""Two logarithms that correlate more than this are one variable."""
+RIDGE = 1e-5
+"""Smallest over largest singular value of the scaled Jacobian below which a fit lies on a ridge."""
+_MEND = "Add runs that break the tie, for example a grid over N, D and D'."
+
+
+def check_design(table: Table) -> None:
+    """Refuse a design whose effects cannot be told apart, whatever the family.
+
+    Raises:
+        UserError: D never varies, D' never varies, or two of N, D, D' are tied.
+    """
+    columns = {"n_params": table.n_params, "d_pretrain": table.d_pretrain}
+    if table.has_special:
+        columns["d_special"] = table.d_special
+    for name, values in columns.items():
+        if name != "n_params" and len(np.unique(values)) == 1:
+            mend = "Leave the column out, or vary it." if name == "d_special" else "Vary it."
+            raise UserError(f"{name} is {values[0]:g} in every row: its effect cannot be seen", where=name, mend=mend)
+    names = [name for name, values in columns.items() if len(np.unique(values)) > 1]
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            _refuse_tie(first, columns[first], second, columns[second])
+
+
+def _refuse_tie(first: str, a: np.ndarray, second: str, b: np.ndarray) -> None:
+    both = (a > 0) & (b > 0)
+    if not both.all():  # cells without specialisation or without pretraining break a tie among the others
+        return
+    x, y = np.log(a[both]), np.log(b[both])
+    if len(np.unique(x)) < 2 or len(np.unique(y)) < 2:
+        return
+    if abs(np.corrcoef(x, y)[0, 1]) < TIED:
+        return
+    slope = np.polyfit(x, y, 1)[0]
+    ratio = f"{second}/{first} is constant" if abs(slope - 1) < 0.01 else f"{second} grows as {first}^{slope:.3g}"
+    raise UserError(f"{ratio}: their effects cannot be told apart", where=f"{first}, {second}", mend=_MEND)
+
+
+def ridge(names: list[str], jacobian: np.ndarray, free: np.ndarray) -> list[str]:
+    """Parameters along which predictions do not change; empty where the fit is a point.
+
+    Args:
+        names: of the unknowns.
+        jacobian: d log loss / d unknown, [rows, unknowns].
+        free: unknowns that are neither held still nor at a bound.
+    """
+    at = np.flatnonzero(free)
+    size = np.linalg.norm(jacobian[:, at], axis=0)
+    dead = size <= 1e-8 * size.max(initial=1e-300)
+    loose = [names[i] for i in at[dead]]
+    at = at[~dead]
+    if len(at):
+        _, values, vectors = np.linalg.svd(jacobian[:, at] / size[~dead], full_matrices=False)
+        for k in np.flatnonzero(values < RIDGE * values[0]):
+            loose += [names[i] for i in at[np.abs(vectors[k]) > 0.3]]
+    return list(dict.fromkeys(loose))
