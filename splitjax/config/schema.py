@@ -140,6 +140,7 @@ class Model(Settings):
     qk_norm: bool = Field(True, description="RMS-normalise queries and keys (Qwen3).")
     tied_embeddings: bool = Field(False, description="Output head shares the embedding.")
     rope_theta: float = Field(10_000.0, gt=0, description="RoPE base.")
+    norm_eps: float = Field(1e-6, gt=0, description="Added to the mean square in every RMSNorm.")
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> Model:

@@ -3,6 +3,7 @@
 from .attention import documents
 from .axes import logical_axes
 from .counts import flops_per_token, n_params, n_params_total
+from .huggingface import from_huggingface, huggingface_config, model_of_config, to_huggingface
 from .language_model import LanguageModel, Params
 from .width import Group
 
@@ -12,7 +13,11 @@ __all__ = [
     "Params",
     "documents",
     "flops_per_token",
+    "from_huggingface",
+    "huggingface_config",
     "logical_axes",
+    "model_of_config",
     "n_params",
     "n_params_total",
+    "to_huggingface",
 ]

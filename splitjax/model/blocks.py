@@ -11,8 +11,6 @@ from splitjax import config
 
 from .attention import Positions, attend, rotate
 
-NORM_EPSILON = 1e-6
-
 
 class Linear(nnx.Linear):
     """A bias-free projection: float32 weights, arithmetic in `dtype`.
@@ -30,10 +28,10 @@ class Linear(nnx.Linear):
         return rows.reshape(*inputs.shape[:-1], -1)
 
 
-def norm(width: int, dtype: Any, rngs: nnx.Rngs, scale: float = 1.0) -> nnx.RMSNorm:
+def norm(width: int, epsilon: float, dtype: Any, rngs: nnx.Rngs, scale: float = 1.0) -> nnx.RMSNorm:
     """RMSNorm whose statistics are float32 whatever `dtype` is."""
     initial = nnx.initializers.constant(scale)
-    return nnx.RMSNorm(width, epsilon=NORM_EPSILON, dtype=dtype, scale_init=initial, rngs=rngs)
+    return nnx.RMSNorm(width, epsilon=epsilon, dtype=dtype, scale_init=initial, rngs=rngs)
 
 
 class Attention(nnx.Module):
@@ -48,8 +46,8 @@ class Attention(nnx.Module):
         # 2L summands enter the residual stream: without the root its size would grow with depth.
         out_std = (2 * cfg.n_layers * cfg.n_heads * X) ** -0.5
         self.out = Linear(cfg.n_heads * X, D, out_std, dtype, rngs)
-        self.query_norm = norm(X, dtype, rngs) if cfg.qk_norm else None
-        self.key_norm = norm(X, dtype, rngs) if cfg.qk_norm else None
+        self.query_norm = norm(X, cfg.norm_eps, dtype, rngs) if cfg.qk_norm else None
+        self.key_norm = norm(X, cfg.norm_eps, dtype, rngs) if cfg.qk_norm else None
 
     def __call__(self, x_BSD: Array, positions: Positions, document_BS: Array) -> Array:
         B, S, _ = x_BSD.shape
@@ -79,9 +77,9 @@ class Block(nnx.Module):
     """Pre-norm attention and feed-forward, each added to the residual stream."""
 
     def __init__(self, cfg: config.Model, dtype: Any, rngs: nnx.Rngs) -> None:
-        self.attention_norm = norm(cfg.d_model, dtype, rngs)
+        self.attention_norm = norm(cfg.d_model, cfg.norm_eps, dtype, rngs)
         self.attention = Attention(cfg, dtype, rngs)
-        self.ffn_norm = norm(cfg.d_model, dtype, rngs)
+        self.ffn_norm = norm(cfg.d_model, cfg.norm_eps, dtype, rngs)
         self.ffn = SwiGLU(cfg, dtype, rngs)
 
     def __call__(self, x_BSD: Array, positions: Positions, document_BS: Array) -> Array:
@@ -89,7 +87,9 @@ class Block(nnx.Module):
         return x_BSD + self.ffn(self.ffn_norm(x_BSD))
 
 
-_TIED_STD = 0.02
+# Measured on 0.2M parameters and 0.4M tokens of text among standard deviations from 0.02 to 1 and gains from
+# 0.1 to 1: tied, a token's own logit starts at std · D · gain, so unit embeddings would bet on repetition.
+_TIED_STD, _TIED_GAIN = 0.3, 0.2
 
 
 class Ends(nnx.Module):
@@ -102,10 +102,9 @@ class Ends(nnx.Module):
 
     def __init__(self, cfg: config.Model, vocab_size: int, base_width: int, dtype: Any, rngs: nnx.Rngs) -> None:
         D, tied = cfg.d_model, cfg.tied_embeddings
-        # Tied, a token's own logit starts at std · D · gain: unit embeddings would bet on repetition.
         initial = nnx.initializers.normal(_TIED_STD if tied else 1.0)
         self.embed = nnx.Embed(vocab_size, D, dtype=dtype, embedding_init=initial, rngs=rngs)
-        self.final_norm = norm(D, dtype, rngs, base_width / D if tied else 1.0)
+        self.final_norm = norm(D, cfg.norm_eps, dtype, rngs, _TIED_GAIN * base_width / D if tied else 1.0)
         self.head = None if tied else Linear(D, vocab_size, base_width**0.5 / D, dtype, rngs)
 
     def head_weights_DV(self) -> Array:

@@ -95,7 +95,7 @@ def test_every_key_of_the_shape_is_heard(model: LanguageModel, params: Any, toke
     base = (jax.tree.map(jnp.shape, params), float(model.loss(params, tokens_BT)[1]["loss"]))
     changes: dict[str, Any] = {
         "d_model": 64, "n_layers": 3, "n_heads": 2, "n_kv_heads": 4, "head_dim": 16, "d_ff": 64,
-        "qk_norm": False, "tied_embeddings": True, "rope_theta": 100.0,
+        "qk_norm": False, "tied_embeddings": True, "rope_theta": 100.0, "norm_eps": 0.1,
     }  # fmt: skip
     assert set(changes) == set(config.Model.model_fields)
     for key, value in changes.items():

@@ -1,0 +1,157 @@
+"""Names and shapes of Hugging Face's Llama and Qwen3 checkpoints; needs neither torch nor transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from splitjax import config
+from splitjax.config import UserError
+
+from .language_model import Params
+
+# Our path → (their name, transposed). Theirs are (out, in), ours (in, out).
+_ENDS: dict[tuple[str, ...], tuple[str, bool]] = {
+    ("embed", "embedding"): ("model.embed_tokens.weight", False),
+    ("final_norm", "scale"): ("model.norm.weight", False),
+    ("head", "kernel"): ("lm_head.weight", True),
+}
+_LAYER: dict[tuple[str, ...], tuple[str, bool]] = {
+    ("attention_norm", "scale"): ("input_layernorm.weight", False),
+    ("attention", "query", "kernel"): ("self_attn.q_proj.weight", True),
+    ("attention", "key", "kernel"): ("self_attn.k_proj.weight", True),
+    ("attention", "value", "kernel"): ("self_attn.v_proj.weight", True),
+    ("attention", "out", "kernel"): ("self_attn.o_proj.weight", True),
+    ("attention", "query_norm", "scale"): ("self_attn.q_norm.weight", False),
+    ("attention", "key_norm", "scale"): ("self_attn.k_norm.weight", False),
+    ("ffn_norm", "scale"): ("post_attention_layernorm.weight", False),
+    ("ffn", "gate", "kernel"): ("mlp.gate_proj.weight", True),
+    ("ffn", "up", "kernel"): ("mlp.up_proj.weight", True),
+    ("ffn", "down", "kernel"): ("mlp.down_proj.weight", True),
+}
+
+
+def to_huggingface(params: Params) -> dict[str, np.ndarray]:
+    """Parameters of one model (no expert axis) under Hugging Face's names, one entry a layer."""
+    tensors: dict[str, np.ndarray] = {}
+    for path, leaf in _leaves(params):
+        array = np.asarray(leaf)
+        if path[0] != "layers":
+            name, transposed = _ENDS[path]
+            tensors[name] = array.T if transposed else array
+            continue
+        name, transposed = _LAYER[path[1:]]
+        for index, layer in enumerate(array):
+            tensors[f"model.layers.{index}.{name}"] = layer.T if transposed else layer
+    return tensors
+
+
+def from_huggingface(tensors: Mapping[str, Any], cfg: config.Model) -> Params:
+    """Parameters of one model from tensors under Hugging Face's names; float32.
+
+    Raises:
+        UserError: a tensor is missing, is not part of this architecture, or has another shape.
+    """
+    left = dict(tensors)
+    if cfg.tied_embeddings:
+        left.pop("lm_head.weight", None)  # some writers store the tied head a second time
+
+    def take(name: str, transposed: bool) -> np.ndarray:
+        if name not in left:
+            raise UserError(f"tensor '{name}' is missing", where="Hugging Face checkpoint")
+        array = np.asarray(left.pop(name), np.float32)
+        return array.T if transposed else array
+
+    params: Params = {}
+    for path, (name, transposed) in _present(_ENDS, cfg).items():
+        _put(params, path, take(name, transposed))
+    for path, (name, transposed) in _present(_LAYER, cfg).items():
+        layers = [take(f"model.layers.{index}.{name}", transposed) for index in range(cfg.n_layers)]
+        _put(params, ("layers", *path), np.stack(layers))
+    if left:
+        raise UserError(
+            f"tensor '{min(left)}' is no part of this architecture", where="Hugging Face checkpoint",
+            mend="Llama and Qwen3 without biases can be read.",
+        )  # fmt: skip
+    return params
+
+
+def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int) -> dict[str, Any]:
+    """What `config.json` must say for transformers to load these weights."""
+    architecture = "Qwen3" if cfg.qk_norm else "Llama"
+    return {
+        "architectures": [f"{architecture}ForCausalLM"],
+        "model_type": architecture.lower(),
+        "vocab_size": vocab_size,
+        "hidden_size": cfg.d_model,
+        "intermediate_size": cfg.width_of_ffn,
+        "num_hidden_layers": cfg.n_layers,
+        "num_attention_heads": cfg.n_heads,
+        "num_key_value_heads": cfg.kv_heads,
+        "head_dim": cfg.width_of_head,
+        "hidden_act": "silu",
+        "rms_norm_eps": cfg.norm_eps,
+        "rope_theta": cfg.rope_theta,
+        "tie_word_embeddings": cfg.tied_embeddings,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "max_position_embeddings": seq_len,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "torch_dtype": "float32",
+        "use_cache": True,
+    }
+
+
+def model_of_config(told: Mapping[str, Any]) -> tuple[config.Model, int]:
+    """The shape and vocabulary size that a Hugging Face `config.json` describes.
+
+    Raises:
+        UserError: another architecture, or a feature that this model does not have; names the key.
+    """
+    kind = told.get("model_type")
+    if kind not in ("llama", "qwen3"):
+        raise UserError(f"model_type '{kind}' is not supported", where="config.json", mend="Known: llama, qwen3.")
+    rope = dict(told.get("rope_parameters") or {})
+    unwanted = {
+        "hidden_act": told.get("hidden_act", "silu") != "silu",
+        "attention_bias": bool(told.get("attention_bias")),
+        "mlp_bias": bool(told.get("mlp_bias")),
+        "use_sliding_window": bool(told.get("use_sliding_window")),
+        "rope_scaling": bool(told.get("rope_scaling")) or rope.get("rope_type", "default") != "default",
+    }
+    if found := [key for key, present in unwanted.items() if present]:
+        raise UserError(f"'{found[0]}' asks for a feature that this model does not have", where="config.json")
+    shape = config.Model(
+        d_model=told["hidden_size"],
+        n_layers=told["num_hidden_layers"],
+        n_heads=told["num_attention_heads"],
+        n_kv_heads=told.get("num_key_value_heads"),
+        head_dim=told.get("head_dim"),
+        d_ff=told["intermediate_size"],
+        qk_norm=kind == "qwen3",
+        tied_embeddings=bool(told.get("tie_word_embeddings")),
+        rope_theta=rope.get("rope_theta", told.get("rope_theta", 10_000.0)),
+        norm_eps=told.get("rms_norm_eps", 1e-6),
+    )
+    return shape, told["vocab_size"]
+
+
+def _present(table: Mapping[tuple[str, ...], tuple[str, bool]], cfg: config.Model) -> dict[Any, Any]:
+    absent = {"head"} if cfg.tied_embeddings else set()
+    absent |= set() if cfg.qk_norm else {"query_norm", "key_norm"}
+    return {path: entry for path, entry in table.items() if not absent.intersection(path)}
+
+
+def _leaves(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    if not isinstance(tree, Mapping):
+        return [(path, tree)]
+    return [leaf for name, child in tree.items() for leaf in _leaves(child, (*path, name))]
+
+
+def _put(tree: Params, path: tuple[str, ...], leaf: np.ndarray) -> None:
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = leaf
