@@ -11,7 +11,17 @@ from typing import Any
 
 import yaml
 
-from splitjax.config import Config, UserError, dump, hash_file, hash_json, read_json, write_atomic, write_json
+from splitjax.config import (
+    Config,
+    UserError,
+    dump,
+    from_dict,
+    hash_file,
+    hash_json,
+    read_json,
+    write_atomic,
+    write_json,
+)
 
 STAGES = ("prepare", "sweep", "fit", "plan", "train", "evaluate", "report")
 FORMAT = 1
@@ -135,7 +145,7 @@ class RunFolder:
         return self.path / "done" / f"{stage}.json"
 
     def _check_same(self, config: Config, redo: str | None) -> None:
-        before, now = _flat(stored_tree(self.config)), _flat(config.resolved())
+        before, now = _flat(_as_read_today(stored_tree(self.config))), _flat(config.resolved())
         changed = sorted(
             key for key in before.keys() | now.keys()
             if before.get(key, "absent") != now.get(key, "absent") and not key.startswith(_FREE)
@@ -167,6 +177,14 @@ def stored_tree(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise UserError("damaged: not a mapping", where=str(path))
     return tree
+
+
+def _as_read_today(tree: dict[str, Any]) -> dict[str, Any]:
+    """A stored config with the defaults of keys that are younger than it."""
+    try:
+        return from_dict(tree).resolved()
+    except UserError:
+        return tree  # its keys no longer exist: the comparison names them
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from splitjax.config import Config, UserError, from_dict
-from splitjax.pipeline.folder import RunFolder
+from splitjax.pipeline.folder import RunFolder, stored_tree
 
 
 def config(**changes: object) -> Config:
@@ -128,3 +129,10 @@ def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
     folder.observations.write_text("kept")
     folder.forget_if_empty()
     assert folder.config.exists()
+
+
+def test_a_config_from_before_a_key_existed_is_still_the_same(begun: RunFolder) -> None:
+    tree = stored_tree(begun.config)
+    del tree["train"]["beta2"]
+    begun.config.write_text(yaml.safe_dump(tree))
+    begun.claim(config())
