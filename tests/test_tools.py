@@ -92,7 +92,7 @@ def setup_with(python: str, folder: Path) -> subprocess.CompletedProcess[str]:
         (programs / name).chmod(0o755)
     path = f"{programs}:{os.defpath}" if shutil.which("bash", path=os.defpath) else f"{programs}:{os.environ['PATH']}"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHON"} | {"PATH": path}
-    return subprocess.run([folder / "tools" / "setup", "run"], capture_output=True, text=True, env=environment)
+    return subprocess.run([folder / "tools" / "setup"], capture_output=True, text=True, env=environment)
 
 
 def test_without_a_fitting_python_one_line_says_what_to_install(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_without_a_fitting_python_one_line_says_what_to_install(tmp_path: Path) 
 def test_a_python_that_was_asked_for_must_fit(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "tools", tmp_path / "tools")
     done = subprocess.run(
-        [tmp_path / "tools" / "setup", "run"], capture_output=True, text=True, env=os.environ | {"PYTHON": "/bin/false"}
+        [tmp_path / "tools" / "setup"], capture_output=True, text=True, env=os.environ | {"PYTHON": "/bin/false"}
     )
     assert done.returncode == 2
     assert "PYTHON=/bin/false is no Python 3.11 to 3.13" in done.stderr
@@ -126,6 +126,6 @@ esac"""
     made = {path.name for path in (tmp_path / ".venv").glob("made-*")}
     environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     environment.pop("PYTHON", None)
-    second = subprocess.run([tmp_path / "tools" / "setup", "run"], capture_output=True, text=True, env=environment)
+    second = subprocess.run([tmp_path / "tools" / "setup"], capture_output=True, text=True, env=environment)
     assert "half-made" in second.stdout
     assert made.isdisjoint(path.name for path in (tmp_path / ".venv").glob("made-*"))
