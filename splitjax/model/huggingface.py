@@ -79,8 +79,17 @@ def from_huggingface(tensors: Mapping[str, Any], cfg: config.Model) -> Params:
 
 
 def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int) -> dict[str, Any]:
-    """What `config.json` must say for transformers to load these weights."""
+    """What `config.json` must say for transformers to load these weights.
+
+    Raises:
+        UserError: transformers' Llama class refuses the shape.
+    """
     architecture = "Qwen3" if cfg.qk_norm else "Llama"
+    if not cfg.qk_norm and cfg.d_model % cfg.n_heads:
+        raise UserError(
+            f"d_model={cfg.d_model} is no multiple of n_heads={cfg.n_heads}, as Llama in transformers demands",
+            where="model", mend="Choose another shape, or qk_norm (Qwen3).",
+        )  # fmt: skip
     return {
         "architectures": [f"{architecture}ForCausalLM"],
         "model_type": architecture.lower(),
