@@ -84,7 +84,11 @@ class Executor:
         return losses
 
     def model(self, shape: Model) -> LanguageModel:
-        return self._trainer(shape).model
+        """The language model of a shape under this recipe."""
+        train = self.config.train
+        return LanguageModel(
+            shape, self.corpus.vocab_size, base_width=train.base_width, precision=train.precision, z_loss=train.z_loss
+        )
 
     def stack_at(self, phase: Phase, position: int) -> Stack:
         """A saved stack of a finished phase."""
@@ -212,13 +216,9 @@ class Executor:
         }
 
     def _trainer(self, shape: Model) -> Trainer:
+        """One trainer a shape, so that each stack size compiles once."""
         if shape not in self._trainers:
-            train = self.config.train
-            model = LanguageModel(
-                shape, self.corpus.vocab_size, base_width=train.base_width, precision=train.precision,
-                z_loss=train.z_loss,
-            )  # fmt: skip
-            self._trainers[shape] = Trainer(model, train)
+            self._trainers[shape] = Trainer(self.model(shape), self.config.train)
         return self._trainers[shape]
 
 

@@ -53,6 +53,7 @@ class RunFolder:
         self.observations = self.path / "observations.csv"
         self.law = self.path / "law.json"
         self.plan = self.path / "plan.json"
+        self.main = self.path / "main.json"
         self.results = self.path / "results.json"
         self.report = self.path / "report.html"
         self.phases = self.path / "phases"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,22 +14,25 @@ from splitjax.evaluate import Scores
 from splitjax.model import flops_per_token, n_params, n_params_total
 
 from . import provenance
-from .cells import Clock
 from .costs import sweep_cost
+from .execute import Executor
 from .folder import FORMAT
 from .job import Job
 from .plan import main_tree, read_plan
-from .tree import Phase
+from .tree import Cell, Phase
 
 
 def evaluate(job: Job) -> dict[str, Any]:
     """Score every main model, and the seed of the planned split, on the test windows."""
-    main = read_json(job.folder.path / "main.json")["models"]
-    plan = read_plan(job.folder)
-    scored = _score_all(job, main)
-    scores = {name: score for name, (score, _) in scored.items()}
-    models = {name: _model_row(job, name, main, score) for name, score in scores.items()}
-    rivals = [name for name in main if name != "planned"]
+    plan, executor = read_plan(job.folder), job.executor()
+    cells, tokens_MWT = main_tree(job), executor.held_out("test")
+    bytes_M = job.corpus.token_bytes_V[tokens_MWT[..., 1:]].sum((1, 2))
+    scores = _score_all(job, executor, cells, tokens_MWT)
+    models = {name: _losses(score, bytes_M) for name, score in scores.items()}
+    validation = read_json(job.folder.main)["models"]
+    for name, cell in cells.items():
+        models[name] |= _spent(job, cell)
+        models[name]["validation"] = _by_domain(np.array([validation[name][d] for d in job.corpus.domains]))
     return {
         "format": FORMAT,
         "domains": list(job.corpus.domains),
@@ -38,104 +42,97 @@ def evaluate(job: Job) -> dict[str, Any]:
         "unigram_entropy": job.corpus.unigram_entropy("test"),
         "models": models,
         "expert_table": scores["planned"].table_KM().tolist(),
-        "gains": {f"planned_vs_{name}": _gains(scores["planned"], scores[name]) for name in rivals},
-        "costs": _costs(job, main),
+        "gains": {f"planned_vs_{name}": _gains(scores["planned"], scores[name]) for name in cells if name != "planned"},
+        "costs": _costs(job, cells["planned"]),
         "provenance": provenance.of(job.command),
     }
 
 
-def _score_all(job: Job, main: dict[str, Any]) -> dict[str, tuple[Scores, Phase]]:
+def _score_all(job: Job, executor: Executor, cells: Mapping[str, Cell], tokens_MWT: np.ndarray) -> dict[str, Scores]:
     """Scores by model name; "seed" is the stack of one that the planned split starts from."""
-    cells = main_tree(job)
     phases = {phase.name: phase for phase in job.phases(cells.values())}
-    ends = {cell.id: phase for phase in phases.values() for cell in phase.ends}
-    executor = job.executor()
-    tokens_MWT = executor.held_out("test")
-
-    def score(phase: Phase, position: int) -> tuple[Scores, Phase]:
-        job.reporter.now(phase.name)
-        stack = executor.stack_at(phase, position)
-        batch = job.config.train.batch_size
-        return scoring.score(
-            executor.model(phase.model), stack.params, tokens_MWT, job.config.evaluate.prefix, batch
-        ), phase
-
-    found = {name: score(ends[record["cell"]], ends[record["cell"]].stop) for name, record in main.items()}
-    last = ends[main["planned"]["cell"]]
-    while last.on == "domains" and not last.splits:
-        last = phases[str(last.parent)]
-    if last.on == "domains":
-        found["seed"] = score(phases[str(last.parent)], last.start)
-    return found
+    ends = {cell: phase for phase in phases.values() for cell in phase.ends}
+    places = {name: (ends[cell], cell.path) for name, cell in cells.items()}
+    if seed := _seed_of(ends[cells["planned"]], phases):
+        places["seed"] = seed
+    found: dict[tuple[str, int], Scores] = {}
+    for phase, position in places.values():
+        if (phase.name, position) not in found:
+            job.reporter.now(phase.name)
+            stack = executor.stack_at(phase, position)
+            found[phase.name, position] = scoring.score(
+                executor.model(phase.model), stack.params, tokens_MWT, job.config.evaluate.prefix,
+                job.config.train.batch_size,
+            )  # fmt: skip
+    return {name: found[phase.name, position] for name, (phase, position) in places.items()}
 
 
-def _model_row(job: Job, name: str, main: dict[str, Any], score: Scores) -> dict[str, Any]:
-    whole_MW, rest_MW, routed_MW = score.oracle_MW(), score.oracle_MW(whole=False), score.routed_MW()
-    row: dict[str, Any] = {
+def _seed_of(last: Phase, phases: Mapping[str, Phase]) -> tuple[Phase, int] | None:
+    """Where the experts that end in `last` were one model; None where they never split."""
+    while last.on == "domains":
+        parent = phases[str(last.parent)]
+        if last.splits:
+            return parent, last.start
+        last = parent
+    return None
+
+
+def _losses(score: Scores, bytes_M: np.ndarray) -> dict[str, Any]:
+    whole_MW = score.oracle_MW()
+    nats_M = whole_MW.sum(1) * (score.prefix + score.rest)
+    return {
         "experts": score.experts,
-        "test": _by_domain(whole_MW.mean(-1)),
-        "bits_per_byte": _bits_per_byte(job, whole_MW),
+        "test": _by_domain(whole_MW.mean(1)),
+        "bits_per_byte": (nats_M / math.log(2) / np.maximum(bytes_M, 1)).tolist(),
         "after_prefix": {
-            "oracle": _by_domain(rest_MW.mean(-1)),
-            "routed": _by_domain(routed_MW.mean(-1)),
+            "oracle": _by_domain(score.oracle_MW(whole=False).mean(1)),
+            "routed": _by_domain(score.routed_MW().mean(1)),
             "routing_accuracy": score.routing_accuracy_M().tolist() if score.experts > 1 else None,
         },
     }
-    if name in main:
-        quantum = job.clock.tokens_per_step
-        pretrain, special = main[name]["pretrain"], main[name]["special"]
-        row |= {
-            "cell": main[name]["cell"],
-            "d_pretrain": pretrain * quantum,
-            "d_special": special * quantum,
-            "tokens": (pretrain + job.clock.experts * special) * quantum,
-            "fraction": _fraction(job.clock, pretrain, special),
-            "validation": _by_domain(np.array([main[name]["validation"][d] for d in job.corpus.domains])),
-        }
-    return row
 
 
-def _fraction(clock: Clock, pretrain: int, special: int) -> float:
-    """D / T as trained."""
-    return pretrain / (pretrain + clock.share * special)
+def _spent(job: Job, cell: Cell) -> dict[str, Any]:
+    """D, D', what all models together were trained on, and how often the text was repeated."""
+    quantum, sizes = job.clock.tokens_per_step, job.corpus.manifest.sizes
+    d_pretrain, d_special = cell.pretrain * quantum, cell.special * quantum
+    return {
+        "cell": cell.id,
+        "d_pretrain": d_pretrain,
+        "d_special": d_special,
+        "tokens": cell.steps(job.clock.experts) * quantum,
+        "fraction": cell.pretrain / (cell.pretrain + job.clock.share * cell.special),
+        # An expert's domain has given its share of the mixture before it gives the expert's own stream.
+        "epochs": [d_pretrain / sum(sizes) + d_special / size for size in sizes],
+    }
 
 
 def _by_domain(loss_M: np.ndarray) -> dict[str, Any]:
     mean = float(loss_M.mean())
-    return {"mean": mean, "perplexity": math.exp(mean), "domains": [float(x) for x in loss_M]}
-
-
-def _bits_per_byte(job: Job, whole_MW: np.ndarray) -> list[float]:
-    """Bits a byte of text by domain: total bits over the UTF-8 bytes of the predicted tokens."""
-    executor_tokens_MWT = job.executor().held_out("test")
-    bytes_MW = job.corpus.token_bytes_V[executor_tokens_MWT[..., 1:]].sum(-1)
-    nats_M = (whole_MW * (executor_tokens_MWT.shape[-1] - 1)).sum(-1)
-    return [float(x) for x in nats_M / np.maximum(bytes_MW.sum(-1), 1) / math.log(2)]
+    return {"mean": mean, "perplexity": math.exp(mean), "domains": loss_M.tolist()}
 
 
 def _gains(planned: Scores, rival: Scores) -> dict[str, Any]:
+    def of_domains(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[dict[str, float]]:
+        return [scoring.gain(a[None], b[None]).to_json() for a, b in pairs]
+
     return {
         "routed": scoring.gain(planned.routed_MW(), rival.routed_MW()).to_json(),
         "oracle": scoring.gain(planned.oracle_MW(), rival.oracle_MW()).to_json(),
-        "oracle_by_domain": [
-            scoring.gain(a[None], b[None]).to_json()
-            for a, b in zip(planned.oracle_MW(), rival.oracle_MW(), strict=True)
-        ],
+        "oracle_by_domain": of_domains(zip(planned.oracle_MW(), rival.oracle_MW(), strict=True)),
     }
 
 
-def _costs(job: Job, main: dict[str, Any]) -> dict[str, Any]:
+def _costs(job: Job, planned: Cell) -> dict[str, Any]:
     """Training FLOPs of the planned model and of the sweep, and the sweep as a share of both."""
-    config, clock = job.config, job.clock
-    planned = main["planned"]
-    steps = planned["pretrain"] + clock.experts * planned["special"]
-    per_token = flops_per_token(config.model, job.corpus.vocab_size, config.train.seq_len)
-    flops = float(steps * clock.tokens_per_step * per_token)
-    sweep = sweep_cost(job) if config.sweep else {"tokens": 0, "tokens_unshared": 0, "flops": 0.0}
+    config, vocab = job.config, job.corpus.vocab_size
+    tokens = planned.steps(job.clock.experts) * job.clock.tokens_per_step
+    flops = float(tokens * flops_per_token(config.model, vocab, config.train.seq_len))
+    sweep = sweep_cost(job)
     return {
         "n_params": n_params(config.model),
-        "n_params_total": n_params_total(config.model, job.corpus.vocab_size),
-        "planned_tokens": steps * clock.tokens_per_step,
+        "n_params_total": n_params_total(config.model, vocab),
+        "planned_tokens": tokens,
         "planned_flops": flops,
         "sweep": sweep,
         "sweep_share": sweep["flops"] / (sweep["flops"] + flops),

@@ -93,23 +93,14 @@ def run_train(job: Job) -> None:
     tokens = tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step)
     job.reporter.stage("train", f"{', '.join(cells)}: {len(phases)} phases, {format_count(tokens)} tokens")
     losses = job.executor(plan=hash_file(job.folder.plan), law=inputs.get("law")).run(phases)
-    records = job.folder.path / "main.json"
-    plain = {
-        name: {
-            "cell": cell.id,
-            "pretrain": cell.pretrain,
-            "special": cell.special,
-            "validation": losses[cell.id],
-        }
-        for name, cell in cells.items()
-    }
-    write_json(records, {"format": FORMAT, "models": plain})
-    job.finish("train", inputs, [records], f"{len(cells)} models, {format_count(tokens)} tokens")
+    validation = {name: losses[cell.id] for name, cell in cells.items()}
+    write_json(job.folder.main, {"format": FORMAT, "models": validation})
+    job.finish("train", inputs, [job.folder.main], f"{len(cells)} models, {format_count(tokens)} tokens")
 
 
 def run_evaluate(job: Job) -> None:
     """Every main model on the test split → results.json."""
-    inputs = {"main": _hash_of(job.folder.path / "main.json", "train")} | job.part("evaluate", "data", "seed")
+    inputs = _data_inputs(job) | {"main": _hash_of(job.folder.main, "train")} | job.part("evaluate", "seed")
     if job.skip_if_done("evaluate", inputs):
         return
     job.reporter.stage("evaluate", "scoring every model on the test windows")
