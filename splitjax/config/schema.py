@@ -68,33 +68,79 @@ class Settings(BaseModel):
         return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
+SourceType = Literal["jsonl", "parquet", "huggingface", "text", "tokens", "seqio", "phonebook", "installed_python"]
+
+
 class Source(Settings):
     """Where documents come from."""
 
-    type: Literal["jsonl", "installed_python"] = Field(description="Kind of source.")
-    path: str | None = Field(None, description="File or glob, relative to the working directory (jsonl).")
-    text_field: str = Field("text", description="Field that holds a document's text (jsonl).")
-    label_field: str | None = Field("domain", description="Field that holds the label; null for none (jsonl).")
+    type: SourceType = Field(description="Kind of source; huggingface: a dataset saved to disk; tokens: arrays of ids.")
+    path: str | None = Field(None, description="File, folder or glob, relative to the working directory.")
+    text_field: str = Field("text", description="Field that holds a document's text (jsonl, parquet, huggingface).")
+    label_field: str | None = Field("domain", description="Field that holds the label; null for none.")
     label: str | None = Field(None, description="One label for the whole source, instead of label_field.")
+    document: Literal["file", "line"] = Field("file", description="What a document is (text).")
+    ids_field: str = Field("input_ids", description="Column that holds a document's ids (tokens, Parquet).")
+    dtype: Literal["uint16", "uint32", "int32", "int64"] = Field("uint16", description="Type of ids in .bin (tokens).")
+    end_id: int | None = Field(None, ge=0, description="Id that ends a document, dropped (tokens).")
+    task: str | None = Field(None, description="Registered Task or Mixture (seqio).")
+    module: str | None = Field(None, description="Python module whose import registers it (seqio).")
+    split: str = Field("train", description="Split of the task to read (seqio); splitjax splits it by document.")
+    books: int = Field(4, ge=1, description="Disjoint books, one label each (phonebook).")
+    entries: int = Field(500, ge=1, description="Names a book (phonebook).")
     max_chars: Count | None = Field(
         None, description="Keep at most this many characters a domain, chosen by document hash."
     )
 
     @model_validator(mode="after")
-    def _path_where_needed(self) -> Source:
-        if self.type == "jsonl" and not self.path:
-            raise ValueError("a jsonl source needs 'path'")
-        if self.type == "installed_python" and self.path:
-            raise ValueError("an installed_python source takes no 'path'")
+    def _keys_of_its_type(self) -> Source:
+        needed, optional = _SOURCE_KEYS[self.type]
+        for key in needed:
+            if getattr(self, key) is None:
+                raise ValueError(f"a {self.type} source needs '{key}'")
+        for key, field in type(self).model_fields.items():
+            if key not in {"type", "label", "max_chars", *needed, *optional} and getattr(self, key) != field.default:
+                raise ValueError(f"a source of type {self.type} takes no '{key}'")
         return self
+
+
+# Keys of each kind of source: needed, optional.
+_SOURCE_KEYS: dict[str, tuple[set[str], set[str]]] = {
+    "jsonl": ({"path"}, {"text_field", "label_field"}),
+    "parquet": ({"path"}, {"text_field", "label_field"}),
+    "huggingface": ({"path"}, {"text_field", "label_field"}),
+    "text": ({"path"}, {"document"}),
+    "tokens": ({"path"}, {"ids_field", "label_field", "dtype", "end_id"}),
+    "seqio": ({"task", "module"}, {"split"}),
+    "phonebook": (set(), {"books", "entries"}),
+    "installed_python": (set(), set()),
+}
 
 
 class Tokenizer(Settings):
     """How text becomes tokens."""
 
-    type: Literal["bpe"] = Field("bpe", description="bpe: byte-level BPE trained on the train split.")
-    vocab_size: Count = Field(4096, ge=257, description="Vocabulary, special token included.")
+    type: Literal["bpe", "bytes", "huggingface", "sentencepiece"] = Field(
+        "bpe",
+        description="bpe: byte-level BPE trained on the train split; bytes: one token a byte; huggingface: a "
+        "tokenizer.json; sentencepiece: a .model, or trained where no path is given.",
+    )
+    path: str | None = Field(None, description="tokenizer.json (huggingface) or .model (sentencepiece).")
+    end_token: str | None = Field(
+        None, description="Token that ends a document; null looks for the usual names (huggingface)."
+    )
+    vocab_size: Count = Field(4096, ge=257, description="Vocabulary to train, special token included.")
     sample_chars: Count = Field(20_000_000, ge=1000, description="Characters of a hash-chosen sample to fit on.")
+
+    @model_validator(mode="after")
+    def _path_where_needed(self) -> Tokenizer:
+        if self.type == "huggingface" and self.path is None:
+            raise ValueError("a huggingface tokenizer needs 'path'")
+        if self.type in ("bpe", "bytes") and self.path is not None:
+            raise ValueError(f"a {self.type} tokenizer takes no 'path'")
+        if self.type != "huggingface" and self.end_token is not None:
+            raise ValueError(f"a {self.type} tokenizer takes no 'end_token'")
+        return self
 
 
 class Domains(Settings):
@@ -125,7 +171,12 @@ class Data(Settings):
     validation: float = Field(0.05, gt=0, lt=0.5, description="Share of documents (by hash) for validation.")
     test: float = Field(0.05, gt=0, lt=0.5, description="Share of documents (by hash) for test.")
     shards: int = Field(1, ge=1, description="ArrayRecord shards a domain and split.")
-    workers: int = Field(1, ge=1, description="Processes that tokenise; the output does not depend on it.")
+    near_duplicates: float | None = Field(
+        0.8, gt=0, le=1, description="Jaccard similarity (MinHash) from which the later of two documents is dropped."
+    )
+    workers: int = Field(1, ge=1, description="Processes that prepare; the output does not depend on it.")
+    runner: str = Field("local", description="local, or an Apache Beam runner; the output does not depend on it.")
+    runner_options: tuple[str, ...] = Field((), description="Options of the Beam runner, such as --runner_endpoint=….")
 
 
 class Model(Settings):
@@ -183,6 +234,14 @@ class Train(Settings):
     warmup: Count = Field(100_000, ge=0, description="Tokens of linear warm-up, from token 0 of a path.")
     decay_fraction: float = Field(0.2, gt=0, le=1, description="Share of the path D + D' that decays the rate.")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Compute type; masters stay float32.")
+    layers: Literal["unroll", "scan"] = Field("unroll", description="scan compiles one block instead of n_layers.")
+    remat: Literal["none", "full", "dots", "dots_no_batch", "offload"] = Field(
+        "none", description="What backward recomputes: full: all but block inputs; dots: all but products; "
+        "dots_no_batch: all but products with weights; offload: named tensors wait in host memory."
+    )
+    loss_blocks: int | None = Field(
+        None, ge=1, description="Blocks of positions in the vocabulary loss (null: so that 64 MiB of logits suffice)."
+    )
     expert_loop: Literal["auto", "vmap", "scan"] = Field("auto", description="How a device steps through its experts.")
 
 

@@ -57,6 +57,19 @@ class Clusterer:
         """The cluster of each text."""
         return assign(self.vectors(texts), self.centroids_KD, self.prices_K)
 
+    def describe(self, texts: Sequence[str], terms: int = 12, documents: int = 3) -> list[dict[str, Any]]:
+        """For each cluster its heaviest terms and the openings of the texts nearest to its centre."""
+        weight_KF = self.centroids_KD @ self.components_DF
+        x_ND = self.vectors(texts)
+        distance_KN = (self.centroids_KD**2).sum(1)[:, None] - 2 * self.centroids_KD @ x_ND.T  # up to ‖x‖²
+        return [
+            {
+                "terms": [self.terms[index] for index in np.argsort(-weight_F)[:terms]],
+                "nearest": [texts[index][:200] for index in np.argsort(distance_N)[:documents]],
+            }
+            for weight_F, distance_N in zip(weight_KF, distance_KN, strict=True)
+        ]
+
     def save(self, folder: Path) -> None:
         buffer = io.BytesIO()
         np.savez(

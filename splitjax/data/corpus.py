@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from splitjax.config import UserError, did_you_mean
+from splitjax.config import UserError, did_you_mean, read_json
 
 from .documents import SPLITS
-from .manifest import FILE, Manifest
-from .mixing import Schedule, Weights, mixing
+from .manifest import FILE, REPORT, Manifest
+from .mixing import Mixing, Schedule, Weights, mixing
 from .shards import TokenRun, token_dtype
 from .streams import Stream, Windows, domain_stream, mixture_stream, window_order
 from .tokenizer import Tokenizer
@@ -109,17 +110,23 @@ class Corpus:
         """Train batches of all domains.
 
         Args:
-            weights: by domain; None: by train tokens; or steps (first token of the path, weights by domain).
+            weights: by domain, or steps (first token of the path, weights by domain); None: as the source declares,
+                else by train tokens.
         """
         windows_K = [self._windows("train", index, seq_len) for index in range(len(self.domains))]
-        mixed = mixing(self.manifest.sizes, seq_len, weights)
+        mixed = self._mixing(seq_len, weights)
         return mixture_stream(windows_K, batch_size, seed, self.domains, mixed)
 
     def mixture_counts(
         self, n_items: int, seq_len: int, seed: int, weights: Weights | Schedule | None = None
     ) -> NDArray[np.int64]:
         """counts_K: windows of each domain among the first `n_items` of the mixture; the seed does not move them."""
-        return mixing(self.manifest.sizes, seq_len, weights).counts(n_items)
+        return self._mixing(seq_len, weights).counts(n_items)
+
+    def about_domains(self) -> list[dict[str, Any]]:
+        """What each cluster is about: name, top terms, nearest documents, share of each label; [] for labels."""
+        path = self.folder / REPORT
+        return read_json(path) if path.exists() else []
 
     def show(self, domain: str | int, n: int, split: str = "train") -> list[str]:
         """The first `n` documents of a domain as a model sees them, decoded."""
@@ -131,6 +138,9 @@ class Corpus:
             texts.append(self.tokenizer.decode(document[1:].tolist()))
             position += len(document)
         return texts
+
+    def _mixing(self, seq_len: int, weights: Weights | Schedule | None) -> Mixing:
+        return mixing(self.manifest.sizes, seq_len, self.manifest.weights if weights is None else weights)
 
     def _windows(self, split: str, domain: str | int, seq_len: int) -> Windows:
         index = self._index(domain)

@@ -12,10 +12,11 @@ SPLITS = ("train", "validation", "test")
 
 
 class Document(NamedTuple):
-    """One text and the label its source gives it."""
+    """One text, the label its source gives it, and its ids where the source is tokenised already."""
 
     text: str
     label: str | None = None
+    ids: NDArray[np.integer] | None = None
 
 
 def digest(data: bytes) -> bytes:

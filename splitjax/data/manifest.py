@@ -12,6 +12,7 @@ from .documents import SPLITS
 
 VERSION = 1
 FILE = "manifest.json"
+REPORT = "domains.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Manifest:
         sources: each part read, with the hash that tells whether it has changed since.
         dropped: documents left out, by reason.
         purity: share of train tokens whose label is the commonest of their domain; None without labels.
+        weights: default weights of the mixture that the source declares (a seqio Mixture); None: by train tokens.
         window_order: hash of the window shuffle, see `streams.window_order`.
         settings: hash of the settings that made it.
         version: of this layout.
@@ -54,6 +56,7 @@ class Manifest:
     sources: tuple[dict[str, str], ...]
     dropped: dict[str, int]
     purity: float | None
+    weights: tuple[float, ...] | None
     window_order: str
     settings: str
     version: int = VERSION
@@ -78,7 +81,7 @@ class Manifest:
     @property
     def hash(self) -> str:
         """What a model sees: equal for equal streams, wherever the sources lay."""
-        return hash_json([self.version, self.domains, self.tokenizer["hash"], self.window_order,
+        return hash_json([self.version, self.domains, self.tokenizer["hash"], self.weights, self.window_order,
                           [dataclasses.astuple(shard) for shard in self.shards]])
 
     def summary(self) -> dict[str, Any]:
@@ -112,6 +115,7 @@ class Manifest:
         told = raw.pop("hash", None)
         try:
             raw["shards"] = tuple(Shard(**shard) for shard in raw["shards"])
+            raw["weights"] = raw["weights"] and tuple(raw["weights"])
             manifest = cls(**raw | {key: tuple(raw[key]) for key in ("domains", "sources")})
             if manifest.hash != told:
                 raise ValueError("its own hash does not match")

@@ -6,7 +6,9 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import Protocol
+from typing import Any, Protocol
+
+from splitjax.config import Data, UserError
 
 
 class Task(Protocol):
@@ -15,17 +17,29 @@ class Task(Protocol):
     def run(self) -> None: ...
 
 
-def run_tasks(tasks: Sequence[Task], workers: int, tell: Callable[[float], None]) -> None:
-    """Run all tasks, in this process or in `workers` of them.
+Tell = Callable[[float], None]
+RunTasks = Callable[[Sequence[Task], Tell], None]
 
-    Raises:
-        UserError: what a task refused; the others are stopped.
+
+def runner(data: Data) -> RunTasks:
+    """What runs a list of tasks to their end: this process, `workers` processes, or a Beam runner.
+
+    It raises what a task refused, as one UserError; tasks that have not begun are left.
     """
-    if workers == 1 or len(tasks) == 1:
-        for done, task in enumerate(tasks, 1):
-            task.run()
-            tell(done / len(tasks))
-        return
+    if data.runner != "local":
+        return lambda tasks, tell: _on_beam(tasks, tell, data)
+    if data.workers == 1:
+        return _here
+    return lambda tasks, tell: _in_processes(tasks, tell, data.workers)
+
+
+def _here(tasks: Sequence[Task], tell: Tell) -> None:
+    for done, task in enumerate(tasks, 1):
+        task.run()
+        tell(done / len(tasks))
+
+
+def _in_processes(tasks: Sequence[Task], tell: Tell, workers: int) -> None:
     # spawn: a fork would copy locks held by the threads of JAX and of the tokenizer.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_one_thread)
@@ -44,3 +58,33 @@ def _run(task: Task) -> None:
 
 def _one_thread() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+
+
+def _on_beam(tasks: Sequence[Task], tell: Tell, data: Data) -> None:
+    """The tasks as elements of a Beam pipeline; its workers must see the same folder and files."""
+    try:
+        import apache_beam as beam
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError:
+        mend = "pip install 'splitjax[beam]'"
+        raise UserError("Apache Beam is not installed", where="data.runner", mend=mend) from None
+    options = PipelineOptions(list(data.runner_options), save_main_session=False)
+    try:
+        with beam.Pipeline(data.runner, options=options) as pipeline:
+            _ = pipeline | beam.Create(list(tasks)) | beam.Reshuffle() | beam.Map(_run)
+    except Exception as error:  # a runner wraps what a worker raised, each in its own way
+        raise _told(error) from error
+    tell(1.0)
+
+
+def _told(error: BaseException) -> BaseException:
+    """The UserError behind a runner's exception, where there is one."""
+    here: Any = error
+    while here is not None:
+        if isinstance(here, UserError):
+            return here
+        here = here.__cause__ or here.__context__
+    for line in reversed(str(error).splitlines()):
+        if "UserError: " in line:
+            return UserError(line.partition("UserError: ")[2])
+    return error

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from splitjax.config import Source
+from splitjax.config import Data, Source
 
-from . import sources
-from .documents import digest, digests_array
+from . import minhash, sources
+from .documents import Document, digest, digests_array
+from .minhash import BINS
 from .shards import token_dtype, write_shard
-from .tokenizer import Tokenizer
+from .tokenizer import Tokenizer, given
 
 _BATCH_CHARS = 1 << 22
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,22 +35,25 @@ class Spool:
     folder: Path
     name: str
 
+    def path(self, kind: str) -> Path:
+        return self.folder / f"{self.name}.{kind}"
+
     def array(self, kind: str) -> NDArray[np.generic]:
-        return np.load(self.folder / f"{self.name}.{kind}.npy", allow_pickle=False)
+        return np.load(self.path(f"{kind}.npy"), allow_pickle=False)
 
     def save_array(self, kind: str, values: NDArray[np.generic]) -> None:
-        np.save(self.folder / f"{self.name}.{kind}.npy", values, allow_pickle=False)
+        np.save(self.path(f"{kind}.npy"), values, allow_pickle=False)
 
     def labels(self) -> list[str | None]:
         """The label of each document."""
-        names, ids = json.loads((self.folder / f"{self.name}.labels.json").read_text()), self.array("label")
+        names, ids = json.loads(self.path("labels.json").read_text()), self.array("label")
         return [names[index] for index in ids]
 
     def texts(self, indices: NDArray[np.int64]) -> Iterator[str]:
         """Documents by index, read one at a time."""
         sizes = self.array("size").astype(np.int64)
         starts = np.cumsum(sizes) - sizes
-        with open(self.folder / f"{self.name}.txt", "rb") as file:
+        with open(self.path("txt"), "rb") as file:
             for index in indices:
                 file.seek(int(starts[index]))
                 yield file.read(int(sizes[index])).decode()
@@ -54,28 +61,42 @@ class Spool:
 
 @dataclasses.dataclass(frozen=True)
 class ReadPart:
-    """Source part → spool: `size` (bytes), `chars`, `digest`, `label`."""
+    """Source part → spool: `size` (bytes), `chars`, `digest`, `label`, `sketch`; `ids` of what is tokenised already."""
 
     spool: Spool
     source: Source
     part: str
+    data: Data
 
     def run(self) -> None:
-        sizes, chars, digests, ids = [], [], [], []
         labels: dict[str | None, int] = {}
-        with open(self.spool.folder / f"{self.spool.name}.txt", "wb") as file:
-            for text, label in sources.read(self.source, self.part):
-                data = text.encode()
-                file.write(data)
-                sizes.append(len(data))
-                chars.append(len(text))
-                digests.append(digest(data))
-                ids.append(labels.setdefault(label, len(labels)))
-        self.spool.save_array("size", np.array(sizes, np.int64))
-        self.spool.save_array("chars", np.array(chars, np.int64))
+        columns: dict[str, list[Any]] = {name: [] for name in ("size", "chars", "label")}
+        digests: list[bytes] = []
+        ids: list[NDArray[np.integer]] = []
+        sketches = [np.empty((0, BINS), np.uint32)]
+        with open(self.spool.path("txt"), "wb") as file:
+            for documents in _batches(self._documents(), lambda document: len(document.text)):
+                texts = [document.text.encode() for document in documents]
+                file.write(b"".join(texts))
+                columns["size"] += map(len, texts)
+                columns["chars"] += (len(document.text) for document in documents)
+                columns["label"] += (labels.setdefault(document.label, len(labels)) for document in documents)
+                digests += map(digest, texts)
+                ids += (document.ids for document in documents if document.ids is not None)
+                if self.data.near_duplicates is not None:
+                    sketches.append(minhash.sketches(texts))
+        for name, values in columns.items():
+            self.spool.save_array(name, np.array(values, np.int64))
         self.spool.save_array("digest", digests_array(digests))
-        self.spool.save_array("label", np.array(ids, np.int32))
-        (self.spool.folder / f"{self.spool.name}.labels.json").write_text(json.dumps(list(labels)))
+        self.spool.save_array("sketch", np.concatenate(sketches))
+        self.spool.path("labels.json").write_text(json.dumps(list(labels)))
+        if ids:
+            self.spool.save_array("ids", np.concatenate(ids).astype(np.uint32))
+            self.spool.save_array("id_count", np.array([len(each) for each in ids], np.int64))
+
+    def _documents(self) -> Iterator[Document]:
+        tokenised = self.source.type in ("tokens", "seqio")
+        return sources.read(self.source, self.part, given(self.data.tokenizer) if tokenised else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,16 +109,32 @@ class Tokenise:
     def run(self) -> None:
         tokenizer = Tokenizer.load(self.folder)
         dtype = token_dtype(tokenizer.vocab_size)
-        kept = np.flatnonzero(self.spool.array("keep"))
-        lengths = np.zeros(len(self.spool.array("keep")), np.int64)
-        done = 0
-        with open(self.spool.folder / f"{self.spool.name}.tokens", "wb") as file:
-            for texts in _batches(self.spool.texts(kept)):
-                for ids in tokenizer.encode_batch(texts):
-                    file.write(np.array(ids, dtype).tobytes())
-                    lengths[kept[done]] = len(ids)
-                    done += 1
+        keep = self.spool.array("keep")
+        kept = np.flatnonzero(keep)
+        found = self._kept_ids(kept) if self.spool.path("ids.npy").exists() else self._encoded(kept, tokenizer)
+        lengths = np.zeros(len(keep), np.int64)
+        with open(self.spool.path("tokens"), "wb") as file:
+            for row, ids in zip(kept, found, strict=True):
+                file.write(np.array(ids, dtype).tobytes())
+                lengths[row] = len(ids)
         self.spool.save_array("length", lengths)
+
+    def _encoded(self, kept: NDArray[np.int64], tokenizer: Tokenizer) -> Iterator[list[int]]:
+        batches = _batches(self.spool.texts(kept), len)
+        # One batch is encoded (on all cores, without the GIL) while the one before is written.
+        with ThreadPoolExecutor(1) as ahead:
+            now = None
+            for texts in batches:
+                then = ahead.submit(tokenizer.encode_batch, texts)
+                yield from now.result() if now else ()
+                now = then
+            yield from now.result() if now else ()
+
+    def _kept_ids(self, kept: NDArray[np.int64]) -> Iterator[list[int]]:
+        counts, ids = self.spool.array("id_count").astype(np.int64), self.spool.array("ids")
+        starts = np.cumsum(counts) - counts
+        for row in kept:
+            yield ids[starts[row] : starts[row] + counts[row]].tolist()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,21 +153,8 @@ class WriteShard:
 
 
 def _token_map(spool: Spool, dtype: np.dtype) -> NDArray[np.integer]:
-    path = spool.folder / f"{spool.name}.tokens"
+    path = spool.path("tokens")
     return np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype)
-
-
-def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    chars = 0
-    for text in texts:
-        batch.append(text)
-        chars += len(text)
-        if chars >= _BATCH_CHARS:
-            yield batch
-            batch, chars = [], 0
-    if batch:
-        yield batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,5 +169,18 @@ class AssignCluster:
 
         clusterer = Clusterer.load(self.folder)
         kept = np.flatnonzero(self.spool.array("keep"))
-        found = [clusterer.assign(texts) for texts in _batches(self.spool.texts(kept))]
+        found = [clusterer.assign(texts) for texts in _batches(self.spool.texts(kept), len)]
         self.spool.save_array("cluster", np.concatenate([np.empty(0, np.int64), *found]))
+
+
+def _batches(items: Iterable[T], chars: Callable[[T], int]) -> Iterator[list[T]]:
+    batch: list[T] = []
+    held = 0
+    for item in items:
+        batch.append(item)
+        held += chars(item)
+        if held >= _BATCH_CHARS:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch

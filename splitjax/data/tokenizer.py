@@ -1,102 +1,147 @@
-"""Text ↔ tokens: one `tokenizer.json` from preparation to export."""
+"""Text ↔ tokens: what every tokenizer of ours offers, and which kind a setting or a folder means."""
 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from splitjax.config import Tokenizer as Settings
 from splitjax.config import UserError, write_atomic
 
 END_OF_TEXT = "<|endoftext|>"
-FILE = "tokenizer.json"
 
 
-class Tokenizer:
-    """A Hugging Face `tokenizers` file in which id 0 is ``<|endoftext|>``.
+class Tokenizer(ABC):
+    """A tokenizer in which id 0 is ``<|endoftext|>`` and no text is ever encoded to it.
 
-    The special token is never read from text: a document that spells it is encoded as the characters it has.
+    A tokenizer from elsewhere that ends documents with another id has that id and 0 changed over.
+
+    Args:
+        data: the file that it is.
+        end_id: the id that its makers end documents with; 0 where that is ours too.
     """
 
-    def __init__(self, json_text: str) -> None:
-        from tokenizers import Tokenizer as Fast
+    FILE: str
 
-        self._json = json_text
-        self._fast: Any = Fast.from_str(json_text)
-        self._fast.encode_special_tokens = True
-        self._fast.no_truncation()
-        self._fast.no_padding()
+    def __init__(self, data: bytes, end_id: int = 0) -> None:
+        self._data, self._end_id = data, end_id
 
-    @classmethod
-    def load(cls, folder: Path) -> Tokenizer:
-        """Read ``folder/tokenizer.json``.
+    @staticmethod
+    def load(folder: Path) -> Tokenizer:
+        """Read the tokenizer of a data folder.
 
         Raises:
             UserError: missing or not a tokenizer.
         """
-        path = folder / FILE
+        from .fast_tokenizer import FastTokenizer
+        from .sentencepiece_tokenizer import SentencePieceTokenizer
+
+        kind = SentencePieceTokenizer if (folder / SentencePieceTokenizer.FILE).exists() else FastTokenizer
+        return kind.read(folder / kind.FILE)
+
+    @classmethod
+    def read(cls, path: Path) -> Tokenizer:
+        """Read one file of this kind.
+
+        Raises:
+            UserError: missing or not a tokenizer.
+        """
         try:
-            return cls(path.read_text(encoding="utf-8"))
+            return cls(path.read_bytes())
         except FileNotFoundError:
-            raise UserError("no such file", where=str(path), mend="Run prepare again.") from None
-        except Exception as error:  # the library raises bare Exception for a file it cannot parse
+            raise UserError("no such file", where=str(path)) from None
+        except UserError:
+            raise
+        except Exception as error:  # both libraries raise bare exceptions for a file they cannot parse
             raise UserError(f"not a tokenizer ({error})", where=str(path)) from error
 
     def save(self, folder: Path) -> None:
-        write_atomic(folder / FILE, self._json)
+        """Write it under the name that `load` looks for."""
+        write_atomic(folder / self.FILE, self._data)
 
     @property
     def hash(self) -> str:
-        return hashlib.blake2b(self._json.encode(), digest_size=16).hexdigest()
+        """Of the file: equal tokenizers, equal tokens."""
+        return hashlib.blake2b(self._data, digest_size=16).hexdigest()
 
     @property
-    def vocab_size(self) -> int:
-        return int(self._fast.get_vocab_size())
+    def data(self) -> bytes:
+        """The file that it is."""
+        return self._data
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of `text` alone; the caller puts id 0 before a document."""
-        return self._fast.encode(text, add_special_tokens=False).ids
+    def own_ids(self, ids: NDArray[np.integer], where: str) -> NDArray[np.int64]:
+        """Ids of the tokenizer as its makers number them → as they stand here.
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        return [one.ids for one in self._fast.encode_batch_fast(texts, add_special_tokens=False)]
-
-    def decode(self, ids: Iterable[int]) -> str:
-        return self._fast.decode(list(ids), skip_special_tokens=False)
+        Raises:
+            UserError: an id outside the vocabulary, or an end of text amid a document.
+        """
+        own = np.asarray(ids, np.int64).copy()
+        own[ids == self._end_id], own[ids == 0] = 0, self._end_id
+        if len(own) and (own.min() < 1 or own.max() >= self.vocab_size):
+            bad = int(np.asarray(ids)[(own < 1) | (own >= self.vocab_size)][0])
+            raise UserError(f"id {bad} is not one of the tokenizer's {self.vocab_size} for text", where=where,
+                            mend="Check data.tokenizer and the source's end_id.")
+        return own
 
     @cached_property
+    @abstractmethod
+    def vocab_size(self) -> int: ...
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text` alone; the caller puts id 0 before a document."""
+
+    @abstractmethod
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of each, on all cores."""
+
+    @abstractmethod
+    def decode(self, ids: Iterable[int]) -> str: ...
+
+    @cached_property
+    @abstractmethod
     def token_bytes_V(self) -> NDArray[np.int32]:
         """UTF-8 bytes that each token stands for; 0 for ``<|endoftext|>``."""
-        # In the byte-level alphabet one character stands for one byte.
-        sizes_V = np.zeros(self.vocab_size, np.int32)
-        for token, index in self._fast.get_vocab().items():
-            sizes_V[index] = len(token)
-        sizes_V[0] = 0
-        return sizes_V
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE: any text decodes back to itself, and equal texts give equal files.
+def given(settings: Settings) -> Tokenizer | None:
+    """The tokenizer that needs no training; None where it does.
 
-    Args:
-        texts: the sample; its order does not matter to the result.
-        vocab_size: size wished for, special token included; fewer come back from a sample too small for it.
+    Raises:
+        UserError: its file is missing or not what it should be.
     """
-    from tokenizers import Tokenizer as Fast
-    from tokenizers import decoders, models, pre_tokenizers, trainers
+    from . import fast_tokenizer, sentencepiece_tokenizer
 
-    fast = Fast(models.BPE())
-    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    fast.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[END_OF_TEXT],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    fast.train_from_iterator(texts, trainer)
-    return Tokenizer(fast.to_str())
+    if settings.type == "bytes":
+        return fast_tokenizer.bytes_tokenizer()
+    if settings.type == "huggingface":
+        return fast_tokenizer.adopt(Path(settings.path or ""), settings.end_token)
+    if settings.type == "sentencepiece" and settings.path is not None:
+        return sentencepiece_tokenizer.SentencePieceTokenizer.read(Path(settings.path))
+    return None
+
+
+def train(settings: Settings, texts: Iterable[str]) -> Tokenizer:
+    """Train on a sample; any text decodes back to itself, and equal samples give equal files."""
+    from . import fast_tokenizer, sentencepiece_tokenizer
+
+    if settings.type == "bpe":
+        return fast_tokenizer.train_bpe(texts, settings.vocab_size)
+    return sentencepiece_tokenizer.train_unigram(texts, settings.vocab_size)
+
+
+def token_bytes(pieces: Iterable[str]) -> NDArray[np.int32]:
+    """Bytes of vocabulary pieces that are not byte-level: ▁ is a space, <0x0A> one byte, ##x goes on a word."""
+    sizes = []
+    for piece in pieces:
+        is_byte = len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">")
+        sizes.append(1 if is_byte else len(piece.removeprefix("##").replace("▁", " ").encode()))
+    sizes_V = np.array(sizes, np.int32)
+    sizes_V[0] = 0
+    return sizes_V

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitjax.config import UserError
-from splitjax.data.tokenizer import END_OF_TEXT, Tokenizer, train_bpe
+from splitjax.data.fast_tokenizer import train_bpe
+from splitjax.data.tokenizer import END_OF_TEXT, Tokenizer
 
 SAMPLE = ["the sea and the ship", "the court and the clause", "def f(x):\n    return x"] * 5
 BPE = train_bpe(SAMPLE, 285)
@@ -31,7 +32,7 @@ def test_end_of_text_is_token_0_and_has_no_bytes() -> None:
 
 
 def test_training_depends_on_the_texts_and_not_on_order_or_process() -> None:
-    code = f"from splitjax.data.tokenizer import train_bpe; print(train_bpe({SAMPLE[::-1]!r}, 285).hash)"
+    code = f"from splitjax.data.fast_tokenizer import train_bpe; print(train_bpe({SAMPLE[::-1]!r}, 285).hash)"
     elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert elsewhere == BPE.hash
     assert train_bpe(SAMPLE, 280).hash != BPE.hash

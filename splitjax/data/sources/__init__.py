@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from splitjax.config import Source
 
 from ..documents import Document
-from . import installed_python, jsonl
+from ..tokenizer import Tokenizer
+from . import columns, installed_python, jsonl, phonebook, seqio_tasks, text, tokens
 
-_KINDS = {"jsonl": jsonl, "installed_python": installed_python}
+_KINDS: dict[str, Any] = {
+    "jsonl": jsonl,
+    "parquet": columns,
+    "huggingface": columns,
+    "text": text,
+    "tokens": tokens,
+    "seqio": seqio_tasks,
+    "phonebook": phonebook,
+    "installed_python": installed_python,
+}
 
 
 def parts(source: Source) -> list[str]:
-    """Names of independently readable parts (files, or slices), in a fixed order.
+    """Names of independently readable parts (files, tasks, books), in a fixed order.
 
     Raises:
         UserError: nothing is there to read.
@@ -21,15 +32,23 @@ def parts(source: Source) -> list[str]:
     return _KINDS[source.type].parts(source)
 
 
-def read(source: Source, part: str) -> Iterator[Document]:
+def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Iterator[Document]:
     """The documents of a part, always in the same order.
+
+    Args:
+        tokenizer: None where it is still to be trained on what is read.
 
     Raises:
         UserError: damaged content; names file and line.
     """
-    return _KINDS[source.type].read(source, part)
+    return _KINDS[source.type].read(source, part, tokenizer)
 
 
 def identity(source: Source, part: str) -> str:
     """What the part held when it was read: a hash that changes with its content."""
     return _KINDS[source.type].identity(source, part)
+
+
+def rates(source: Source) -> dict[str, float]:
+    """Rates of examples by label that the source declares (a seqio Mixture); empty where it declares none."""
+    return seqio_tasks.rates(source) if source.type == "seqio" else {}

@@ -21,6 +21,7 @@ from pathlib import Path
 from splitjax.config import Source, UserError, hash_json
 
 from ..documents import Document
+from ..tokenizer import Tokenizer
 
 MIN_CHARS, MAX_CHARS = 200, 8_000
 KINDS = ("docstrings", "headers", "library_code", "readmes", "test_code")
@@ -41,7 +42,7 @@ def identity(source: Source, part: str) -> str:
     return hash_json([part, platform.python_version(), packages])
 
 
-def read(source: Source, part: str) -> Iterator[Document]:
+def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Iterator[Document]:
     text_of = _docstrings if part == "docstrings" else _body if part == "readmes" else _whole
     taken = 0
     for path in _files(part):

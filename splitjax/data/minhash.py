@@ -1,0 +1,81 @@
+"""Near-duplicates by MinHash: sketches of 32-byte shingles, compared within the buckets of a locality-sensitive hash.
+
+One-permutation MinHash: every shingle's hash falls into one of 128 bins, a bin keeps its smallest, and the share of
+equal bins estimates the Jaccard similarity of two documents to about ± 0.04.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+BINS, _BANDS, _DOUBLINGS = 128, 32, 5
+SHINGLE = 1 << _DOUBLINGS
+_EMPTY = np.uint64(2**64 - 1)
+
+
+def sketches(texts: Sequence[bytes]) -> NDArray[np.uint32]:
+    """One row of bins for each text; a text shorter than a shingle has the row of its own hash alone."""
+    data = np.frombuffer(b"".join(text.ljust(SHINGLE, b"\0") for text in texts), np.uint8)
+    sizes = np.array([max(len(text), SHINGLE) for text in texts])
+    hashes = _rolling(data)
+    # A shingle belongs to the text it begins in, unless it runs over its end.
+    ends = np.cumsum(sizes)
+    owner = np.repeat(np.arange(len(texts)), sizes)[: len(hashes)]
+    whole = np.arange(len(hashes)) + SHINGLE <= ends[owner]
+    hashes, owner = hashes[whole], owner[whole]
+    bins = np.full(len(texts) * BINS, _EMPTY)
+    np.minimum.at(bins, owner * BINS + (hashes >> np.uint64(57)).astype(np.int64), hashes)
+    return _filled(bins.reshape(len(texts), BINS))
+
+
+def duplicates(sketch_NB: NDArray[np.uint32], threshold: float) -> NDArray[np.bool_]:
+    """Which rows are near-duplicates of an earlier one (directly or through others), at `threshold` of equal bins."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(sketch_NB)
+    pairs = [np.empty((0, 2), np.int64)]
+    for band_NR in np.split(sketch_NB, _BANDS, axis=1):
+        keys = np.ascontiguousarray(band_NR).view(f"V{band_NR.shape[1] * 4}").ravel()
+        # Each row against the first of its bucket: linear, and another band finds what this one misses.
+        first = np.unique(keys, return_index=True, return_inverse=True)
+        pair = np.stack([first[1][first[2]], np.arange(count)], axis=1)
+        pair = pair[pair[:, 0] != pair[:, 1]]
+        alike = (sketch_NB[pair[:, 0]] == sketch_NB[pair[:, 1]]).mean(axis=1)
+        pairs.append(pair[alike >= threshold])
+    found = np.concatenate(pairs)
+    graph = coo_array((np.ones(len(found), np.int8), (found[:, 0], found[:, 1])), shape=(count, count))
+    component_N = connected_components(graph, directed=False)[1]
+    later_N = np.ones(count, bool)
+    later_N[np.unique(component_N, return_index=True)[1]] = False
+    return later_N
+
+
+def _rolling(data: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """A hash of the SHINGLE bytes from each position: of 2w bytes from those of w, doubling."""
+    with np.errstate(over="ignore"):
+        hashes = data.astype(np.uint64) + np.uint64(1)
+        base = np.uint64(0x9E3779B97F4A7C15)
+        for doubling in range(_DOUBLINGS):
+            width = 1 << doubling
+            hashes = hashes[:-width] + base * hashes[width:]
+            base *= base
+        hashes ^= hashes >> np.uint64(32)
+        hashes *= np.uint64(0xD6E8FEB86659FD93)
+        hashes ^= hashes >> np.uint64(29)
+        return hashes * np.uint64(0xFF51AFD7ED558CCD)
+
+
+def _filled(bins_NB: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Empty bins borrow from the next full one, round the end (Shrivastava 2014)."""
+    full_NB = bins_NB != _EMPTY
+    place = np.where(np.tile(full_NB, 2), np.arange(2 * BINS), 2 * BINS)
+    source_NB = np.minimum.accumulate(place[:, ::-1], axis=1)[:, ::-1][:, :BINS] % BINS
+    # How far it is borrowed is mixed in, or two sparse texts would agree by sharing one bin.
+    far_NB = ((source_NB - np.arange(BINS)) % BINS).astype(np.uint64)
+    with np.errstate(over="ignore"):
+        values = np.take_along_axis(bins_NB, source_NB, axis=1) + far_NB * np.uint64(0x9E3779B97F4A7C15)
+        return (values >> np.uint64(16)).astype(np.uint32)
