@@ -2,8 +2,9 @@
 
 from . import checkpoint, starts
 from .interrupt import Interrupted
-from .loop import Phase, StepReport, run_phase
+from .loop import run_phase
 from .metrics import read_metrics
+from .phase import Phase, StepReport
 from .schedule import decay_span, schedule
 from .stack import Stack, concatenate, merge, path_tokens, pick
 from .step import Controls, Metrics, Trainer

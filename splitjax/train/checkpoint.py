@@ -140,13 +140,20 @@ def restore(
     return Stack(**tree), kept["meta"]
 
 
-def restore_latest(folder: Path, sharding: LeafSharding | None = None) -> tuple[Stack, dict[str, Any], int] | None:
+def restore_latest(
+    folder: Path, sharding: LeafSharding | None = None, at_most: int | None = None
+) -> tuple[Stack, dict[str, Any], int] | None:
     """The newest checkpoint of a phase that verifies, or None; says which ones it had to pass over.
+
+    Args:
+        at_most: none beyond these path tokens (None: no limit).
 
     Returns:
         (stack, meta, path tokens).
     """
     for tokens in reversed(saved(folder)):
+        if at_most is not None and tokens > at_most:
+            continue
         try:
             stack, meta = restore(at(folder, tokens), sharding=sharding)
         except UserError as damage:

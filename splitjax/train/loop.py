@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax import Array
 
@@ -19,52 +15,16 @@ from splitjax.data.prefetch import Batches, prefetch
 
 from . import checkpoint
 from .interrupt import Interrupted, Signals
-from .metrics import MetricsLog
+from .lanes import Lanes, lanes_at, take, whole
+from .metrics import MetricsLog, log_path
+from .phase import Phase, Speed, StepReport
+from .placement import owned
 from .schedule import schedule
 from .stack import Stack, path_tokens
 from .starts import Start
 from .step import Metrics, Trainer
 
-CHECKPOINTS, METRICS = "checkpoints", "metrics.jsonl"
-
-
-@dataclasses.dataclass(frozen=True)
-class Phase:
-    """A stretch of training, in path tokens (multiples of a step's B·S).
-
-    Attributes:
-        start, stop: where it begins and ends.
-        origin: where batch 0 of its stream stands; a branch goes on in the trunk's stream with the trunk's origin.
-        decay_from, decay_to: where the rate falls to zero (None: constant).
-        save_at: checkpoints to keep besides the last.
-    """
-
-    start: int
-    stop: int
-    origin: int = 0
-    decay_from: int | None = None
-    decay_to: int | None = None
-    save_at: tuple[int, ...] = ()
-
-    def check(self, step_tokens: int) -> None:
-        """Raise ValueError unless every mark is a whole number of steps and they are in order."""
-        for mark in (self.start, self.stop, *self.save_at):
-            if (mark - self.origin) % step_tokens:
-                raise ValueError(f"{mark} path tokens is not a whole number of steps of {step_tokens} tokens")
-        if not self.origin <= self.start <= self.stop:
-            raise ValueError(f"phase runs backwards: origin {self.origin}, start {self.start}, stop {self.stop}")
-
-
-@dataclasses.dataclass(frozen=True)
-class StepReport:
-    """What `on_step` hears, one step behind the devices. Losses are nats per token."""
-
-    tokens: int
-    start: int
-    stop: int
-    loss_K: np.ndarray
-    skipped_K: np.ndarray
-    tokens_per_s: float
+CHECKPOINTS = "checkpoints"
 
 
 def run_phase(
@@ -81,7 +41,7 @@ def run_phase(
 
     Args:
         begin: makes the first state (see `starts`); not called when there is a checkpoint.
-        stream: batch t of all experts, (K, B, T) int32.
+        stream: batch t of all experts, (K, B, T) int32; on several processes of those in `trainer.placement.local`.
         folder: `checkpoints/` and `metrics.jsonl` of this phase.
         meta: goes into every checkpoint (config, tokenizer hash, manifest hash …).
         on_step: called after each step.
@@ -93,11 +53,27 @@ def run_phase(
         Interrupted: SIGINT or SIGTERM came; the state is saved.
         UserError: a checkpoint or the log could not be written.
     """
-    return _Run(trainer, stream, phase, folder, meta or {}, on_step).go(begin)
+    with Signals() as signals, checkpoint.Writer(folder / CHECKPOINTS) as writer:
+        run = _Run(trainer, stream, phase, folder, dict(meta or {}), writer)
+        run.open(begin)
+        if run.tokens < phase.end:
+            with MetricsLog(log_path(folder), run.tokens, run.log_head()) as log:
+                run.train(log, signals, on_step)
+        return run.stack()
+
+
+class _Dispatched(NamedTuple):
+    """A step whose metrics are still on the devices."""
+
+    tokens: int
+    lanes: Lanes
+    rate_K: np.ndarray
+    active_K: np.ndarray
+    metrics: Metrics
 
 
 class _Run:
-    """One call of run_phase: what stays the same over its steps."""
+    """The state of one run_phase: where it stands, the working stack, and the experts parked beside it."""
 
     def __init__(
         self,
@@ -106,129 +82,138 @@ class _Run:
         phase: Phase,
         folder: Path,
         meta: dict[str, Any],
-        on_step: Callable[[StepReport], None] | None,
+        writer: checkpoint.Writer,
     ) -> None:
-        self.trainer, self.stream, self.phase, self.folder, self.on_step = trainer, stream, phase, folder, on_step
+        self.trainer, self.stream, self.phase, self.folder, self.writer = trainer, stream, phase, folder, writer
         self.step_tokens = trainer.train.batch_size * trainer.train.seq_len
         phase.check(self.step_tokens)
-        self.marks = {*phase.save_at, phase.stop}
-        self.meta = meta | {"phase": folder.name, "train": trainer.train.model_dump(mode="json")}
+        self.marks = {*phase.save_at, phase.end}
+        self.meta = {"phase": folder.name} | meta | {"train": trainer.train.model_dump(mode="json")}
         self.speed = Speed()
 
-    def go(self, begin: Start) -> Stack:
-        with Signals() as signals, checkpoint.Writer(self.folder / CHECKPOINTS) as writer:
-            stack, tokens = self._first_state(begin, writer)
-            if tokens == self.phase.stop:
-                return stack
-            first, last = ((at - self.phase.origin) // self.step_tokens for at in (tokens, self.phase.stop))
-            head = {"experts": stack.experts, "phase": self.folder.name, "step_tokens": self.step_tokens}
-            with (
-                MetricsLog(self.folder / METRICS, tokens, head) as log,
-                contextlib.closing(self._batches(first, last)) as batches,
-            ):
-                return self._steps(stack, tokens, batches, writer, log, signals)
-
-    def _batches(self, first: int, last: int) -> Generator[Array, None, None]:
-        # Also the transfer to the devices runs ahead, on the threads that make the batches.
-        yield from prefetch(self.stream, first, last, place=self.trainer.placement.put_batch)
-
-    def _first_state(self, begin: Start, writer: checkpoint.Writer) -> tuple[Stack, int]:
+    def open(self, begin: Start) -> None:
         """The last good checkpoint, else what `begin` makes (saved at once where that is asked for)."""
-        start, stop = self.phase.start, self.phase.stop
-        found = checkpoint.restore_latest(writer.folder, self.trainer.placement.leaf)
-        if found is not None:
-            stack, meta, tokens = found
-            if not start <= tokens <= stop:
-                where = str(checkpoint.at(writer.folder, tokens))
-                raise UserError(f"checkpoint lies outside this phase ({start} to {stop})", where=where)
-            self.meta["lineage"] = meta.get("lineage")
-            return stack, tokens
-        stack, self.meta["lineage"] = begin()
-        if (path_tokens(stack) != start).any():
-            raise ValueError(f"phase begins at {start} path tokens, its first state stands at {path_tokens(stack)}")
-        if start in self.marks:
-            self._save(stack, start, writer)
-        if start == stop:
-            writer.wait()
-        return stack, start
+        start = self.phase.start
+        saved = set(checkpoint.saved(self.writer.folder))
+        # A mark asked for since lies before what was saved then: go back for it, the steps are the same again.
+        before = min(self.marks - saved, default=self.phase.end)
+        found = checkpoint.restore_latest(self.writer.folder, self.trainer.placement.leaf, at_most=before)
+        if found is None:
+            stack, lineage = begin()
+            self._open(stack, start, (self.meta.get("lineage") or {}) | lineage)
+            if (path_tokens(stack) != start).any():
+                raise ValueError(f"phase begins at {start} path tokens, its first state at {path_tokens(stack)}")
+            if start in self.marks:
+                self._save()
+                self.writer.wait()
+            return
+        stack, meta, tokens = found
+        if not start <= tokens <= self.phase.end:
+            where = str(checkpoint.at(self.writer.folder, tokens))
+            raise UserError(f"checkpoint lies outside this phase ({start} to {self.phase.end})", where=where)
+        self._open(stack, tokens, meta.get("lineage"))
 
-    def _steps(
-        self, stack: Stack, tokens: int, batches: Iterable[Array], writer: checkpoint.Writer, log: MetricsLog,
-        signals: Signals,
-    ) -> Stack:
-        """Step n + 1 is dispatched before n's metrics are read, so the devices never wait for Python."""
-        pending: _Step | None = None
-        for tokens_KBT in batches:
-            rate_K = self._rates(tokens, stack.experts)
-            stack, metrics = self.trainer.step(stack, tokens_KBT, self.trainer.controls(rate_K, self.step_tokens))
-            tokens += self.step_tokens
-            self._report(pending, log)
-            pending = _Step(tokens, rate_K, metrics)
-            if tokens in self.marks or signals.received:
-                self._report(pending, log)
-                pending = None
-                log.flush()  # a checkpoint promises that the rows before it are there
-                self._save(stack, tokens, writer)
-            writer.check()
-            if signals.received and tokens != self.phase.stop:
-                writer.wait()
-                raise Interrupted(signals.received)
-        writer.wait()
-        return stack
+    def _open(self, stack: Stack, tokens: int, lineage: dict[str, Any] | None) -> None:
+        self.tokens, self.experts = tokens, stack.experts
+        self.stops_K = self.phase.stops(stack.experts)
+        self.meta["lineage"] = lineage
+        self.lanes = Lanes.full(stack.experts, self.trainer.placement.expert_groups)
+        self.working, self.parked = stack, list[tuple[Lanes, Stack]]()
 
-    def _rates(self, tokens: int, k: int) -> np.ndarray:
-        """Rates of the step that begins at `tokens`: the schedule in its middle, so neither end of a ramp is wasted."""
-        middle = tokens + self.step_tokens / 2
-        rate = schedule(self.trainer.train, middle, self.phase.decay_from, self.phase.decay_to)
-        return np.broadcast_to(rate, (k,))
+    def log_head(self) -> dict[str, Any]:
+        return {"experts": self.experts, "phase": self.folder.name, "step_tokens": self.step_tokens}
 
-    def _save(self, stack: Stack, tokens: int, writer: checkpoint.Writer) -> None:
-        writer.save(tokens, stack, self.meta | {"tokens": tokens})
+    def stack(self) -> Stack:
+        """All experts, in order."""
+        return whole([(self.lanes, self.working), *self.parked]) if self.parked else self.working
 
-    def _report(self, step: _Step | None, log: MetricsLog) -> None:
+    def train(self, log: MetricsLog, signals: Signals, on_step: Callable[[StepReport], None] | None) -> None:
+        """Steps to the end. Step n + 1 is dispatched before n's metrics are read: the devices never wait for Python."""
+        pending: _Dispatched | None = None
+        while self.tokens < self.phase.end:
+            self._repack(log)
+            with contextlib.closing(self._batches()) as batches:
+                for tokens_KBT in batches:
+                    before, pending = pending, self._step(tokens_KBT)
+                    self._report(before, log, on_step)
+                    if self.tokens in self.marks or signals.received:
+                        self._report(pending, log, on_step)
+                        pending = None
+                        log.flush()  # a checkpoint promises that the rows before it are there
+                        self._save()
+                    self.writer.check()
+                    if signals.received and self.tokens < self.phase.end:
+                        self.writer.wait()
+                        raise Interrupted(signals.received)
+        self.writer.wait()
+
+    def _batches(self) -> Generator[Array, None, None]:
+        """Batches for the lanes as they are, until an expert ends."""
+        stop = int(self.stops_K[self.stops_K > self.tokens].min())
+        first, last = ((at - self.phase.origin) // self.step_tokens for at in (self.tokens, stop))
+        placement, batch_size = self.trainer.placement, self.trainer.train.batch_size
+        experts, rows = placement.local(self.experts, batch_size)
+        mine = [experts.index(expert) for expert in self.lanes.experts if expert in experts]
+        count = len(self.lanes.experts)
+
+        def place(tokens_KBT: np.ndarray) -> Array:
+            return placement.put_batch(tokens_KBT[mine], count, batch_size)
+
+        # The transfer to the devices runs ahead too, on the threads that make the batches.
+        yield from prefetch(self.stream, first, last, rows=rows, place=place)
+
+    def _step(self, tokens_KBT: Array) -> _Dispatched:
+        """Dispatch one step; rates are the schedule in the middle of it, so neither end of a ramp is wasted."""
+        rows, phase = self.lanes.experts, self.phase
+        middle_K = np.full(self.experts, self.tokens + self.step_tokens / 2)
+        rate_K = schedule(self.trainer.train, middle_K, phase.decay_from, phase.decay_to)[rows]
+        active_K = self.tokens < self.stops_K[rows]
+        controls = self.trainer.controls(rate_K, self.step_tokens, active_K=active_K)
+        self.working, metrics = self.trainer.step(self.working, tokens_KBT, controls)
+        self.tokens += self.step_tokens
+        return _Dispatched(self.tokens, self.lanes, rate_K, active_K, metrics)
+
+    def _repack(self, log: MetricsLog) -> None:
+        """Park the experts that are done, where more than a quarter of the lanes would idle."""
+        ends = {k: int(stop) for k, stop in enumerate(self.stops_K) if stop <= self.tokens}
+        lanes = lanes_at(self.experts, self.trainer.placement.expert_groups, ends)
+        if lanes != self.lanes:
+            have, stack = Lanes.full(self.experts, self.trainer.placement.expert_groups), self.stack()
+            rest = lanes.left_out(have)
+            self.parked = [(rest, take(stack, have, rest))]
+            self.lanes, self.working = lanes, take(stack, have, lanes)
+            if self.tokens in self.stops_K:  # else it is the resumed run that catches up
+                log.write({"tokens": self.tokens + self.step_tokens, "event": "repack", "lanes": lanes.experts})
+
+    def _save(self) -> None:
+        self.writer.save(self.tokens, self.stack(), self.meta | {"tokens": self.tokens})
+
+    def _report(
+        self, step: _Dispatched | None, log: MetricsLog, on_step: Callable[[StepReport], None] | None
+    ) -> None:
         if step is None:
             return
-        metrics = jax.device_get(step.metrics)
-        speed = self.speed.after(self.step_tokens * len(metrics.loss_K))
-        log.write(
-            {
-                "tokens": step.tokens,
-                "loss": metrics.loss_K.tolist(),
-                "grad_norm": metrics.grad_norm_K.tolist(),
-                "rate": step.rate_K.tolist(),
-                "skipped": metrics.skipped_K.tolist(),
-                "tokens_per_s": round(speed, 1),
-            }
-        )
-        if self.on_step:
-            self.on_step(
-                StepReport(step.tokens, self.phase.start, self.phase.stop, metrics.loss_K, metrics.skipped_K, speed)
-            )
+        speed = self.speed.after(self.step_tokens * int(step.active_K.sum()))
+        row, loss_K, skipped_K = _row(step, self.experts)
+        log.write(row | {"tokens_per_s": round(speed, 1)})
+        if on_step:
+            on_step(StepReport(step.tokens, self.phase.start, self.phase.end, loss_K, skipped_K, speed))
 
 
-class _Step(NamedTuple):
-    """A step whose metrics are still on the devices."""
-
-    tokens: int
-    rate_K: np.ndarray
-    metrics: Metrics
-
-
-class Speed:
-    """Tokens a second over the last steps; the first step, which compiles, is left out.
-
-    Args:
-        clock: seconds; injected so that tests need not sleep.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.perf_counter, window: int = 20) -> None:
-        self._clock = clock
-        self._marks: deque[tuple[float, int]] = deque(maxlen=window + 1)
-        self._tokens = 0
-
-    def after(self, tokens: int) -> float:
-        """Count a step's tokens that are done now; 0.0 until there are two steps to compare."""
-        self._tokens += tokens
-        self._marks.append((self._clock(), self._tokens))
-        (began, before), (now, after) = self._marks[0], self._marks[-1]
-        return (after - before) / (now - began) if now > began else 0.0
+def _row(step: _Dispatched, experts: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """A log row over all experts: None for one that is done, or that another process speaks for."""
+    values: dict[str, list[Any]] = {}
+    made = {"loss": step.metrics.loss_K, "grad_norm": step.metrics.grad_norm_K, "skipped": step.metrics.skipped_K}
+    for name, values_K in made.items():
+        values[name] = [None] * experts
+        for lane, value in owned(values_K).items():
+            if step.active_K[lane]:
+                values[name][step.lanes.experts[lane]] = value.item()
+    values["rate"] = [None] * experts
+    for lane, expert in enumerate(step.lanes.experts):
+        if step.active_K[lane]:
+            values["rate"][expert] = float(step.rate_K[lane])
+    loss_K = np.array([np.nan if value is None else value for value in values["loss"]])
+    skipped_K = np.array([value or 0 for value in values["skipped"]])
+    idle = int((~step.active_K).sum())
+    return {"tokens": step.tokens, **values, "idle": idle}, loss_K, skipped_K

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import jax
+
 from splitjax.config import UserError
 
 FORMAT = "splitjax.metrics"
@@ -21,7 +23,8 @@ class MetricsLog:
     """Append rows to a phase's log, which after a kill is cut back to where the phase resumes.
 
     A row: {"tokens": path tokens after the step, "loss": [K], "grad_norm": [K], "rate": [K], "skipped": [K],
-    "tokens_per_s": all experts together}. The first line names format and version. Losses are nats per token.
+    "idle": lanes that did no work, "tokens_per_s": all experts together}; null for an expert that is done. The first
+    line names format and version. Losses are nats per token.
 
     Args:
         path: the file; made if missing.
@@ -64,22 +67,48 @@ class MetricsLog:
         self._file.close()
 
 
+def log_path(folder: Path) -> Path:
+    """This process's log: metrics.jsonl, and metrics.<n>.jsonl of the n-th further process."""
+    process = jax.process_index()
+    return folder / (f"metrics.{process}.jsonl" if process else "metrics.jsonl")
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl without its first line; a half-written last line is left out.
+    """The rows of a phase's metrics.jsonl, one a step, the further processes' figures filled in.
+
+    Not in it: the first line, a half-written last line, and rows of events.
 
     Raises:
         UserError: not such a file, or of a version that cannot be read.
     """
+    path = Path(path)
+    rows = _read(path)
+    for other in sorted(path.parent.glob(f"{path.stem}.*{path.suffix}")):
+        theirs = {row["tokens"]: row for row in _read(other)}
+        for row in rows:
+            _fill(row, theirs.get(row["tokens"], {}))
+    return rows
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", where=str(path)) from None
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot be read ({error})", where=str(path)) from None
     rows = [row for line in lines if (row := _parse(line)) is not None]
     if not rows or rows[0].get("format") != FORMAT:
         raise UserError("not a splitjax metrics file", where=str(path))
     if rows[0].get("version") != VERSION:
         raise UserError(f"metrics version {rows[0].get('version')} cannot be read; this is {VERSION}", where=str(path))
-    return rows[1:]
+    return [row for row in rows if "loss" in row and "tokens" in row]
+
+
+def _fill(row: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Each process knows the losses of its own experts and has None for the others."""
+    for name, values in row.items():
+        if isinstance(values, list):
+            other = theirs.get(name, values)
+            row[name] = [mine if mine is not None else its for mine, its in zip(values, other, strict=True)]
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:

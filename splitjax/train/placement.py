@@ -46,18 +46,54 @@ class Placement:
         return jax.tree_util.tree_map_with_path(one, stack)
 
     def put(self, values: Tree) -> Tree:
-        """Host arrays (K, …) → devices, experts over the expert axis."""
+        """Host arrays (K, …), the same on every process → devices, experts over the expert axis."""
         if self.mesh is None:
             return jax.device_put(values, SingleDeviceSharding(jax.local_devices()[0]))
-        return jax.device_put(values, NamedSharding(self.mesh, PartitionSpec("expert")))
+        place = NamedSharding(self.mesh, PartitionSpec("expert"))
+        if jax.process_count() == 1:
+            return jax.device_put(values, place)
+        return jax.tree.map(lambda one: jax.make_array_from_callback(one.shape, place, one.__getitem__), values)
 
-    def put_batch(self, tokens_KBT: np.ndarray) -> Array:
-        """A batch → devices, experts over the expert axis and windows over the data axes."""
+    def put_batch(self, tokens_KBT: np.ndarray, experts: int, batch_size: int) -> Array:
+        """This process's part of a batch (see `local`) → devices: experts over the expert axis, windows over the rest.
+
+        Args:
+            experts: K over all processes.
+            batch_size: B over all processes.
+        """
         if self.mesh is None:
             return jax.device_put(tokens_KBT, SingleDeviceSharding(jax.local_devices()[0]))
-        return jax.device_put(tokens_KBT, batch_sharding(self.mesh, tokens_KBT.shape))
+        shape = (experts, batch_size, tokens_KBT.shape[-1])
+        return jax.make_array_from_process_local_data(batch_sharding(self.mesh, shape), tokens_KBT, shape)
+
+    def local(self, experts: int, batch_size: int) -> tuple[range, slice]:
+        """The experts, and of each batch the rows, whose tokens this process must bring."""
+        if self.mesh is None:
+            return range(experts), slice(0, batch_size)
+        shape = (experts, batch_size, 1)
+        pieces = batch_sharding(self.mesh, shape).addressable_devices_indices_map(shape)
+        where = [index or () for index in pieces.values()]
+        spans = [_span([index[axis].indices(size) for index in where]) for axis, size in enumerate(shape[:2])]
+        return range(*spans[0]), slice(*spans[1])
 
     @property
     def expert_groups(self) -> int:
         """Groups of devices that hold different experts."""
         return 1 if self.mesh is None else self.mesh.shape["expert"]
+
+
+def owned(values_K: Array) -> dict[int, np.ndarray]:
+    """Expert → its value, of the experts that this process speaks for; over all processes each expert once."""
+    if values_K.is_fully_addressable and jax.process_count() == 1:
+        return dict(enumerate(jax.device_get(values_K)))
+    mine: dict[int, np.ndarray] = {}
+    for shard in values_K.addressable_shards:
+        if shard.replica_id == 0:
+            first = shard.index[0].start or 0
+            mine |= {first + row: value for row, value in enumerate(jax.device_get(shard.data))}
+    return dict(sorted(mine.items()))
+
+
+def _span(indices: list[tuple[int, int, int]]) -> tuple[int, int]:
+    """Ends of what the slices cover together; a mesh gives each process a contiguous block."""
+    return min(start for start, _, _ in indices), max(stop for _, stop, _ in indices)

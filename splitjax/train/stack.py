@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from .placement import owned
+
 Tree = Any
 """A nested dict of arrays."""
 
@@ -59,8 +61,11 @@ def add_tokens(tokens_2: Array, more: Array) -> Array:
 
 
 def path_tokens(stack: Stack) -> np.ndarray:
-    """Tokens each expert has seen since step 0, int64 (K,), on the host (waits for the stack)."""
-    limbs_K2 = np.asarray(jax.device_get(stack.tokens_K2)).astype(np.int64)
+    """Tokens each expert has seen since step 0, int64 (K,), on the host (waits for the stack).
+
+    Where a stack lies over several processes: of the experts that this process speaks for.
+    """
+    limbs_K2 = np.array(list(owned(stack.tokens_K2).values()), np.int64).reshape(-1, 2)
     return (limbs_K2[:, 0] << 32) + limbs_K2[:, 1]
 
 

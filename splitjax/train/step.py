@@ -74,14 +74,17 @@ class Trainer:
 
     def __init__(self, model: Model, train: Train, mesh: Mesh | None = None) -> None:
         self.model, self.train, self.placement = model, train, Placement(mesh)
-        self._init = jax.jit(lambda keys_K: self.placement.constrain(fresh(jax.vmap(model.init)(keys_K))))
+        self._init = jax.jit(self._fresh_stack)
         self._step = jax.jit(self._stack_step, donate_argnums=0)
 
     def init(self, seed: int | Sequence[int]) -> Stack:
         """A stack of one at token 0; a sequence of seeds gives one expert a seed."""
         seeds = [seed] if isinstance(seed, int) else list(seed)
-        keys_K = jnp.stack([jax.random.key(one) for one in seeds])
-        return self._init(keys_K)
+        return self._init(np.asarray(seeds, np.uint32))
+
+    def _fresh_stack(self, seeds_K: Array) -> Stack:
+        params = jax.vmap(lambda seed: self.model.init(jax.random.key(seed)))(seeds_K)
+        return self.placement.constrain(fresh(params))
 
     def controls(
         self, rate_K: np.ndarray, tokens: int, clip_K: np.ndarray | None = None, active_K: np.ndarray | None = None

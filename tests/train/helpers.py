@@ -26,16 +26,18 @@ class Bigram:
     def init(self, key: Array) -> dict:
         one, other = jax.random.split(key)
         return {
-            "embed": jax.random.normal(one, (VOCAB, 8)),
-            "layers": {"head": jax.random.normal(other, (8, VOCAB)), "gain": jnp.ones(8)},
+            "embedding": jax.random.normal(one, (VOCAB, 8)),
+            "head": {"kernel": jax.random.normal(other, (8, VOCAB))},
+            "norm": {"scale": jnp.ones(8)},
         }
 
     def groups(self, params: dict) -> dict:
-        return {"embed": Group(1.0, False), "layers": {"head": Group(0.5, True), "gain": Group(1.0, False)}}
+        plain = Group(1.0, False)
+        return {"embedding": plain, "head": {"kernel": Group(0.5, True)}, "norm": {"scale": plain}}
 
     def loss(self, params: dict, tokens_BT: Array) -> tuple[Array, dict[str, Array]]:
-        layers = params["layers"]
-        logits_BSV = (params["embed"][tokens_BT[:, :-1]] * layers["gain"]) @ layers["head"]
+        x_BSD = params["embedding"][tokens_BT[:, :-1]] * params["norm"]["scale"]
+        logits_BSV = x_BSD @ params["head"]["kernel"]
         nll = optax.softmax_cross_entropy_with_integer_labels(logits_BSV, tokens_BT[:, 1:]).mean()
         return nll + 1e-3 * (logits_BSV**2).mean(), {"loss": nll}
 
@@ -85,6 +87,10 @@ class FirstTokens(Batches):
         tokens = super().batch(t, rows)
         tokens[:, 0, 0] = [1 if (t, k) == self.poison else 2 for k in self.experts]
         return tokens
+
+
+def put(trainer: Trainer, tokens_KBT: np.ndarray) -> Array:
+    return trainer.placement.put_batch(tokens_KBT, len(tokens_KBT), BATCH)
 
 
 def leaves(stack: object) -> list[np.ndarray]:

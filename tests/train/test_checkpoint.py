@@ -14,13 +14,13 @@ from splitjax.config import UserError
 from splitjax.train import checkpoint, pick
 from splitjax.train.store import rows_by_expert
 
-from .helpers import STEP, Batches, same_bits
+from .helpers import STEP, Batches, put, same_bits
 
 
 @pytest.fixture(scope="module")
 def stack(trainer):
     stack = trainer.init([0, 1, 2])
-    batch = trainer.placement.put_batch(Batches(3).batch(0))
+    batch = put(trainer, Batches(3).batch(0))
     return trainer.step(stack, batch, trainer.controls(np.full(3, 1e-2), STEP))[0]
 
 
@@ -176,7 +176,7 @@ def test_an_error_in_the_background_surfaces_and_leaves_nothing_half_written(sta
 
 def test_the_values_saved_are_those_before_the_donation(trainer, tmp_path):
     stack = trainer.init([0, 1, 2])
-    kept, batch = [], trainer.placement.put_batch(Batches(3).batch(0))
+    kept, batch = [], put(trainer, Batches(3).batch(0))
     with checkpoint.Writer(tmp_path) as writer:
         for t in range(5):
             kept.append(jax.tree.map(np.array, stack))

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from splitjax.config import UserError
-from splitjax.train import Interrupted, Phase, checkpoint, path_tokens, read_metrics, run_phase, schedule, starts
-from splitjax.train.loop import Speed
+from splitjax.train import Interrupted, Phase, checkpoint, path_tokens, pick, read_metrics, run_phase, schedule, starts
 from splitjax.train.metrics import MetricsLog
+from splitjax.train.phase import Speed
 
 from .helpers import STEP, Batches, FirstTokens, Poisoned, make_trainer, recipe, same_bits
 
@@ -189,7 +189,62 @@ def test_marks_that_make_no_sense_are_refused(trainer, tmp_path, phase, message)
 def test_a_checkpoint_of_another_phase_is_refused(trainer, tmp_path):
     run_phase(trainer, starts.init(trainer, 0), Batches(1), TRUNK, tmp_path)
     with pytest.raises(UserError, match="outside this phase"):
-        run_phase(trainer, starts.init(trainer, 0), Batches(1), Phase(0, 2 * STEP), tmp_path)
+        run_phase(trainer, starts.init(trainer, 0), Batches(1), Phase(12 * STEP, 14 * STEP), tmp_path)
+
+
+def test_a_mark_asked_for_later_is_gone_back_for(trainer, tmp_path):
+    first = run_phase(trainer, starts.init(trainer, 0), Batches(1), TRUNK, tmp_path)
+    more = Phase(0, 12 * STEP, save_at=(0, 3 * STEP, 6 * STEP, 10 * STEP))
+    run_phase(trainer, starts.init(trainer, 0), Batches(1), more, tmp_path)
+    assert checkpoint.saved(tmp_path / "checkpoints") == [STEP * t for t in (0, 3, 6, 10, 12)]
+    again, _ = checkpoint.restore(checkpoint.at(tmp_path / "checkpoints", 10 * STEP))
+    assert same_bits(again, first)
+    assert [row["tokens"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [STEP * t for t in range(1, 13)]
+
+
+def test_experts_end_at_their_own_budgets_and_keep_their_state(trainer, tmp_path):
+    seed = checkpoint.save(tmp_path / "seed", 0, trainer.init(0), {})
+    stops = tuple(STEP * t for t in (3, 6, 2, 6))
+    phase = Phase(0, stops, decay_from=tuple(end // 2 for end in stops), decay_to=stops, save_at=(4 * STEP,))
+    begin = starts.split(trainer, seed, 4)
+    stack = run_phase(trainer, begin, Batches(4), phase, tmp_path / "all")
+    assert path_tokens(stack).tolist() == list(stops)
+    for k, stop in enumerate(stops):  # each is what it would be alone
+        alone = run_phase(
+            trainer, starts.branch(trainer, seed), Batches([k]),
+            Phase(0, stop, decay_from=stop // 2, decay_to=stop), tmp_path / f"{k}",
+        )  # fmt: skip
+        assert same_bits(pick(stack, [k]), alone)
+    rows = read_metrics(tmp_path / "all" / "metrics.jsonl")
+    assert [[loss is None for loss in row["loss"]] for row in rows[1:4]] == [
+        [False, False, False, False], [False, False, True, False], [True, False, True, False]
+    ]  # fmt: skip
+    # Expert 2 idles for a step; when expert 0 ends too, half of the lanes would: they are taken out.
+    assert [row["idle"] for row in rows] == [0, 0, 1, 0, 0, 0]
+    assert '"event":"repack","lanes":[1,3]' in (tmp_path / "all" / "metrics.jsonl").read_text()
+    at_four, _ = checkpoint.restore(checkpoint.at(tmp_path / "all" / "checkpoints", 4 * STEP))
+    assert path_tokens(at_four).tolist() == [3 * STEP, 4 * STEP, 2 * STEP, 4 * STEP]
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_repacked_phase_resumes_bit_for_bit(trainer, tmp_path, steps):
+    seed = checkpoint.save(tmp_path / "seed", 0, trainer.init(0), {})
+    phase = Phase(0, tuple(STEP * t for t in (3, 6, 2, 6)))
+
+    def go(folder: str, on_step=None):
+        return run_phase(trainer, starts.split(trainer, seed, 4), Batches(4), phase, tmp_path / folder, on_step=on_step)
+
+    with pytest.raises(Interrupted):
+        go("p", stop_after(steps))
+    assert same_bits(go("p"), go("q"))
+    assert rows_without_times(tmp_path / "p" / "metrics.jsonl") == rows_without_times(tmp_path / "q" / "metrics.jsonl")
+    events = [(tmp_path / folder / "metrics.jsonl").read_text().count('"repack"') for folder in "pq"]
+    assert events == [1, 1]
+
+
+def test_as_many_ends_as_experts(trainer, tmp_path):
+    with pytest.raises(ValueError, match="2 ends for 1 experts"):
+        run_phase(trainer, starts.init(trainer, 0), Batches(1), Phase(0, (STEP, STEP)), tmp_path)
 
 
 def test_the_error_of_a_batch_surfaces(trainer, tmp_path):
@@ -212,7 +267,7 @@ def test_the_log_is_cut_where_the_phase_resumes(tmp_path):
         file.write('{"tokens": 40, "lo')
     assert [row["tokens"] for row in read_metrics(path)] == [10, 20, 30]
     with MetricsLog(path, 20, {}) as log:
-        log.write({"tokens": 25})
+        log.write({"tokens": 25, "loss": [0.0]})
     assert [row["tokens"] for row in read_metrics(path)] == [10, 20, 25]
 
 

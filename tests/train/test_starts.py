@@ -6,7 +6,7 @@ import pytest
 
 from splitjax.train import checkpoint, path_tokens, pick, starts
 
-from .helpers import STEP, Batches, same_bits
+from .helpers import STEP, Batches, put, same_bits
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def seed(trainer, tmp_path_factory):
     stack = trainer.init(0)
     for t in range(2):
         given = trainer.controls(np.full(1, 1e-2), STEP)
-        stack, _ = trainer.step(stack, trainer.placement.put_batch(Batches(1).batch(t)), given)
+        stack, _ = trainer.step(stack, put(trainer, Batches(1).batch(t)), given)
     meta = {"phase": "trunk", "tokens": 2 * STEP, "lineage": {"operation": "init", "seed": 0}}
     return checkpoint.save(tmp_path_factory.mktemp("seed"), 2 * STEP, stack, meta)
 

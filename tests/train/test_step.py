@@ -8,14 +8,14 @@ import pytest
 
 from splitjax.train import Controls, Stack, Trainer, path_tokens, pick
 
-from .helpers import STEP, Batches, FirstTokens, Poisoned, leaves, make_trainer, same_bits, transformer_trainer
+from .helpers import STEP, Batches, FirstTokens, Poisoned, leaves, make_trainer, put, same_bits, transformer_trainer
 
 
 def run(trainer: Trainer, stack: Stack, stream: Batches, steps: int = 3, **controls: object) -> tuple[Stack, list]:
     metrics = []
     for t in range(steps):
         given = trainer.controls(np.full(stack.experts, 1e-2), STEP, **controls)
-        stack, made = trainer.step(stack, trainer.placement.put_batch(stream.batch(t)), given)
+        stack, made = trainer.step(stack, put(trainer, stream.batch(t)), given)
         metrics.append(made)
     return stack, metrics
 
@@ -35,7 +35,7 @@ def test_loop_forms_agree_and_scan_gives_an_expert_the_bits_it_has_alone():
 @pytest.mark.parametrize(("loop", "scans"), [("scan", True), ("vmap", False), ("auto", True)])
 def test_the_loop_form_is_the_one_asked_for(loop, scans):
     trainer = make_trainer(expert_loop=loop)  # auto: scan, on the CPU these tests run on
-    batch = trainer.placement.put_batch(Batches(2).batch(0))
+    batch = put(trainer, Batches(2).batch(0))
     program = jax.make_jaxpr(trainer._stack_step)(trainer.init([0, 1]), batch, trainer.controls(np.ones(2), STEP))
     assert ("scan" in str(program)) == scans
 
@@ -58,7 +58,7 @@ def test_a_skipped_step_keeps_parameters_and_moments():
     tokens = FirstTokens(1, poison=(0, 0)).batch(0)
     before = trainer.init(0)
     kept = jax.tree.map(np.array, before)
-    after, _ = trainer.step(before, trainer.placement.put_batch(tokens), trainer.controls(np.full(1, 1e-2), STEP))
+    after, _ = trainer.step(before, put(trainer, tokens), trainer.controls(np.full(1, 1e-2), STEP))
     assert same_bits((after.params, after.mu, after.nu), (kept.params, kept.mu, kept.nu))
 
 
@@ -74,7 +74,7 @@ def test_rates_and_clips_are_each_expert_s_own(trainer):
     stream = Batches([0, 0])
     stack = trainer.init([0, 0])
     given = trainer.controls(np.array([0.0, 1e-2]), STEP)
-    still, _ = trainer.step(stack, trainer.placement.put_batch(stream.batch(0)), given)
+    still, _ = trainer.step(stack, put(trainer, stream.batch(0)), given)
     assert same_bits(pick(still, [0]).params, trainer.init(0).params)
     assert not same_bits(pick(still, [1]).params, trainer.init(0).params)
     clip_K = np.array([1e-3, 1e3], np.float32)
@@ -87,7 +87,7 @@ def test_rates_and_clips_are_each_expert_s_own(trainer):
 
 def test_controls_compile_nothing_and_steps_transfer_nothing_unasked(trainer):
     stack = trainer.init([0, 1])
-    batch = trainer.placement.put_batch(Batches(2).batch(0))
+    batch = put(trainer, Batches(2).batch(0))
     stack, _ = trainer.step(stack, batch, trainer.controls(np.full(2, 1e-2), STEP))
     compiled = trainer._step._cache_size()
     with jax.transfer_guard("disallow"):
@@ -100,7 +100,7 @@ def test_controls_compile_nothing_and_steps_transfer_nothing_unasked(trainer):
 
 def test_the_stack_is_donated(trainer):
     stack = trainer.init([0, 1])
-    trainer.step(stack, trainer.placement.put_batch(Batches(2).batch(0)), trainer.controls(np.full(2, 1e-2), STEP))
+    trainer.step(stack, put(trainer, Batches(2).batch(0)), trainer.controls(np.full(2, 1e-2), STEP))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(stack))
 
 
@@ -109,7 +109,7 @@ def test_metrics_are_the_model_s_own_loss(trainer):
     batch = Batches(1).batch(0)
     params = jax.tree.map(lambda leaf: leaf[0], stack.params)
     objective, aux = trainer.model.loss(params, jnp.asarray(batch[0]))
-    _, metrics = trainer.step(stack, trainer.placement.put_batch(batch), trainer.controls(np.full(1, 1e-2), STEP))
+    _, metrics = trainer.step(stack, put(trainer, batch), trainer.controls(np.full(1, 1e-2), STEP))
     assert float(metrics.loss_K[0]) == pytest.approx(float(aux["loss"]), abs=1e-6)
     assert float(objective) > float(aux["loss"])  # z-loss is trained on, not reported
 

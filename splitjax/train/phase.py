@@ -1,0 +1,89 @@
+"""What a phase is, and what it tells while it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+Mark = int | tuple[int, ...]
+"""Path tokens, the same for every expert or one figure an expert."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A stretch of training, in path tokens (whole steps of B·S).
+
+    Attributes:
+        start: where it begins.
+        stop: where it ends; each expert's own budget where they differ.
+        origin: where batch 0 of its stream stands; a branch goes on in the trunk's stream with the trunk's origin.
+        decay_from, decay_to: where the rate falls to zero (None: constant).
+        save_at: checkpoints to keep besides the last.
+    """
+
+    start: int
+    stop: Mark
+    origin: int = 0
+    decay_from: Mark | None = None
+    decay_to: Mark | None = None
+    save_at: tuple[int, ...] = ()
+
+    @property
+    def end(self) -> int:
+        """Where its last expert ends."""
+        return int(np.max(self.stop))
+
+    def stops(self, experts: int) -> np.ndarray:
+        """Where each expert ends, int64 (K,).
+
+        Raises:
+            ValueError: as many ends as there are experts were not given.
+        """
+        if isinstance(self.stop, tuple) and len(self.stop) != experts:
+            raise ValueError(f"{len(self.stop)} ends for {experts} experts")
+        return np.broadcast_to(np.array(self.stop, np.int64), (experts,))
+
+    def check(self, step_tokens: int) -> None:
+        """Raise ValueError unless every mark is a whole number of steps and they are in order."""
+        stops = np.unique(self.stop).tolist()
+        for mark in (self.start, *stops, *self.save_at):
+            if (mark - self.origin) % step_tokens:
+                raise ValueError(f"{mark} path tokens is not a whole number of steps of {step_tokens} tokens")
+        if not self.origin <= self.start <= stops[0]:
+            raise ValueError(f"phase runs backwards: origin {self.origin}, start {self.start}, stop {self.stop}")
+
+
+@dataclasses.dataclass(frozen=True)
+class StepReport:
+    """What `on_step` hears, one step behind the devices. Losses are nats per token; NaN for an expert that is done."""
+
+    tokens: int
+    start: int
+    stop: int
+    loss_K: np.ndarray
+    skipped_K: np.ndarray
+    tokens_per_s: float
+
+
+class Speed:
+    """Tokens a second over the last steps; the first step, which compiles, is left out.
+
+    Args:
+        clock: seconds; injected so that tests need not sleep.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter, window: int = 20) -> None:
+        self._clock = clock
+        self._marks: deque[tuple[float, int]] = deque(maxlen=window + 1)
+        self._tokens = 0
+
+    def after(self, tokens: int) -> float:
+        """Count a step's tokens that are done now; 0.0 until there are two steps to compare."""
+        self._tokens += tokens
+        self._marks.append((self._clock(), self._tokens))
+        (began, before), (now, after) = self._marks[0], self._marks[-1]
+        return (after - before) / (now - began) if now > began else 0.0
