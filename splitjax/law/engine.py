@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,8 @@ CANDIDATES = 1024
 """Random nonlinear parameter vectors that are screened for starts."""
 AGREE = 1e-6
 """Starts whose objectives are within this relative distance of the best have found it too."""
+ENOUGH = 4
+"""Agreeing starts below which the best ones are given more steps."""
 
 
 @dataclass(frozen=True)
@@ -129,19 +131,33 @@ class Problem:
 
     def search(self, loss: Loss, weights: np.ndarray, starts: int, rng: np.random.Generator) -> list[Found]:
         """Fit with many starts, once for each row of `weights` [fits, rows]."""
-        found = [[self._search(part, loss, w, starts, rng) for w in weights] for part in self.parts]
-        from .solver import refine
+        lanes = [self._descend(part, loss, weights, starts, rng) for part in self.parts]
+        return [Found.of([part[i] for part in lanes]) for i in range(len(weights))]
 
-        for part, lanes in zip(self.parts, found, strict=True):
-            x = np.concatenate(lanes)
-            w = np.repeat(weights, starts, 0)
+    def _descend(
+        self, part: Part, loss: Loss, weights: np.ndarray, starts: int, rng: np.random.Generator
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Ends and objectives of each fit's starts."""
+        from .solver import LANES, refine
+
+        def run(x: np.ndarray, w: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:
             low, high = (np.tile(bound, (len(x), 1)) for bound in part.form.bounds)
             y = np.broadcast_to(self.table.loss, w.shape)
-            best, values = refine(part.form, loss, self.data(part, y, w), x, low, high, anneal=64.0)
-            lanes[:] = [(best[i : i + starts], values[i : i + starts]) for i in range(0, len(x), starts)]
-        return [Found.of([lanes[i] for lanes in found]) for i in range(len(weights))]
+            x, values = refine(part.form, loss, self.data(part, y, w), x, low, high, **options)
+            return x, np.where(np.isfinite(values), values, np.inf)
 
-    def _search(self, part: Part, loss: Loss, w: np.ndarray, starts: int, rng: np.random.Generator) -> np.ndarray:
+        x = np.concatenate([self._starts(part, loss, w, starts, rng) for w in weights])
+        x, values = run(x, np.repeat(weights, starts, 0), anneal=64.0)
+        ends = []
+        for i, w in enumerate(weights):
+            own, value = x[i * starts : (i + 1) * starts], values[i * starts : (i + 1) * starts]
+            if len(weights) == 1 and _agreeing(value) < ENOUGH:  # a crooked valley: the best go on for longer
+                best = np.argsort(value)[:LANES]
+                own[best], value[best] = run(own[best], w[None].repeat(len(best), 0), steps=1000)
+            ends.append((own, value))
+        return ends
+
+    def _starts(self, part: Part, loss: Loss, w: np.ndarray, starts: int, rng: np.random.Generator) -> np.ndarray:
         """Starts [starts, size]: the best of many screened candidates, with some of the others for variety."""
         from .solver import screen
 
@@ -168,7 +184,7 @@ class Problem:
         for part, x in zip(self.parts, xs, strict=True):
             low, high = (np.tile(bound, (len(y), 1)) for bound in part.form.bounds)
             start = np.tile(np.clip(x, *part.form.bounds), (len(y), 1))
-            out.append(refine(part.form, loss, self.data(part, y, w), start, low, high)[0])
+            out.append(refine(part.form, loss, self.data(part, y, w), start, low, high, steps=60)[0])
         return out
 
     def sensitivity(self, part: Part, x: np.ndarray) -> np.ndarray:
@@ -223,10 +239,13 @@ class Found:
     @staticmethod
     def of(lanes: Sequence[tuple[np.ndarray, np.ndarray]]) -> Found:
         xs, objective, agree = [], 0.0, []
-        for x, raw in lanes:
-            values = np.where(np.isfinite(raw), raw, np.inf)
+        for x, values in lanes:
             best = int(np.argmin(values))
             xs.append(x[best])
             objective += float(values[best])
-            agree.append(int((values <= values[best] * (1 + AGREE) + 1e-300).sum()))
+            agree.append(_agreeing(values))
         return Found(xs, objective, min(agree), len(lanes[0][1]))
+
+
+def _agreeing(values: np.ndarray) -> int:
+    return int((values <= values.min() * (1 + AGREE)).sum())

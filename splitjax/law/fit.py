@@ -25,7 +25,7 @@ Progress = Callable[[int, int, str], None]
 DELTA = 1e-3
 STARTS = 64
 HELDOUT_STARTS = 16
-WORKERS = 1  # XLA compiles outside the interpreter lock; more threads than that only share the cores
+WORKERS = 2  # XLA compiles outside the interpreter lock; more threads than that only share the cores
 
 
 def fit(

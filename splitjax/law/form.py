@@ -52,6 +52,8 @@ class Form:
         """[domain, local] → position in x."""
         own = [i for i in range(len(self.names)) if self._is_own(i)]
         shared = [i for i in range(len(self.names)) if not self._is_own(i)]
+        if len(self.domains) == 1:
+            return np.arange(len(self.names))[None]
         index = np.zeros((len(self.domains), len(self.names)), np.int64)
         for g in range(len(self.domains)):
             index[g, own] = g * len(own) + np.arange(len(own))

@@ -332,7 +332,7 @@ def _from_json(tree: dict[str, Any]) -> LawFit:
     for solution, told in zip(tree["solutions"], tree["families"], strict=True):
         family = family_named(solution["family"])
         parts = solution["parts"]
-        draws = tuple(np.array(part["draws"]).reshape(len(part["draws"]), -1) for part in parts)
+        draws = tuple(np.array(part["draws"], float).reshape(len(part["draws"]), len(part["x"])) for part in parts)
         families.append(
             Fitted(
                 forms=tuple(

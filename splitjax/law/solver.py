@@ -9,6 +9,7 @@ converge to the last digits.
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -20,12 +21,11 @@ import numpy as np
 from .families import Rows
 from .form import Form
 
-LANES = 64
+LANES = 32
 """Lanes of a program: one shape, so one compilation for all uses."""
 ROW_MULTIPLE = 32
 """Rows are padded to a multiple of this, so that similar tables share compilations."""
 SCREEN = 512
-_MAX_STEPS = 200
 _SLOW = 1e-2
 """Relative gain of a step below which the annealed Huber threshold is halved."""
 _TINY = 1e-300
@@ -48,43 +48,72 @@ class Data(NamedTuple):
 
 def screen(form: Form, loss: Loss, data: Data, thetas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Objective and best linear parameters at each of `thetas` [M, G, q] → ([M], [M, G, J]), for lane 0 of `data`."""
-    with jax.enable_x64(True):
-        rows = Rows(*(jnp.asarray(part) for part in data.rows))
-        scores, linear = [], []
-        for start in range(0, len(thetas), SCREEN):
-            chunk = _padded(thetas[start : start + SCREEN], SCREEN)
-            score, c = _screen(form, loss.kind, loss.delta, rows, data.y[0], data.w[0], jnp.asarray(chunk))
-            scores.append(np.asarray(score))
-            linear.append(np.asarray(c))
+    scores, linear = [], []
+    for start in range(0, len(thetas), SCREEN):
+        chunk = _padded(thetas[start : start + SCREEN], SCREEN)
+        score, c = _run(_screen, form, loss.kind, data.rows, data.y[0], data.w[0], chunk, np.float64(loss.delta))
+        scores.append(score)
+        linear.append(c)
     return np.concatenate(scores)[: len(thetas)], np.concatenate(linear)[: len(thetas)]
 
 
 def refine(
-    form: Form, loss: Loss, data: Data, x: np.ndarray, low: np.ndarray, high: np.ndarray, *, anneal: float = 1.0
+    form: Form, loss: Loss, data: Data, x: np.ndarray, low: np.ndarray, high: np.ndarray, *,
+    anneal: float = 1.0, steps: int = 150,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimise from each start.
 
     Args:
         form: the laid-out family.
         loss: what is summed.
-        data: `y` and `w` with one lane a start, or one lane for all.
+        data: `y` and `w` with one lane a start.
         x, low, high: starts and bounds [lanes, size]; equal bounds hold a parameter still.
         anneal: Huber's delta begins this many times larger and shrinks, to step over small local minima.
+        steps: at most; a lane that converges earlier waits for the others of its batch.
 
     Returns:
         Minimisers [lanes, size] and objectives [lanes].
     """
-    xs, values = [], []
+    xs = []
+    for start in range(0, len(x), LANES):
+        args = [_padded(part[start : start + LANES], LANES) for part in (data.y, data.w, x, low, high)]
+        (best,) = _run(_refine, form, loss.kind, data.rows, *args, np.float64(loss.delta), np.float64(anneal),
+                       np.int32(steps))  # fmt: skip
+        xs.append(best)
+    found = np.concatenate(xs)[: len(x)]
+    return found, objective(form, loss, data, found)
+
+
+def objective(form: Form, loss: Loss, data: Data, x: np.ndarray) -> np.ndarray:
+    """Objective of each lane's x, [lanes]."""
+    total = np.zeros(len(x))
+    for g in range(len(form.domains)):
+        f = np.maximum(form.losses(x, Rows(*(part[g] for part in data.rows)), g), _TINY)
+        r = np.log(f / data.y[:, g]) if loss.kind == "huber" else f - data.y[:, g]
+        size = np.abs(r)
+        huber = loss.delta * (size - 0.5 * loss.delta)
+        value = np.where(size <= loss.delta, 0.5 * r * r, huber) if loss.kind == "huber" else 0.5 * r * r
+        total += (data.w[:, g] * value).sum(1)
+    return total
+
+
+_COMPILED: dict[Any, Any] = {}
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def _run(function: Any, form: Form, kind: str, *args: Any) -> list[np.ndarray]:
+    """Call a jitted function in float64; families compile side by side on threads, but run one after the other.
+
+    Two programs with LAPACK calls in a loop, run at once, can block each other for ever on a CPU client with two
+    threads (seen with jaxlib 0.10.2).
+    """
+    shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(args))
+    key = (function.__name__, form, kind, shapes)
     with jax.enable_x64(True):
-        rows = Rows(*(jnp.asarray(part) for part in data.rows))
-        for start in range(0, len(x), LANES):
-            lanes = slice(start, start + LANES)
-            y, w = (part[lanes] if len(part) > 1 else part.repeat(LANES, 0) for part in (data.y, data.w))
-            args = [jnp.asarray(_padded(part, LANES)) for part in (y, w, x[lanes], low[lanes], high[lanes])]
-            best, value = _refine(form, loss.kind, rows, *args, loss.delta, float(anneal))
-            xs.append(np.asarray(best))
-            values.append(np.asarray(value))
-    return np.concatenate(xs)[: len(x)], np.concatenate(values)[: len(x)]
+        if key not in _COMPILED:
+            _COMPILED[key] = jax.jit(partial(function, form, kind)).lower(*args).compile()
+        with _ONE_AT_A_TIME:
+            return [np.asarray(out) for out in jax.tree.leaves(_COMPILED[key](*args))]
 
 
 def _padded(part: np.ndarray, length: int) -> np.ndarray:
@@ -116,13 +145,19 @@ def _value(form: Form, kind: str, rows: Rows, y: jax.Array, w: jax.Array, x: jax
 
 
 class _Local(NamedTuple):
+    """What a step needs: the matrix is the exact Hessian plus damping times the majorizer."""
+
+    value: jax.Array
     gradient: jax.Array
-    curvature: jax.Array
-    majorizer: jax.Array
+    matrix: jax.Array
+    diagonal: jax.Array
+    """Of the majorizer."""
 
 
-def _local(form: Form, kind: str, z: jax.Array, rows: Rows, y: jax.Array, w: jax.Array, delta: jax.Array) -> _Local:
-    """Gradient, exact Hessian and majorizer of one domain's objective in its local vector."""
+def _local(
+    form: Form, kind: str, z: jax.Array, rows: Rows, y: jax.Array, w: jax.Array, delta: jax.Array, damping: jax.Array
+) -> _Local:
+    """One domain's objective in its local vector."""
     J = form.n_linear
     c, theta = z[:J], z[J:]
     columns = _columns(form, theta, rows)
@@ -136,25 +171,30 @@ def _local(form: Form, kind: str, z: jax.Array, rows: Rows, y: jax.Array, w: jax
         bound = delta / jnp.maximum(jnp.abs(r), delta)
     else:
         stretch, psi, second, bound = jnp.ones_like(f), r, jnp.ones_like(f), jnp.ones_like(f)
-    jacobian = jnp.concatenate([columns, jnp.einsum("njq,j->nq", slopes, c)], 1) * stretch[:, None]
+    jacobian = jnp.concatenate([columns, slopes.transpose(0, 2, 1) @ c], 1) * stretch[:, None]
     pull = w * psi * stretch
     bend = jax.hessian(lambda t: pull @ (_columns(form, t, rows) @ c))(theta)
-    cross = jnp.einsum("n,njq->jq", pull, slopes)
+    cross = jnp.tensordot(pull, slopes, 1)
     extra = jnp.block([[jnp.zeros((J, J)), cross], [cross.T, bend]])
-    curvature = jnp.einsum("n,ni,nj->ij", w * second, jacobian, jacobian) + extra
-    majorizer = jnp.einsum("n,ni,nj->ij", w * bound, jacobian, jacobian)
-    return _Local(jacobian.T @ (w * psi), curvature, majorizer)
+    matrix = jacobian.T @ ((w * (second + damping * bound))[:, None] * jacobian) + extra
+    diagonal = (w * bound) @ (jacobian * jacobian)
+    return _Local(jnp.sum(w * _rho(kind, r, delta)), jacobian.T @ (w * psi), matrix, diagonal)
 
 
-def _gathered(form: Form, kind: str, rows: Rows, y: Any, w: Any, x: jax.Array, delta: jax.Array) -> _Local:
+def _gathered(
+    form: Form, kind: str, rows: Rows, y: Any, w: Any, x: jax.Array, delta: jax.Array, damping: jax.Array
+) -> _Local:
     """The same for x: local parts summed over domains."""
-    local = jax.vmap(lambda *a: _local(form, kind, *a, delta))(x[form.index], rows, y, w)
+    local = jax.vmap(lambda *a: _local(form, kind, *a, delta, damping))(x[form.index], rows, y, w)
+    if len(form.domains) == 1:
+        return _Local(*(part[0] for part in local))
     spread = np.zeros((*form.index.shape, form.size))
     np.put_along_axis(spread, form.index[..., None], 1.0, 2)
     return _Local(
+        jnp.sum(local.value),
         jnp.einsum("gi,gip->p", local.gradient, spread),
-        jnp.einsum("gij,gip,gjq->pq", local.curvature, spread, spread, optimize="optimal"),
-        jnp.einsum("gij,gip,gjq->pq", local.majorizer, spread, spread, optimize="optimal"),
+        jnp.einsum("gij,gip,gjq->pq", local.matrix, spread, spread, optimize="optimal"),
+        jnp.einsum("gi,gip->p", local.diagonal, spread),
     )
 
 
@@ -167,10 +207,10 @@ class _State(NamedTuple):
 
 
 def _newton_step(local: _Local, x: jax.Array, low: jax.Array, high: jax.Array, damping: jax.Array) -> jax.Array:
-    """Damped Newton step in a box: what a step pushes out of the box is held at the bound, and the rest solved again."""
-    diagonal = jnp.maximum(jnp.diagonal(local.majorizer), _TINY)
+    """Damped Newton step in a box: what a step pushes out is held at the bound, and the rest solved again."""
+    diagonal = jnp.maximum(local.diagonal, _TINY)
     # The 1e-3 keeps steps short along ridges, where the majorizer itself is singular.
-    matrix = local.curvature + damping * (local.majorizer + jnp.diag(1e-3 * diagonal))
+    matrix = local.matrix + jnp.diag(1e-3 * damping * diagonal)
     unit = 1.0 / jnp.sqrt(diagonal * (1.0 + damping))
     matrix, g = matrix * unit[:, None] * unit[None, :], local.gradient * unit
     lower, upper = (low - x) / unit, (high - x) / unit
@@ -192,18 +232,18 @@ def _newton_step(local: _Local, x: jax.Array, low: jax.Array, high: jax.Array, d
     return jnp.clip(x + step * unit, low, high)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
 def _refine(
-    form: Form, kind: str, rows: Rows, y: Any, w: Any, x: Any, low: Any, high: Any, delta: Any, anneal: Any
-) -> tuple[jax.Array, jax.Array]:
-    gathered = jax.vmap(lambda y, w, x, d: _gathered(form, kind, rows, y, w, x, d))
+    form: Form, kind: str, rows: Rows, y: Any, w: Any, x: Any, low: Any, high: Any, delta: Any, anneal: Any,
+    steps: Any,
+) -> jax.Array:
+    gathered = jax.vmap(lambda y, w, x, d, damping: _gathered(form, kind, rows, y, w, x, d, damping))
     value = jax.vmap(lambda y, w, x, d: _value(form, kind, rows, y, w, x, d))
 
     def body(state: _State) -> _State:
         now = delta * jnp.maximum(1.0, anneal * 0.5**state.level)
-        local = gathered(y, w, state.x, now)
+        local = gathered(y, w, state.x, now, state.damping)
         trial = jax.vmap(_newton_step)(local, state.x, low, high, state.damping)
-        before, after = value(y, w, state.x, now), value(y, w, trial, now)
+        before, after = local.value, value(y, w, trial, now)
         better = after < before  # False for NaN: a failed factorisation is a rejected step
         gain = jnp.where(better, (before - after) / jnp.maximum(before, _TINY), 0.0)
         slow = jnp.where(better, gain < _SLOW, state.damping > 1e3)
@@ -217,17 +257,16 @@ def _refine(
         )
 
     def going(state: _State) -> jax.Array:
-        return (state.step < _MAX_STEPS) & jnp.any(state.still < 3)
+        return (state.step < steps) & jnp.any(state.still < 3)
 
     lanes = x.shape[0]
     zeros = jnp.zeros(lanes, jnp.int32)
     end = jax.lax.while_loop(going, body, _State(jnp.zeros((), jnp.int32), x, jnp.ones(lanes), zeros, zeros))
-    return end.x, value(y, w, end.x, jnp.full(lanes, delta))
+    return end.x
 
 
-@partial(jax.jit, static_argnums=(0, 1))
 def _screen(
-    form: Form, kind: str, delta: Any, rows: Rows, y: Any, w: Any, thetas: Any
+    form: Form, kind: str, rows: Rows, y: Any, w: Any, thetas: Any, delta: Any
 ) -> tuple[jax.Array, jax.Array]:
     square = w / (y * y) if kind == "huber" else w  # relative residuals stand in for logarithmic ones
 
