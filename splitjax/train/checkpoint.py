@@ -19,7 +19,7 @@ from jax.sharding import Sharding
 
 from splitjax.config import UserError
 
-from . import record, store
+from . import hosts, record, store
 from .stack import Stack
 
 LeafSharding = Callable[[str, tuple[int, ...]], Sharding]
@@ -42,7 +42,9 @@ class Writer:
         self._saver: store.Saver | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
-        _remove_leftovers(folder)
+        if hosts.first():
+            _remove_leftovers(folder)
+        hosts.meet(f"opened {folder.name}")
 
     def save(self, tokens: int, stack: Stack, meta: dict[str, Any]) -> Path:
         """Begin to save `stack` as checkpoint `tokens`; returns when the arrays may be donated.
@@ -54,7 +56,9 @@ class Writer:
         """
         self.wait()
         target = self.folder / name_of(tokens)
-        _remove(target)  # one that was found damaged: a record must never stand beside arrays of another save
+        if hosts.first():
+            _remove(target)  # one that was found damaged: a record must never stand beside arrays of another save
+        hosts.meet(f"to save {target.name}")
         tree = _tree(stack)
         leaves = {name: {"shape": leaf.shape, "dtype": str(leaf.dtype)} for name, leaf in store.flatten(tree).items()}
         self._saver = self._saver or store.Saver()
@@ -68,14 +72,15 @@ class Writer:
 
     def check(self) -> None:
         """Raise the error of a background save that has failed; cheap enough for every step."""
-        if self._pending is not None and self._pending.done():
+        if self._pending is not None and self._pending.done() and self._pending.exception() is not None:
             self.wait()
 
     def wait(self) -> None:
-        """Until the save under way is committed; raises its error."""
+        """Until the save under way is committed, by all processes; raises its error."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
+            hosts.meet("saved")
 
     def close(self) -> None:
         """Finish the save under way and let go of the threads."""
@@ -96,7 +101,8 @@ class Writer:
         assert self._saver is not None
         try:
             self._saver.wait()
-            record.write(target, leaves, meta)
+            if hosts.first():
+                record.write(target, leaves, meta)
         except Exception as error:
             _remove(target)  # half a checkpoint on a full disk keeps the disk full
             raise _not_written(target, error) from error

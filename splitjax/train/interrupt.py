@@ -6,6 +6,10 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
+import jax
+
+from . import hosts
+
 
 class Interrupted(BaseException):
     """The phase was told to stop and has saved where it was.
@@ -24,7 +28,8 @@ class Interrupted(BaseException):
 class Signals:
     """While open, SIGINT and SIGTERM only set `received`; a second one acts as it would have without us.
 
-    Outside the main thread, where Python delivers no signals, it does nothing.
+    Outside the main thread, where Python delivers no signals, it does nothing. On several processes JAX has taken
+    SIGTERM (see `hosts.told_to_stop`) and a handler set after it would break that; SIGINT is left to Python.
     """
 
     def __init__(self) -> None:
@@ -32,13 +37,19 @@ class Signals:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Signals:
-        if threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._restore()
+
+    def stop_after(self, step: int) -> int | None:
+        """The signal to obey after this step (all processes hear of it at the same one), or None."""
+        if self.received is None and hosts.told_to_stop(step):
+            self.received = signal.SIGTERM
+        return self.received
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = number

@@ -136,15 +136,16 @@ class _Run:
                 for tokens_KBT in batches:
                     before, pending = pending, self._step(tokens_KBT)
                     self._report(before, log, on_step)
-                    if self.tokens in self.marks or signals.received:
+                    stop = signals.stop_after(self.tokens // self.step_tokens)
+                    if self.tokens in self.marks or stop:
                         self._report(pending, log, on_step)
                         pending = None
                         log.flush()  # a checkpoint promises that the rows before it are there
                         self._save()
                     self.writer.check()
-                    if signals.received and self.tokens < self.phase.end:
+                    if stop and self.tokens < self.phase.end:
                         self.writer.wait()
-                        raise Interrupted(signals.received)
+                        raise Interrupted(stop)
         self.writer.wait()
 
     def _batches(self) -> Generator[Array, None, None]:
