@@ -29,16 +29,27 @@ class FastTokenizer(Tokenizer):
         super().__init__(data, end_id)
         self._fast: Any = Fast.from_str(data.decode())
         self._fast.encode_special_tokens = True
+        # A unigram model holds its end token as a piece like any other, which a text may spell.
+        self._spelled = self._fast.id_to_token(0) if b'"Unigram"' in data else None
 
     @cached_property
     def vocab_size(self) -> int:
         return int(self._fast.get_vocab_size())
 
     def encode(self, text: str) -> list[int]:
-        return self._fast.encode(text, add_special_tokens=False).ids
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        return [one.ids for one in self._fast.encode_batch_fast(texts, add_special_tokens=False)]
+        if self._spelled is None or not any(self._spelled in text for text in texts):
+            return [one.ids for one in self._fast.encode_batch_fast(texts, add_special_tokens=False)]
+        return [self._encode_apart(text, self._spelled) for text in texts]
+
+    def _encode_apart(self, text: str, end: str) -> list[int]:
+        """Ids of the text cut amid each spelling of `end`."""
+        first, *others = text.split(end)
+        parts = [first, *(part for other in others for part in (end[:1], end[1:] + other))]
+        found = self._fast.encode_batch_fast([part for part in parts if part], add_special_tokens=False)
+        return [index for one in found for index in one.ids]
 
     def decode(self, ids: Iterable[int]) -> str:
         return self._fast.decode(list(ids), skip_special_tokens=False)

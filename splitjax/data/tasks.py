@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from splitjax.config import Data, Source
+from splitjax.config import Data, Source, UserError
 
 from . import minhash, sources
 from .documents import Document, digest, digests_array
@@ -115,7 +115,10 @@ class Tokenise:
         lengths = np.zeros(len(keep), np.int64)
         with open(self.spool.path("tokens"), "wb") as file:
             for row, ids in zip(kept, found, strict=True):
-                file.write(np.array(ids, dtype).tobytes())
+                tokens = np.array(ids, dtype)
+                if not tokens.all():
+                    raise UserError("the tokenizer found an end of text inside a document", where="data.tokenizer")
+                file.write(tokens.tobytes())
                 lengths[row] = len(ids)
         self.spool.save_array("length", lengths)
 
