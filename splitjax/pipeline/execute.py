@@ -13,7 +13,7 @@ import numpy as np
 
 from splitjax import __version__
 from splitjax.config import Config, Model, UserError, hash_json, read_json, write_json
-from splitjax.data import Corpus, Stacked, Stream
+from splitjax.data import Corpus, Stacked
 from splitjax.data import stack as stack_streams
 from splitjax.evaluate import own_losses
 from splitjax.model import LanguageModel, flops_per_token
@@ -132,7 +132,7 @@ class Executor:
             last, stepping = now, stepping + seconds
 
         stack = run_phase(
-            self._trainer(phase.model), self._start(phase), self._stream(phase), self._stretch(phase),
+            self._trainer(phase.model), self._start(phase), self._streams(phase), self._stretch(phase),
             self.path(phase.name), meta=self._meta(phase), on_step=on_step,
         )  # fmt: skip
         self.reporter.phase_done(time.monotonic() - began - stepping)
@@ -158,7 +158,7 @@ class Executor:
     def _tokens(self, steps: int) -> int:
         return steps * self.clock.tokens_per_step
 
-    def _stream(self, phase: Phase) -> Stream | Stacked:
+    def _streams(self, phase: Phase) -> Stacked:
         """The mixture from step 0, or from the split each domain on from where the trunk left it."""
         batch, length, seed = self.config.train.batch_size, self.config.train.seq_len, self.config.seed
         if phase.split_at is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -19,17 +19,21 @@ from .verdict import headline
 
 STYLE = """
 :root { color-scheme: light; }
-body { font: 15px/1.45 system-ui, sans-serif; color: #1b1f24; max-width: 62rem; margin: 1.2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.05rem; color: #57606a; font-weight: 600; margin: 0 0 .3rem; }
-h2 { font-size: 1.1rem; margin: 1.6rem 0 .4rem; }
-.verdict { font-size: 1.25rem; font-weight: 600; line-height: 1.35; margin: .2rem 0 .8rem; }
-table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .18rem .7rem; border-bottom: 1px solid #e5e7eb; text-align: right; }
+body { font: 15px/1.45 system-ui, sans-serif; color: #1b1f24; max-width: 76rem; margin: 1rem auto; padding: 0 1rem; }
+h1 { font-size: 1rem; color: #57606a; font-weight: 600; margin: 0 0 .3rem; }
+h2 { font-size: 1.05rem; margin: 1.2rem 0 .3rem; }
+.verdict { font-size: 1.2rem; font-weight: 600; line-height: 1.35; margin: .2rem 0 .8rem; }
+.first { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 0 2rem; }
+.first h2:first-child { margin-top: .2rem; }
+@media (max-width: 60rem) { .first { grid-template-columns: 1fr; } }
+table { border-collapse: collapse; margin: .4rem 0; font-variant-numeric: tabular-nums; font-size: .92em; }
+th, td { padding: .12rem .6rem; border-bottom: 1px solid #e5e7eb; text-align: right; }
 th:first-child, td:first-child { text-align: left; }
 thead th { border-bottom: 2px solid #9aa4b0; }
 tr.mean td { font-weight: 600; border-top: 1px solid #9aa4b0; }
 td.best { background: #e8f3ec; }
 img { max-width: 100%; height: auto; }
+ul { margin: .3rem 0; padding-left: 1.2rem; }
 p.note, li { color: #3d444d; } code { background: #f3f4f6; padding: 0 .25rem; overflow-wrap: anywhere; }
 """
 
@@ -38,20 +42,18 @@ def write(folder: RunFolder, config: Config) -> None:
     """Write report.html from what lies in the run folder."""
     plan, results = read_plan(folder), read_json(folder.results)
     fitted = read_json(folder.law) if folder.law.exists() else None
+    curve = _image(plots.split_curve(plan, results), "Predicted and measured loss over the split fraction")
     body = [
         f"<h1>splitjax · {escape(config.name)}</h1>",
         f'<p class="verdict">{escape(headline(plan, results))}</p>',
-        _image(plots.split_curve(plan, results), "Predicted and measured loss over the split fraction"),
-        _domain_table(results),
-        *_gain_lines(results),
-        *(_law_section(folder, plan, fitted, results) if fitted else ()),
-        _outcome(plan, results),
-        _expert_table(results),
+        f'<div class="first"><div>{curve}{_domain_table(results)}</div>',
+        f"<div>{_facts(plan, results)}{_family_table(fitted) if fitted else ''}{_provenance(results)}</div></div>",
+        _gain_table(results),
+        _caveats(plan, results),
+        _law_section(folder) if fitted else "",
+        *(_expert_table(results, name) for name in ("planned", "80/20")),
         "<h2>Training</h2>",
         _image(plots.loss_curves(folder.phases, _main_phases(folder, results)), "Training loss over tokens"),
-        _costs(results),
-        _caveats(plan, results),
-        _provenance(results),
     ]
     title = escape(f"splitjax: {config.name}")
     write_atomic(
@@ -93,7 +95,7 @@ def _number_row(name: str, values: Sequence[float], kind: str) -> str:
     return f'<tr class="{kind}"><td>{escape(name)}</td>{cells}</tr>'
 
 
-def _gain_lines(results: Mapping[str, Any]) -> Iterable[str]:
+def _gain_table(results: Mapping[str, Any]) -> str:
     rows = ""
     for name, gain in results["gains"].items():
         cells = "".join(
@@ -101,28 +103,28 @@ def _gain_lines(results: Mapping[str, Any]) -> Iterable[str]:
             for kind in ("routed", "oracle")
         )
         rows += f"<tr><td>{escape(name.replace('_vs_', ' against ').replace('_', ' '))}</td>{cells}</tr>"
-    yield (
-        "<h2>What splitting was worth</h2><table><thead><tr><th>perplexity lower by (%)</th>"
+    return (
+        "<h2>What splitting was worth</h2><table><thead><tr><th>test perplexity lower by (%)</th>"
         f"<th>routed</th><th>label known</th></tr></thead>{rows}</table>"
         '<p class="note">± one standard error of the paired difference over the test windows; the noise of another '
         "training seed is not in it.</p>"
     )
 
 
-def _law_section(
-    folder: RunFolder, plan: Mapping[str, Any], fitted: Mapping[str, Any], results: Mapping[str, Any]
-) -> Iterable[str]:
+def _law_section(folder: RunFolder) -> str:
     with open(folder.observations, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    loaded = law.LawFit.load(folder.law)
+    fitted = law.LawFit.load(folder.law)
     predicted = [
-        float(loaded.predict(float(r["n_params"]), float(r["d_pretrain"]), float(r["d_special"]), domain=r["domain"]))
+        fitted.predict(float(r["n_params"]), float(r["d_pretrain"]), float(r["d_special"]), domain=r["domain"])
         for r in rows
     ]
-    yield "<h2>The law</h2>"
-    yield f"<p>Family <b>{escape(str(fitted['family']))}</b>, fitted to {len(rows)} observations.</p>"
-    yield _image(plots.law_against_observations(predicted, rows), "The law against its observations")
-    yield _family_table(fitted)
+    picture = _image(plots.law_against_observations(predicted, rows), "The law against its observations")
+    formula = escape(fitted.chosen.forms[0].family.formula)
+    return (
+        f"<h2>The law against its {len(rows)} observations</h2>"
+        f"<p><b>{escape(fitted.family)}</b>: L(N, D, D′) = {formula}</p>{picture}"
+    )
 
 
 def _family_table(fitted: Mapping[str, Any]) -> str:
@@ -133,71 +135,62 @@ def _family_table(fitted: Mapping[str, Any]) -> str:
         chosen = " (chosen)" if family["family"] == fitted["family"] else ""
         rows += f"<tr><td>{escape(family['family'])}{chosen}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
     return (
-        "<table><thead><tr><th>family</th><th>mean relative error, fitted</th><th>held out</th>"
-        f"<th>held-out rows</th></tr></thead>{rows}</table>"
+        "<h2>Families of laws, mean relative error</h2><table><thead><tr><th>family</th><th>rows fitted</th>"
+        f"<th>held-out larger runs</th><th>held-out rows</th></tr></thead>{rows}</table>"
     )
 
 
-def _outcome(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    predicted = plan.get("predicted_loss")
+def _facts(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    costs, sweep = results["costs"], results["costs"]["sweep"]
     measured = results["models"]["planned"]["validation"]["mean"]
-    if predicted is None:
-        return f"<h2>Outcome</h2><p>Measured validation loss of the planned model: {measured:.4f}.</p>"
-    off = 100 * (predicted / measured - 1)
-    return (
-        "<h2>Plan against outcome</h2>"
-        f"<p>The law promised a validation loss of <b>{predicted:.4f}</b>; measured <b>{measured:.4f}</b> "
-        f"(law off by {off:+.2f} %).</p>"
-    )
+    lines = [
+        f"N = {format_count(costs['n_params'])} without embeddings ({format_count(costs['n_params_total'])} with), "
+        f"T = {format_count(plan['tokens'])} tokens, K = {plan['experts']}, accounting {plan['accounting']}"
+    ]
+    if predicted := plan.get("predicted_loss"):
+        lines.append(
+            f"The law promised a validation loss of {predicted:.4f}; measured {measured:.4f} "
+            f"(law off by {100 * (predicted / measured - 1):+.2f} %)"
+        )
+    if outside := plan.get("outside_fit"):
+        lines.append(
+            f"Extrapolated: N is {outside['n_params']:.1f}× the largest fitted, T is {outside['tokens']:.1f}× the "
+            "longest fitted path"
+        )
+    if sweep["tokens"]:
+        lines.append(
+            f"The sweep cost {format_count(sweep['tokens'])} tokens, {sweep['flops']:.2g} FLOPs: "
+            f"{_percent(costs['sweep_share'])} of sweep and planned model together; shared trunks saved "
+            f"{_percent(1 - sweep['tokens'] / sweep['tokens_unshared'])} of its tokens"
+        )
+    return f"<h2>Plan and outcome</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
 
 
-def _expert_table(results: Mapping[str, Any]) -> str:
-    table, domains = results["expert_table"], results["domains"]
-    if len(table) < 2:
+def _expert_table(results: Mapping[str, Any], name: str) -> str:
+    table, domains = results["expert_tables"].get(name), results["domains"]
+    if table is None:
         return ""
-    accuracy = _percent(_mean(results["models"]["planned"]["after_prefix"]["routing_accuracy"]))
+    accuracy = _percent(_mean(results["models"][name]["after_prefix"]["routing_accuracy"]))
     head = "".join(f"<th>{escape(domain)}</th>" for domain in domains)
-    rows = "".join(
-        _number_cells(domain, row, table, index) for index, (domain, row) in enumerate(zip(domains, table, strict=True))
-    )
+    rows = "".join(_number_cells(domain, table, index) for index, domain in enumerate(domains))
     return (
-        "<h2>Every expert on every domain</h2>"
+        f"<h2>Every expert on every domain: {escape(name)}</h2>"
         f"<table><thead><tr><th>expert \\ text</th>{head}</tr></thead>{rows}</table>"
-        f"<p class='note'>The prefix router sends {accuracy} of the windows to their own domain's expert.</p>"
+        f'<p class="note">The prefix router sends {accuracy} of the windows to their own domain\'s expert.</p>'
     )
 
 
-def _number_cells(name: str, row: Sequence[float], table: Sequence[Sequence[float]], index: int) -> str:
+def _number_cells(name: str, table: Sequence[Sequence[float]], index: int) -> str:
     cells = "".join(
         f"<td{' class=best' if value == min(other[m] for other in table) else ''}>{value:.3f}</td>"
-        for m, value in enumerate(row)
+        for m, value in enumerate(table[index])
     )
     return f"<tr><td>{escape(name)}</td>{cells}</tr>"
 
 
-def _costs(results: Mapping[str, Any]) -> str:
-    costs = results["costs"]
-    sweep = costs["sweep"]
-    saved = 1 - sweep["tokens"] / sweep["tokens_unshared"] if sweep["tokens_unshared"] else 0.0
-    return (
-        "<h2>Cost</h2><ul>"
-        f"<li>Main model: N = {format_count(costs['n_params'])} without embeddings "
-        f"({format_count(costs['n_params_total'])} with), {format_count(costs['planned_tokens'])} tokens, "
-        f"{costs['planned_flops']:.3g} FLOPs.</li>"
-        f"<li>Law sweep: {format_count(sweep['tokens'])} tokens, {sweep['flops']:.3g} FLOPs: "
-        f"{_percent(costs['sweep_share'])} of sweep and planned model together; "
-        f"shared trunks saved {_percent(saved)} of its tokens.</li></ul>"
-    )
-
-
 def _caveats(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    lines = []
-    outside = plan.get("outside_fit")
-    if outside:
-        lines.append(
-            f"The main run lies {outside['n_params']:.1f}× the largest fitted N and {outside['tokens']:.1f}× the most "
-            "tokens a fitted model has seen: the law is extrapolated that far."
-        )
+    most = max(results["models"]["planned"]["epochs"])
+    lines = [f"The planned model saw at most {most:.2g} epochs of a domain's text."]
     lines.append(
         "Every model here ends with the same relative decay and the same recipe; nothing was tuned for the split."
     )

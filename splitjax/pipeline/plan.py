@@ -23,18 +23,19 @@ def make_plan(config: Config, clock: Clock, law_path: Path | None) -> dict[str, 
     pick is recorded beside the explicit one.
     """
     tokens, size = budget_tokens(config), n_params(config.model)
-    plan: dict[str, Any] = {"format": FORMAT, "n_params": size, "tokens": tokens, "experts": clock.experts,
-                            "accounting": config.budget.accounting, "made": provenance.now()}  # fmt: skip
-    picked = None
+    plan: dict[str, Any] = {}
     if law_path is not None:
         fitted = law.LawFit.load(law_path)
-        picked = law.plan(
-            fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=config.budget.accounting
-        )
-        plan |= picked.to_json()
-        plan["outside_fit"] = _outside(fitted, size, tokens)
-        plan["held_out"] = fitted.chosen.heldout.mre if fitted.chosen.heldout else None
-        plan["law"] = {"path": law_path.name, "hash": hash_file(law_path)}
+        accounting = config.budget.accounting
+        plan |= law.plan(fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=accounting).to_json()
+        held_out = fitted.chosen.heldout
+        plan |= {
+            "law": {"path": law_path.name, "hash": hash_file(law_path)},
+            "outside_fit": _outside(fitted, size, tokens),
+            "held_out": held_out.to_json() if held_out else None,
+        }
+    plan |= {"format": FORMAT, "made": provenance.now(), "n_params": size, "tokens": tokens,
+             "experts": clock.experts, "accounting": config.budget.accounting}  # fmt: skip
     explicit = explicit_fraction(config)
     if explicit is not None:
         plan |= {

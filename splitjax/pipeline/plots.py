@@ -22,25 +22,26 @@ _MARKS = {
 
 def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> bytes:
     """Predicted validation loss over the split fraction with its band, and what was measured."""
-    figure, axes = _figure(7.6, 3.7)
-    curve = plan.get("curve")
-    if curve:
-        x = 100 * np.asarray(curve["fraction"], float)
-        loss, low, high = (np.asarray(curve[key], float) for key in ("loss", "low", "high"))
-        axes.fill_between(x, low, high, color=BAND, label="law, 90 % band")
-        axes.plot(x, loss, color=BLUE, label="law")
+    figure, axes = _figure(7.2, 3.9)
+    measured = {name: row for name, row in results["models"].items() if "fraction" in row}
+    measured.pop("dense_equal_compute", None)  # another budget: it does not lie on this curve
+    losses = [row["validation"]["mean"] for row in measured.values()]
+    if curve := plan.get("curve"):
+        x, loss, low, high = (np.asarray(curve[key], float) for key in ("fraction", "loss", "low", "high"))
+        axes.fill_between(100 * x, low, high, color=BAND, label="law, 90 % band")
+        axes.plot(100 * x, loss, color=BLUE, label="law")
         start, end = (100 * edge for edge in plan["interval"])
         axes.axvspan(start, end, color=RED, alpha=0.08, lw=0, label="90 % interval of the split")
-        axes.axvline(100 * plan["split_fraction"], color=RED, lw=1, ls="--")
-    for name, row in results["models"].items():
-        if "fraction" not in row or name == "dense_equal_compute":
-            continue
+        losses += list(loss[(x >= 0.1) & (x <= 0.9) & np.isfinite(loss)])
+    for name, row in measured.items():
         mark, color, label = _MARKS.get(name, ("^", "black", "other measured splits"))
         known = {text.get_label() for text in axes.get_children()}
         axes.plot(
-            100 * row["fraction"], row["validation"]["mean"], mark, color=color, ms=8, mec="white", zorder=5,
-            label=None if label in known else label, clip_on=False,
+            100 * row["fraction"], row["validation"]["mean"], mark, color=color, ms=8, mec="white", clip_on=False,
+            zorder=4 if name == "planned" else 5, label=None if label in known else label,
         )  # fmt: skip
+    room = 0.12 * (max(losses) - min(losses)) + 0.02
+    axes.set_ylim(min(losses) - room, max(losses) + room)  # a law may be infinite at a corner
     axes.set_xlabel("split: share of the budget spent on the mixture, D / T (%)")
     axes.set_ylabel("validation loss\n(nats a token, mean of domains)")
     axes.set_xlim(0, 100)
@@ -49,21 +50,24 @@ def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> bytes:
 
 
 def loss_curves(phases: Path, names: Sequence[str]) -> bytes:
-    """Training loss over path tokens of the main run's phases."""
-    figure, axes = _figure(7.6, 3.2)
+    """Training loss over path tokens of the main run's phases: the mixture in blue, experts (their mean) in red."""
+    figure, axes = _figure(7.2, 3.2)
     for name in names:
         tokens, losses_TK = _losses(phases / name / "metrics.jsonl")
         if len(tokens) < 2:
             continue
-        split = ".experts" in name
+        split, decays = ".experts" in name, "-decay" in name.rsplit(".", 1)[1]
+        label = f"{'experts' if split else 'mixture'}, rate {'decaying' if decays else 'constant'}"
+        known = {text.get_label() for text in axes.get_children()}
+        color = {(False, False): BLUE, (False, True): "#7fb0e3", (True, False): RED, (True, True): "#eb9a8c"}
         axes.plot(
-            tokens, _smooth(losses_TK.mean(1)), lw=1, color=None if split else BLUE, alpha=0.9,
-            label=("experts: " if split else "") + name.split(".", 1)[1],
+            tokens, _smooth(losses_TK.mean(1)), lw=1.2, color=color[split, decays],
+            label=None if label in known else label,
         )  # fmt: skip
     axes.set_xlabel("tokens seen by a model")
     axes.set_ylabel("training loss (nats a token)")
     axes.xaxis.set_major_formatter(lambda value, _: format_count(value))
-    axes.legend(fontsize=7, frameon=False)
+    axes.legend(fontsize=8, frameon=False)
     return _png(figure)
 
 
@@ -72,7 +76,7 @@ def law_against_observations(predicted: Sequence[float], rows: Sequence[Mapping[
     observed = np.array([float(row["loss"]) for row in rows])
     guess = np.asarray(predicted, float)
     sizes = np.array([float(row["n_params"]) for row in rows])
-    figure, (left, right) = _figure(7.6, 3.2, columns=2)
+    figure, (left, right) = _figure(7.2, 3.0, columns=2)
     for size, color in zip(sorted(set(sizes)), _shades(len(set(sizes))), strict=True):
         mine = sizes == size
         left.plot(observed[mine], guess[mine], ".", ms=5, color=color, label=f"N = {format_count(size)}")
@@ -95,7 +99,7 @@ def _losses(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    width = max(1, len(values) // 60)
+    width = min(20, len(values))
     padded = np.pad(values, (width - 1, 0), mode="edge")
     return np.convolve(padded, np.ones(width) / width, mode="valid")
 

@@ -41,7 +41,7 @@ def evaluate(job: Job) -> dict[str, Any]:
         "windows": job.config.evaluate.windows,
         "unigram_entropy": job.corpus.unigram_entropy("test"),
         "models": models,
-        "expert_table": scores["planned"].table_KM().tolist(),
+        "expert_tables": {name: scores[name].table_KM().tolist() for name in cells if scores[name].experts > 1},
         "gains": {f"planned_vs_{name}": _gains(scores["planned"], scores[name]) for name in cells if name != "planned"},
         "costs": _costs(job, cells["planned"]),
         "provenance": provenance.of(job.command),
