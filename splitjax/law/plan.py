@@ -159,7 +159,7 @@ def plan(
     _refuse_guesses(law, budget, extrapolate)
     mean = _weights(law, weights)
     views = [View(law, law.named(name), budget, mean) for name in law.near]
-    chosen = next(view for view in views if view.fitted is law.chosen)
+    chosen = _speaker(views, law.chosen)
     best = chosen.best()[0]
     by_family = {view.fitted.name: view.told() for view in views}
     interval = _union([told["interval"] for told in by_family.values()])
@@ -175,12 +175,22 @@ def plan(
         flat_region=_flat(chosen, best, loss),
         baselines=_baselines(chosen, best),
         per_domain={
-            name: View(law, law.chosen, budget, {name: 1.0}).told() for name in mean
+            name: View(law, chosen.fitted, budget, {name: 1.0}).told() for name in mean
         },
         by_family=by_family,
         marginal=_marginal(chosen, best),
-        budget=budget, family=law.family, curve=_curve(chosen), notes=_notes(law, chosen, by_family, best),
+        budget=budget, family=chosen.fitted.name, curve=_curve(chosen), notes=_notes(law, chosen, by_family, best),
     )  # fmt: skip
+
+
+def _speaker(views: list[View], chosen: Fitted) -> View:
+    """The family that decides: the first near the best that predicts every split from 0 to T, else the chosen one.
+
+    Held-out errors do not tell these families apart, and two families differ by more at a corner than the corner
+    differs from its neighbours: a decision between 'dense' and 'split' must not be one between families.
+    """
+    whole = (view for view in views if all(family is view.fitted for family in view.corners.values()))
+    return next(whole, next(view for view in views if view.fitted is chosen))
 
 
 class View:
@@ -365,7 +375,10 @@ def _notes(law: LawFit, view: View, by_family: Mapping[str, Mapping[str, Any]], 
         if family is None:
             notes.append(f"No fitted family predicts {name}; that corner was not considered.")
         elif family is not view.fitted:
-            notes.append(f"{law.family} cannot predict {name}; {family.name} speaks for that corner.")
+            notes.append(f"{view.fitted.name} cannot predict {name}; {family.name} speaks for that corner.")
+    if view.fitted is not law.chosen:
+        name = view.fitted.name
+        notes.append(f"{law.family} cannot predict both corners; {name}, as good on held-out rows, decides.")
     if len(by_family) > 1:
         told = ", ".join(f"{name} {value['split_fraction']:.0%}" for name, value in by_family.items())
         notes.append(f"Families that held-out errors do not tell apart put the split at: {told}.")
