@@ -242,6 +242,9 @@ class Train(Settings):
     loss_blocks: int | None = Field(
         None, ge=1, description="Blocks of positions in the vocabulary loss (null: so that 64 MiB of logits suffice)."
     )
+    placement: Literal["stacked", "serial"] = Field(
+        "stacked", description="stacked: all experts in one program; serial: one after another, the rest on disk."
+    )
     expert_loop: Literal["auto", "vmap", "scan"] = Field("auto", description="How a device steps through its experts.")
 
 

@@ -78,6 +78,10 @@ class Stacked:
         """tokens_KBT; `rows` slices B."""
         return np.stack([stream.batch(t, rows) for stream in self._streams])
 
+    def pick(self, experts: Sequence[int]) -> Stacked:
+        """The streams of these experts alone, in this order; the others are not read."""
+        return Stacked([self._streams[expert] for expert in experts])
+
     def epochs(self, t: int) -> float:
         """Of the most repeated stream."""
         return max(stream.epochs(t) for stream in self._streams)

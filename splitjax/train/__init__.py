@@ -1,8 +1,8 @@
 """Floor 3: the optimiser, the step, the loop, checkpoints. Everything it trains is a stack."""
 
 from . import checkpoint, starts
+from .experts import join, run_expert, run_phase
 from .interrupt import Interrupted
-from .loop import run_phase
 from .metrics import read_metrics
 from .phase import Phase, StepReport
 from .schedule import decay_span, schedule
@@ -11,5 +11,6 @@ from .step import Controls, Metrics, Trainer
 
 __all__ = [
     "Controls", "Interrupted", "Metrics", "Phase", "Stack", "StepReport", "Trainer", "checkpoint", "concatenate",
-    "decay_span", "merge", "path_tokens", "pick", "read_metrics", "run_phase", "schedule", "starts",
+    "decay_span", "join", "merge", "path_tokens", "pick", "read_metrics", "run_expert", "run_phase", "schedule",
+    "starts",
 ]

@@ -2,6 +2,8 @@
 
     <folder>/<path tokens>/checkpoint.json     what it is, and a hash of every file; written last
     <folder>/<path tokens>/state/<leaf>/k.…    expert k of a leaf (Orbax zarr)
+
+A stack whose experts were trained apart is a record alone: its experts' checkpoints lie in expert-<k> beside it.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class Writer:
             UserError: the save before this one failed, or this one cannot begin.
         """
         self.wait()
-        target = self.folder / name_of(tokens)
+        target = self.folder / record.name_of(tokens)
         if hosts.first():
             _remove(target)  # one that was found damaged: a record must never stand beside arrays of another save
         hosts.meet(f"to save {target.name}")
@@ -133,14 +135,14 @@ def restore(
     folder = Path(folder)
     kept = record.read(folder)
     k = kept["meta"]["experts"]
-    rows = tuple(range(k)) if experts is None else tuple(experts)
-    if not rows or not all(0 <= row < k for row in rows):
-        raise UserError(f"experts {list(rows)} asked for; it holds {k}", where=str(folder))
-    record.verify(folder, kept, None if set(rows) == set(range(k)) else rows)
+    wanted = list(range(k)) if experts is None else list(experts)
+    if not wanted or not all(0 <= expert < k for expert in wanted):
+        raise UserError(f"experts {wanted} asked for; it holds {k}", where=str(folder))
+    rows = record.rows(folder, kept, wanted)
 
     def leaf(name: str, about: dict[str, Any]) -> Array:
         place = sharding(name, (len(rows), *about["shape"][1:])) if sharding else None
-        return store.read(folder / record.STATE, name, rows, place)
+        return store.read(rows, name, place)
 
     tree = store.nest({name: leaf(name, about) for name, about in kept["leaves"].items()})
     return Stack(**tree), kept["meta"]
@@ -169,14 +171,9 @@ def restore_latest(
     return None
 
 
-def name_of(tokens: int) -> str:
-    """Folder name of a checkpoint; names sort like tokens."""
-    return f"{tokens:015d}"
-
-
 def at(folder: Path, tokens: int) -> Path:
     """The checkpoint of a phase at `tokens`."""
-    return Path(folder) / name_of(tokens)
+    return Path(folder) / record.name_of(tokens)
 
 
 def saved(folder: Path) -> list[int]:

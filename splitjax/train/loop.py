@@ -1,17 +1,17 @@
-"""The one training loop: trunks, branches, experts and baselines are all phases."""
+"""The one training loop: trunks, branches, experts and baselines are all stacks in a phase."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from jax import Array
 
 from splitjax.config import UserError
-from splitjax.data.prefetch import Batches, prefetch
+from splitjax.data import prefetch
 
 from . import checkpoint
 from .interrupt import Interrupted, Signals
@@ -27,10 +27,22 @@ from .step import Metrics, Trainer
 CHECKPOINTS = "checkpoints"
 
 
-def run_phase(
+class Streams(Protocol):
+    """Batches of several experts, pure functions of t (`splitjax.data.Stacked`)."""
+
+    def batch(self, t: int, rows: slice | None = None) -> np.ndarray:
+        """(K, B, T) int32; `rows` slices B."""
+        ...
+
+    def pick(self, experts: Sequence[int]) -> Self:
+        """Of these experts alone."""
+        ...
+
+
+def run_stacked(
     trainer: Trainer,
     begin: Start,
-    stream: Batches,
+    stream: Streams,
     phase: Phase,
     folder: Path,
     *,
@@ -73,12 +85,12 @@ class _Dispatched(NamedTuple):
 
 
 class _Run:
-    """The state of one run_phase: where it stands, the working stack, and the experts parked beside it."""
+    """The state of one run_stacked: where it stands, the working stack, and the experts parked beside it."""
 
     def __init__(
         self,
         trainer: Trainer,
-        stream: Batches,
+        stream: Streams,
         phase: Phase,
         folder: Path,
         meta: dict[str, Any],
@@ -158,10 +170,10 @@ class _Run:
         count = len(self.lanes.experts)
 
         def place(tokens_KBT: np.ndarray) -> Array:
-            return placement.put_batch(tokens_KBT[mine], count, batch_size)
+            return placement.put_batch(tokens_KBT, count, batch_size)
 
         # The transfer to the devices runs ahead too, on the threads that make the batches.
-        yield from prefetch(self.stream, first, last, rows=rows, place=place)
+        yield from prefetch(self.stream.pick(mine), first, last, rows=rows, place=place)
 
     def _step(self, tokens_KBT: Array) -> _Dispatched:
         """Dispatch one step; rates are the schedule in the middle of it, so neither end of a ramp is wasted."""
@@ -198,7 +210,8 @@ class _Run:
         row, loss_K, skipped_K = _row(step, self.experts)
         log.write(row | {"tokens_per_s": round(speed, 1)})
         if on_step:
-            on_step(StepReport(step.tokens, self.phase.start, self.phase.end, loss_K, skipped_K, speed))
+            count, phase = int(step.active_K.sum()), self.phase
+            on_step(StepReport(step.tokens, phase.start, phase.end, count, loss_K, skipped_K, speed))
 
 
 def _row(step: _Dispatched, experts: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:

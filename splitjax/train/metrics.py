@@ -6,17 +6,19 @@ import io
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import jax
 
-from splitjax.config import UserError
+from splitjax.config import UserError, write_atomic
 
 FORMAT = "splitjax.metrics"
 VERSION = 1
 FLUSH_SECONDS = 1.0
+PER_EXPERT = ("loss", "grad_norm", "skipped", "rate")
 
 
 class MetricsLog:
@@ -43,8 +45,7 @@ class MetricsLog:
 
     def write(self, row: dict[str, Any]) -> None:
         """Add a row; it reaches the disk within about a second, or at `flush`."""
-        # Not strict JSON where a loss is NaN: hiding a NaN as null would hide the reason of a skip.
-        self._file.write(json.dumps(row, separators=(",", ":")) + "\n")
+        self._file.write(_line(row))
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
@@ -90,6 +91,18 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def join_metrics(folder: Path, parts: Sequence[Path]) -> None:
+    """Write the log of a phase whose experts were trained apart, expert k in `parts`[k]."""
+    logs = [{row["tokens"]: row for row in read_metrics(log_path(part))} for part in parts]
+    lines: list[dict[str, Any]] = [{"format": FORMAT, "version": VERSION, "experts": len(parts), "phase": folder.name}]
+    for tokens in sorted(set().union(*logs)):
+        rows = [log.get(tokens) for log in logs]
+        speeds = [row["tokens_per_s"] for row in rows if row]
+        figures = {name: [row[name][0] if row else None for row in rows] for name in PER_EXPERT}
+        lines.append({"tokens": tokens, **figures, "idle": 0, "tokens_per_s": round(sum(speeds) / len(speeds), 1)})
+    write_atomic(log_path(folder), "".join(_line(line) for line in lines))
+
+
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -109,6 +122,11 @@ def _fill(row: dict[str, Any], theirs: dict[str, Any]) -> None:
         if isinstance(values, list):
             other = theirs.get(name, values)
             row[name] = [mine if mine is not None else its for mine, its in zip(values, other, strict=True)]
+
+
+def _line(row: dict[str, Any]) -> str:
+    # Not strict JSON where a loss is NaN: hiding a NaN as null would hide the reason of a skip.
+    return json.dumps(row, separators=(",", ":")) + "\n"
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:

@@ -47,6 +47,16 @@ class Phase:
             raise ValueError(f"{len(self.stop)} ends for {experts} experts")
         return np.broadcast_to(np.array(self.stop, np.int64), (experts,))
 
+    def only(self, expert: int, experts: int) -> Phase:
+        """The phase of one expert alone."""
+
+        def own(mark: Mark | None) -> int | None:
+            return mark[expert] if isinstance(mark, tuple) else mark
+
+        stop = int(self.stops(experts)[expert])
+        save_at = tuple(mark for mark in self.save_at if mark <= stop)
+        return Phase(self.start, stop, self.origin, own(self.decay_from), own(self.decay_to), save_at)
+
     def check(self, step_tokens: int) -> None:
         """Raise ValueError unless every mark is a whole number of steps and they are in order."""
         stops = np.unique(self.stop).tolist()
@@ -59,11 +69,20 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True)
 class StepReport:
-    """What `on_step` hears, one step behind the devices. Losses are nats per token; NaN for an expert that is done."""
+    """What `on_step` hears, one step behind the devices.
+
+    Attributes:
+        tokens, start, stop: where on the path the step ended, and the ends of the phase.
+        experts: how many experts made this step (under `serial` one at a time).
+        loss_K: nats per token; NaN for an expert that did not make it.
+        skipped_K: steps skipped so far.
+        tokens_per_s: of all experts together, over the last steps.
+    """
 
     tokens: int
     start: int
     stop: int
+    experts: int
     loss_K: np.ndarray
     skipped_K: np.ndarray
     tokens_per_s: float

@@ -6,6 +6,7 @@ so nothing is read whose hash does not match.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,17 +24,38 @@ RECORD = "checkpoint.json"
 STATE = "state"
 
 
+def name_of(tokens: int) -> str:
+    """Folder name of a checkpoint; names sort like tokens."""
+    return f"{tokens:015d}"
+
+
 def write(folder: Path, leaves: dict[str, Any], meta: dict[str, Any]) -> None:
     """Commit a checkpoint whose arrays are complete in `folder`/state."""
     files = store.files_of(folder / STATE)
-    record = {
-        "format": FORMAT,
-        "version": VERSION,
-        "meta": meta,
-        "versions": {"jax": jax.__version__},
-        "leaves": leaves,
-        "files": dict(zip(files, _hashes(folder / STATE, files), strict=True)),
+    hashes = dict(zip(files, _hashes(folder / STATE, files), strict=True))
+    _commit(folder, {"meta": meta, "leaves": leaves, "files": hashes})
+
+
+def write_set(folder: Path, parts: Sequence[Path]) -> None:
+    """Commit a checkpoint whose experts are checkpoints of their own, expert k in `part_of(folder, k, …)`."""
+    kept = [read(part) for part in parts]
+    content = {
+        "meta": {key: value for key, value in kept[0]["meta"].items() if key != "expert"} | {"experts": len(parts)},
+        "leaves": kept[0]["leaves"],
+        "parts": [{"at": int(part.name), "hash": one["hash"]} for part, one in zip(parts, kept, strict=True)],
     }
+    _commit(folder, content)
+
+
+def part_of(folder: Path, expert: int, name: str) -> Path:
+    """Where expert k of a set lies: phase/expert-k/checkpoints/<name> for the set phase/checkpoints/<tokens>."""
+    return folder.parent.parent / f"expert-{expert}" / folder.parent.name / name
+
+
+def _commit(folder: Path, content: dict[str, Any]) -> None:
+    record = {"format": FORMAT, "version": VERSION, "versions": {"jax": jax.__version__}} | content
+    # Hash what a reader will see: JSON has no tuples and no integer keys.
+    record = json.loads(json.dumps(record, allow_nan=False))
     write_json(folder / RECORD, record | {"hash": hash_json(record)})
 
 
@@ -56,12 +78,27 @@ def read(folder: Path) -> dict[str, Any]:
     return record
 
 
-def verify(folder: Path, record: dict[str, Any], experts: Sequence[int] | None) -> None:
-    """Hash the files that a read of `experts` (None: everything) touches.
+def rows(folder: Path, record: dict[str, Any], experts: Sequence[int]) -> list[store.Row]:
+    """Where these experts lie on disk, every file of theirs hashed.
 
     Raises:
         UserError: names the first file that is missing or differs.
     """
+    if "parts" not in record:
+        everything = set(experts) == set(range(record["meta"]["experts"]))
+        _verify(folder, record, None if everything else experts)
+        return [(folder / STATE, expert) for expert in experts]
+    parts = {k: part_of(folder, k, name_of(int(record["parts"][k]["at"]))) for k in set(experts)}
+    for expert, part in parts.items():
+        kept = read(part)
+        if kept["hash"] != record["parts"][expert]["hash"]:
+            raise UserError("not the checkpoint that this set was made of", where=str(part))
+        _verify(part, kept, None)
+    return [(parts[expert] / STATE, 0) for expert in experts]
+
+
+def _verify(folder: Path, record: dict[str, Any], experts: Sequence[int] | None) -> None:
+    """Hash the files that a read of `experts` (None: everything) touches."""
     files: dict[str, str] = record["files"]
     wanted = list(files) if experts is None else store.needed_files(list(files), record["leaves"], experts)
     missing = [file for file in wanted if not (folder / STATE / file).is_file()]

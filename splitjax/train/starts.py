@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,26 +14,56 @@ from . import checkpoint, record
 from .stack import Stack
 from .step import Trainer
 
-Start = Callable[[], tuple[Stack, dict[str, Any]]]
-"""Makes the first state of a phase and its lineage; called only when there is no checkpoint to resume from, so that
-a restore never finds a second copy of the model in memory."""
-
+Lineage = dict[str, Any]
 Moments = Literal["inherit", "zero"]
 
 
-def init(trainer: Trainer, seed: int) -> Start:
-    """Step 0 of a seed: a stack of one."""
-    return lambda: (trainer.init(seed), {"operation": "init", "seed": seed})
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Makes the first state of a phase; called only when there is no checkpoint to resume from, so that a restore
+    never finds a second copy of the model in memory.
+
+    Attributes:
+        experts: K of the phase.
+        make: experts wanted, out of range(K) → their stack and its lineage.
+    """
+
+    experts: int
+    make: Callable[[Sequence[int]], tuple[Stack, Lineage]]
+
+    def __call__(self) -> tuple[Stack, Lineage]:
+        """All K at once."""
+        return self.make(range(self.experts))
+
+    def only(self, expert: int) -> Start:
+        """The same start of one expert alone: a stack of one."""
+        return Start(1, lambda _: self.make([expert]))
+
+
+def init(trainer: Trainer, seed: int | Sequence[int]) -> Start:
+    """Step 0 of a seed: a stack of one. Of several seeds: as many experts."""
+    seeds = [seed] if isinstance(seed, int) else list(seed)
+
+    def make(experts: Sequence[int]) -> tuple[Stack, Lineage]:
+        return trainer.init([seeds[expert] for expert in experts]), {"operation": "init", "seed": seed}
+
+    return Start(len(seeds), make)
 
 
 def branch(trainer: Trainer, folder: Path, experts: Sequence[int] | None = None) -> Start:
-    """Go on from a checkpoint, with all its experts or those named (one to drop the rest or to train it alone)."""
+    """Go on from a checkpoint, with all its experts or those named (one to drop the rest or to train it alone).
 
-    def start() -> tuple[Stack, dict[str, Any]]:
-        stack, meta = checkpoint.restore(folder, experts, trainer.placement.leaf)
-        return stack, _from("branch", folder, meta, experts=None if experts is None else list(experts))
+    Raises:
+        UserError: there is no checkpoint in this folder.
+    """
+    rows = list(range(record.read(Path(folder))["meta"]["experts"])) if experts is None else list(experts)
 
-    return start
+    def make(wanted: Sequence[int]) -> tuple[Stack, Lineage]:
+        chosen = [rows[expert] for expert in wanted]
+        stack, meta = checkpoint.restore(folder, chosen, trainer.placement.leaf)
+        return stack, _from("branch", folder, meta, experts=chosen)
+
+    return Start(len(rows), make)
 
 
 def split(trainer: Trainer, folder: Path, k: int, *, moments: Moments = "inherit") -> Start:
@@ -45,17 +76,20 @@ def split(trainer: Trainer, folder: Path, k: int, *, moments: Moments = "inherit
         folder: a checkpoint of a stack of one (step 0 included).
         k: K.
         moments: "inherit" keeps Adam's moments and count; "zero" starts both anew.
+
+    Raises:
+        ValueError: when begun, if the checkpoint holds more than one expert.
     """
 
-    def start() -> tuple[Stack, dict[str, Any]]:
-        stack, meta = checkpoint.restore(folder, (0,) * k, trainer.placement.leaf)
+    def make(experts: Sequence[int]) -> tuple[Stack, Lineage]:
+        stack, meta = checkpoint.restore(folder, (0,) * len(experts), trainer.placement.leaf)
         if meta["experts"] != 1:
             raise ValueError(f"a split starts from a stack of one; {folder} holds {meta['experts']}")
         if moments == "zero":
             stack = _without_moments(stack)
         return stack, _from("split", folder, meta, experts=k, moments=moments)
 
-    return start
+    return Start(k, make)
 
 
 def _without_moments(stack: Stack) -> Stack:
@@ -64,7 +98,7 @@ def _without_moments(stack: Stack) -> Stack:
     return Stack(stack.params, mu, nu, stack.tokens_K2, steps_K, stack.skipped_K)
 
 
-def _from(operation: str, folder: Path, meta: dict[str, Any], **choice: Any) -> dict[str, Any]:
+def _from(operation: str, folder: Path, meta: dict[str, Any], **choice: Any) -> Lineage:
     """Lineage: what was done to which checkpoint, and that one's own lineage."""
     parent = {
         "phase": meta.get("phase"),

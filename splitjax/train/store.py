@@ -80,28 +80,36 @@ def rows_by_expert(folder: Path, leaf: str) -> bool:
     return bool(json.loads((folder / leaf / ".zarray").read_text())["chunks"][0] == 1)
 
 
-def read(folder: Path, leaf: str, experts: Sequence[int], sharding: Sharding | None) -> Array:
-    """Rows `experts` of a leaf, straight into a sharding (None: the first device).
+Row = tuple[Path, int]
+"""An expert on disk: the folder its leaves are in, and its index there."""
+
+
+def read(rows: Sequence[Row], leaf: str, sharding: Sharding | None) -> Array:
+    """A leaf of these experts, straight into a sharding (None: the first device).
 
     Only the pieces of local devices are read; a row asked for many times is read once.
     """
-    import tensorstore as ts
-
-    spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str((folder / leaf).absolute())}}
-    source = ts.open(spec, read=True, open=True).result()
-    shape = (len(experts), *source.shape[1:])
+    sources = {folder: _open(folder / leaf) for folder in {folder for folder, _ in rows}}
+    shape = (len(rows), *sources[rows[0][0]].shape[1:])
 
     def piece(index: Any) -> np.ndarray:
         where = index or (slice(None),) * len(shape)
-        wanted = experts[where[0]]
-        pending = {row: source[(row, *where[1:])].read() for row in set(wanted)}
+        wanted = rows[where[0]]
+        pending = {row: sources[row[0]][(row[1], *where[1:])].read() for row in set(wanted)}
         if len(pending) == 1:
-            (row,) = pending.values()
-            return np.broadcast_to(row.result(), (len(wanted), *row.result().shape))
+            (only,) = pending.values()
+            return np.broadcast_to(only.result(), (len(wanted), *only.result().shape))
         return np.stack([pending[row].result() for row in wanted])
 
     place = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.make_array_from_callback(shape, place, piece)
+
+
+def _open(leaf: Path) -> Any:
+    import tensorstore as ts
+
+    spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str(leaf.absolute())}}
+    return ts.open(spec, read=True, open=True).result()
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Array]:

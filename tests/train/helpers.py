@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -68,6 +70,11 @@ class Batches:
 
     def __init__(self, experts: int | list[int]) -> None:
         self.experts = list(range(experts)) if isinstance(experts, int) else experts
+
+    def pick(self, experts: list[int]) -> Batches:
+        mine = copy.copy(self)
+        mine.experts = [self.experts[expert] for expert in experts]
+        return mine
 
     def batch(self, t: int, rows: slice | None = None) -> np.ndarray:
         def one(k: int) -> np.ndarray:

@@ -144,7 +144,7 @@ def test_what_a_killed_save_left_is_removed_by_the_next_writer(stack, tmp_path):
     (torn / "state").rename(torn / "state.orbax-checkpoint-tmp")
     assert checkpoint.saved(tmp_path) == [16]
     checkpoint.Writer(tmp_path).close()
-    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.name_of(16)]
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.at(tmp_path, 16).name]
 
 
 def test_a_second_save_waits_for_the_first_and_replaces_a_damaged_one(stack, tmp_path):
@@ -171,7 +171,7 @@ def test_an_error_in_the_background_surfaces_and_leaves_nothing_half_written(sta
     with pytest.raises(UserError, match="No space left"):
         writer.check()
     writer.close()
-    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.name_of(16)]
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.at(tmp_path, 16).name]
 
 
 def test_the_values_saved_are_those_before_the_donation(trainer, tmp_path):
