@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,30 @@ from splitjax.config import Config, UserError, load
 SETTINGS = "\nOverrides are dotted.key=value; the keys are those of the config file."
 
 
-def add_config_arguments(parser: argparse.ArgumentParser, *, redo: bool = True) -> None:
+def add_config_arguments(parser: argparse.ArgumentParser, *, redo: bool = True, needed: bool = True) -> None:
     """CONFIG.yaml [dotted.key=value ...] [--redo STAGE]."""
-    parser.add_argument("config", metavar="CONFIG", help="config file, or the folder of a run")
+    parser.add_argument(
+        "config", metavar="CONFIG", nargs=None if needed else "?", help="config file, or the folder of a run"
+    )
     parser.add_argument("overrides", metavar="dotted.key=value", nargs="*", help="settings that replace the file's")
     if redo:
         parser.add_argument("--redo", metavar="STAGE", help="make this stage and all after it anew")
     parser.epilog = SETTINGS
+
+
+def refuse_overrides(args: argparse.Namespace, why: str) -> None:
+    """Refuse dotted.key=value where nothing would read it."""
+    if args.overrides:
+        raise UserError(f"'{args.overrides[0]}': {why}")
+
+
+def refuse_options(args: argparse.Namespace, add: Callable[[argparse.ArgumentParser], None], why: str) -> None:
+    """Refuse options of the other form of a command instead of ignoring them."""
+    other = argparse.ArgumentParser(add_help=False)
+    add(other)
+    for name, default in vars(other.parse_args([])).items():
+        if getattr(args, name) != default:
+            raise UserError(f"--{name.replace('_', '-')} {why}")
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:

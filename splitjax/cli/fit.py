@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if str(args.config).endswith(".csv"):
+        common.refuse_overrides(args, "a table has no config to override")
         return law_table.fit_table(args)
+    common.refuse_options(args, law_table.add_fit_arguments, "is for a TABLE.csv; a run's law is set by its law.* keys")
     config = common.config_of(args)
     from splitjax.pipeline.main import fit_run
 

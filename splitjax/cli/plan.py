@@ -10,17 +10,19 @@ from . import common, law_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    common.add_config_arguments(parser)
-    parser._actions[1].nargs = "?"
+    common.add_config_arguments(parser, needed=False)
     common.add_json_argument(parser)
     law_table.add_plan_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.law:
+        if args.config:
+            raise UserError(f"both --law and '{args.config}'", where="splitjax plan", mend="Give one of them.")
         return law_table.plan_law(args)
     if not args.config:
-        raise UserError("give a CONFIG.yaml, or --law law.json", where="splitjax plan")
+        raise UserError("no config and no law", where="splitjax plan", mend="Give a CONFIG.yaml, or --law law.json.")
+    common.refuse_options(args, law_table.add_plan_arguments, "goes with --law; a run's plan is set by its config")
     config = common.config_of(args)
     from splitjax.pipeline.main import plan_run
 

@@ -43,3 +43,18 @@ def test_a_stop_has_its_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         monkeypatch.setattr(cli, "_dispatch", stopped)
         assert cli.main(["run"]) == code
         assert "the same command goes on from here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["fit", "c.yaml", "--bootstrap", "3"],
+        ["fit", "t.csv", "train.batch_size=3"],
+        ["plan", "c.yaml", "--experts", "3"],
+        ["plan", "c.yaml", "--law", "law.json"],
+        ["plan"],
+    ],
+)
+def test_options_of_the_other_form_are_refused_not_ignored(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(args) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1

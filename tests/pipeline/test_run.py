@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from splitjax import cli
+from splitjax import cli, pipeline
+from splitjax.config import from_dict
 
 
 def splitjax(*args: object) -> subprocess.CompletedProcess[str]:
@@ -124,6 +126,34 @@ def test_a_changed_key_is_refused_and_redo_covers_it(finished: Path) -> None:
     assert redone.returncode == 0, redone.stderr
     assert json.loads(redone.stdout)["prefix"] == 4
     assert splitjax("run", finished / "tiny.yaml", "--redo", "evaluate").returncode == 0  # as the other tests know it
+
+
+def test_law_settings_reach_the_fit(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(finished / "run", tmp_path / "run", ignore=shutil.ignore_patterns("phases", ".lock"))
+    overrides = ["law.families=[effective_data, additive]", "law.loss=squared", "law.bootstrap=13"]
+    assert cli.main(["fit", str(tmp_path / "run"), *overrides, "--redo", "fit", "--json"]) == 0
+    fitted = json.loads(capsys.readouterr().out)
+    assert {family["family"] for family in fitted["families"]} == {"effective_data", "additive"}
+    assert (fitted["settings"]["loss"], fitted["settings"]["bootstrap"]) == ("squared", 13)
+
+
+def test_the_accounting_reaches_the_plan(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(finished / "run", tmp_path / "run", ignore=shutil.ignore_patterns("phases", ".lock"))
+    assert cli.main(["plan", str(tmp_path / "run"), "budget.accounting=per_model", "--redo", "plan", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["accounting"] == "per_model"
+    assert "dense_equal_compute" in plan["baselines"]
+
+
+def test_windows_and_splits_asked_for_are_measured(tmp_path: Path, corpus_file: Path) -> None:
+    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": 0.5, "sweep": None}
+    tree["evaluate"] = {"windows": 5, "prefix": 8, "compare": [0.25]}
+    tree["budget"] = {"tokens": "4k", "accounting": "per_model"}
+    results = pipeline.run(from_dict(tree))
+    assert results["windows"] == 5
+    models = results["models"]
+    assert models["split at 25 %"]["fraction"] == pytest.approx(0.25, abs=0.03)
+    assert models["dense_equal_compute"]["tokens"] == models["planned"]["tokens"] > models["dense"]["tokens"]
 
 
 def test_status_tells_stages_and_phases(finished: Path) -> None:
