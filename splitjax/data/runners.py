@@ -86,5 +86,5 @@ def _told(error: BaseException) -> BaseException:
         here = here.__cause__ or here.__context__
     for line in reversed(str(error).splitlines()):
         if "UserError: " in line:
-            return UserError(line.partition("UserError: ")[2])
+            return UserError(line.partition("UserError: ")[2].partition(" [while running")[0])
     return error

@@ -110,8 +110,8 @@ def _registered(source: Source) -> Any:
         sys.path.insert(0, os.getcwd())  # where a user's own module lies; `splitjax` itself does not start there
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise UserError(f"cannot import '{module}' ({error})", where="data.sources.module") from None
+        except Exception as error:  # whatever the user's own module does wrong
+            raise UserError(f"cannot import '{module}' ({error!r})", where="data.sources.module") from error
         finally:
             sys.path.remove(os.getcwd())
     try:
