@@ -1,12 +1,15 @@
 """Floor 1: law families, fitting, selection, uncertainty, the split point. Takes a table; knows no model or data."""
 
+from .design import Cell, Design, NextRun, next_run, propose
 from .families import FAMILIES, Family, Parameter, exponent, scale
 from .fit import fit
 from .law import Fitted, LawFit
 from .plan import Budget, Curve, SplitPlan, plan
+from .profile import Profile, profile
+from .size import choose_size
 from .table import Table
 
 __all__ = [
-    "FAMILIES", "Budget", "Curve", "Family", "Fitted", "LawFit", "Parameter", "SplitPlan", "Table", "exponent", "fit",
-    "plan", "scale",
+    "FAMILIES", "Budget", "Cell", "Curve", "Design", "Family", "Fitted", "LawFit", "NextRun", "Parameter", "Profile",
+    "SplitPlan", "Table", "choose_size", "exponent", "fit", "next_run", "plan", "profile", "propose", "scale",
 ]

@@ -76,7 +76,8 @@ def fit(
     settings = {"loss": loss, "delta": delta, "bootstrap": bootstrap, "seed": seed, "holdout": holdout,
                 "domains": domains}  # fmt: skip
     notes += told + _notes(train, fitted[0], bootstrap)
-    return LawFit(tuple(fitted), tuple(tried[i].problem.family.name for i in near), train, settings, beats, tuple(notes))
+    names = tuple(tried[i].problem.family.name for i in near)
+    return LawFit(tuple(fitted), names, train, settings, beats, tuple(notes))
 
 
 def _check_options(loss: str, domains: str, bootstrap: int, delta: float) -> None:
@@ -131,7 +132,7 @@ def _why_not(table: Table, family: Family) -> str | None:
 def _corner_speakers(tried: Sequence[Candidate], order: Sequence[int]) -> list[int]:
     """The best families that predict D' = 0 and D = 0: a plan asks them where the chosen one cannot."""
     corners = ((np.array(1.0), np.array(0.0)), (np.array(0.0), np.array(1.0)))
-    ranked = sorted(order, key=lambda i: tried[i].score.mre if tried[i].score else np.inf)
+    ranked = sorted(order, key=lambda i: _error(tried[i]))
     able = [[i for i in ranked if tried[i].problem.family.finite(d, s)] for d, s in corners]
     return [some[0] for some in able if some]
 
@@ -158,6 +159,10 @@ class Candidate:
     heldout: dict[str, np.ndarray]
     score: selection.Score | None = None
     draws: tuple[np.ndarray, ...] = ()
+
+
+def _error(candidate: Candidate) -> float:
+    return candidate.score.mre if candidate.score else np.inf
 
 
 class _Run:
@@ -192,8 +197,7 @@ class _Run:
         pairs = [selection.errors(self.table, cuts, candidate.heldout, common) for candidate in tried]
         units = pairs[0][1]
         chosen, near = selection.choose([e for e, _ in pairs], units, [c.problem.n_free for c in tried])
-        scores = [candidate.score.mre if candidate.score else np.inf for candidate in tried]
-        order = sorted(range(len(tried)), key=lambda i: (i != chosen, scores[i]))
+        order = sorted(range(len(tried)), key=lambda i: (i != chosen, _error(tried[i])))
         gain = selection.mean_errors(self.table, cuts, common) - pairs[chosen][0]
         beats = bool(gain.mean() > selection.clustered_se(gain, units))
         notes = [f"Held out: {', '.join(cuts)}; {len(units)} rows that all {len(tried)} families predict."]
@@ -256,15 +260,7 @@ def _names(form: Any) -> list[str]:
 def _score_kept_out(fitted: Fitted, table: Table, kept: np.ndarray) -> selection.Score | None:
     """Errors on the caller's rows that this family can predict."""
     rest = table.select(~kept)
-    predicted = np.full(len(rest), np.inf)
-    for domain in rest.domains:
-        at = rest.domain == domain
-        if not any(domain in form.domains for form in fitted.forms):
-            continue
-        unique = {
-            key: None if (u := getattr(rest, key)) is None else u[at] for key in ("u_pretrain", "u_special")
-        }
-        predicted[at] = fitted.losses(rest.n_params[at], rest.d_pretrain[at], rest.d_special[at], domain, **unique)
+    predicted = fitted.on(rest)
     at = np.isfinite(predicted)
     if not at.any():
         return None

@@ -84,6 +84,17 @@ class Fitted:
                 return loss if draws else loss[0]
         raise UserError(f"no domain '{domain}' in this law", where="domain")
 
+    def on(self, table: Table) -> np.ndarray:
+        """Predicted loss of every row of a table; infinite where the family or its domains cannot predict."""
+        out = np.full(len(table), np.inf)
+        known = {domain for form in self.forms for domain in form.domains}
+        for domain in known.intersection(table.domains):
+            at = table.domain == domain
+            u_d, u_s = (None if u is None else u[at] for u in (table.u_pretrain, table.u_special))
+            points = (table.n_params[at], table.d_pretrain[at], table.d_special[at])
+            out[at] = self.losses(*points, domain, u_pretrain=u_d, u_special=u_s)
+        return out
+
     def parameters(self) -> dict[str, Any]:
         """name → value, or name → {domain: value} where every domain has its own."""
         return {name: _plain(values, lambda v: float(v[0])) for name, values in self._public(self.xs, None).items()}
@@ -256,11 +267,12 @@ class LawFit:
         fitted = self.chosen if family is None else self.named(family)
         d, s = np.broadcast_arrays(np.asarray(d_pretrain, float), np.asarray(d_special, float))
         names = self.domains if domain is None else (domain,)
-        unique = {
-            key: None if u is None else np.broadcast_to(np.asarray(u, float), d.shape).ravel()
-            for key, u in (("u_pretrain", u_pretrain), ("u_special", u_special))
-        }
-        loss = np.mean([fitted.losses(n_params, d.ravel(), s.ravel(), name, **unique) for name in names], 0)
+        u_d, u_s = (
+            None if u is None else np.broadcast_to(np.asarray(u, float), d.shape).ravel()
+            for u in (u_pretrain, u_special)
+        )
+        points = (n_params, d.ravel(), s.ravel())
+        loss = np.mean([fitted.losses(*points, name, u_pretrain=u_d, u_special=u_s) for name in names], 0)
         return float(loss[0]) if d.ndim == 0 else loss.reshape(d.shape)
 
     def summary(self) -> dict[str, Any]:
@@ -281,10 +293,13 @@ class LawFit:
         """Everything, so that `LawFit.load` gives the same predictions and intervals."""
         saved = []
         for fitted in self.families:
+            drawn = fitted.draws or [x[:0] for x in fitted.xs]
             parts = [
-                {"domains": form.domains, "one_n": form.one_n, "repeats": form.repeats, "x": x.tolist(),
-                 "draws": draws.tolist()}
-                for form, x, draws in zip(fitted.forms, fitted.xs, fitted.draws or [x[:0] for x in fitted.xs], strict=True)
+                {
+                    "domains": form.domains, "one_n": form.one_n, "repeats": form.repeats,
+                    "x": x.tolist(), "draws": draws.tolist(),
+                }
+                for form, x, draws in zip(fitted.forms, fitted.xs, drawn, strict=True)
             ]  # fmt: skip
             ref = fitted.reference
             saved.append({"family": fitted.name, "reference": [ref.n, ref.d, ref.s], "parts": parts})

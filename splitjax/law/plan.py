@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,7 +37,12 @@ class Budget:
     experts: int
     accounting: Accounting
     u_pretrain: float | None = None
-    u_special: float | None = None
+    u_special: float | Mapping[str, float] | None = None
+
+    def unique(self, domain: str) -> tuple[float | None, float | None]:
+        """Unique tokens of the mixture and of a domain; None where data are fresh."""
+        special = self.u_special
+        return self.u_pretrain, special.get(domain) if isinstance(special, Mapping) else special
 
     def spend(self, fraction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """D and D' (per expert) at fractions D/T."""
@@ -71,12 +76,13 @@ class SplitPlan:
         interval: 90 % interval of the split fraction, over the draws of all families near the best.
         loss_interval: the same for the predicted loss at the split.
         flat_region: fractions around the split whose loss is within 0.1 % of the least.
-        baselines: name → split_fraction, d_pretrain, d_special, predicted_loss, interval (None where no family predicts).
+        baselines: name → split_fraction, d_pretrain, d_special, and predicted_loss, interval (None if not predictable).
         per_domain: domain → its own best split_fraction, interval, and predicted_loss there.
         by_family: family near the best → its split_fraction, interval.
         marginal: loss per token of budget, if spent on the mixture or on the domains; equal at an interior split.
         curve: predicted loss over the split fraction.
         notes: what a reader must know, one sentence each.
+        n_interval: 90 % interval of N, where N was chosen too.
     """
 
     decision: Literal["split", "never_split", "split_at_once", "undetermined"]
@@ -95,10 +101,12 @@ class SplitPlan:
     family: str
     curve: Curve
     notes: tuple[str, ...]
+    n_interval: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The `--json` of `splitjax plan --law`."""
         c = self.curve
+        size = {"n_params_interval": list(self.n_interval)} if self.n_interval else {}
         return {
             "decision": self.decision,
             "split_fraction": self.split_fraction,
@@ -111,13 +119,14 @@ class SplitPlan:
             "baselines": {name: dict(value) for name, value in self.baselines.items()},
             "per_domain": {name: dict(value) for name, value in self.per_domain.items()},
             "by_family": {name: dict(value) for name, value in self.by_family.items()},
-            "marginal": dict(self.marginal),
+            "marginal": {name: value if np.isfinite(value) else None for name, value in self.marginal.items()},
             "family": self.family,
             "n_params": self.budget.n_params,
+            **size,
             "tokens": self.budget.tokens,
             "experts": self.budget.experts,
             "accounting": self.budget.accounting,
-            "curve": {name: getattr(c, name).tolist() for name in ("fraction", "loss", "low", "high")},
+            "curve": {name: _listed(getattr(c, name)) for name in ("fraction", "loss", "low", "high")},
             "notes": list(self.notes),
         }
 
@@ -138,7 +147,7 @@ def plan(
     extrapolate: bool = False,
     *,
     u_pretrain: float | None = None,
-    u_special: float | None = None,
+    u_special: float | Mapping[str, float] | None = None,
 ) -> SplitPlan:
     """Pick the split D* that minimises the weighted mean of predicted domain losses.
 
@@ -150,14 +159,15 @@ def plan(
         accounting: "total": T = D + K·D'; "per_model": T = D + D'.
         weights: domain → weight in the mean; None weighs all alike.
         extrapolate: allow N or T over 30 times outside the fitted range.
-        u_pretrain, u_special: unique tokens of the mixture and of each domain, for laws fitted to repeated data.
+        u_pretrain, u_special: unique tokens of the mixture and of each domain (one number, or by domain), for laws
+            fitted to repeated data; None where the data never repeat.
 
     Raises:
         UserError: N or T too far outside, a law that predicts no better than the mean, or no such domain.
     """
     budget = _checked(law, Budget(float(n_params), float(tokens), int(experts), accounting, u_pretrain, u_special))
     _refuse_guesses(law, budget, extrapolate)
-    mean = _weights(law, weights)
+    mean = domain_weights(law, weights)
     views = [View(law, law.named(name), budget, mean) for name in law.near]
     chosen = _speaker(views, law.chosen)
     best = chosen.best()[0]
@@ -217,20 +227,8 @@ class View:
         return mean_loss(fitted, self.budget, d, s, self.weights, draws)
 
     def best(self, *, draws: bool = False) -> np.ndarray:
-        """Fraction with the least loss, [draws]: a grid that is dense near both corners, then three zooms."""
-        values = self.loss(GRID, draws=draws)
-        at = np.argmin(values, 1)
-        best, least = GRID[at], np.take_along_axis(values, at[:, None], 1)[:, 0]
-        low, high = GRID[np.maximum(at - 1, 0)], GRID[np.minimum(at + 1, len(GRID) - 1)]
-        for _ in range(4):
-            points = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, 17)
-            values = self.loss(points, draws=draws)
-            at = np.argmin(values, 1)[:, None]
-            value, point = (np.take_along_axis(part, at, 1)[:, 0] for part in (values, points))
-            best, least = np.where(value < least, point, best), np.minimum(value, least)
-            low = np.take_along_axis(points, np.maximum(at - 1, 0), 1)[:, 0]
-            high = np.take_along_axis(points, np.minimum(at + 1, 16), 1)[:, 0]
-        return best
+        """Fraction with the least loss, [draws]."""
+        return best_fraction(lambda fraction: self.loss(fraction, draws=draws))
 
     def told(self) -> dict[str, Any]:
         """Best fraction, its interval, and the loss there."""
@@ -240,20 +238,46 @@ class View:
         return {"split_fraction": best, "interval": interval, "predicted_loss": loss}
 
 
+def best_fraction(loss: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Fraction with the least loss, [draws]: a grid that is dense near both corners, then zooms around its best.
+
+    Args:
+        loss: [draws, points] from fractions [points] or [draws, points].
+    """
+    values = loss(GRID)
+    at = np.argmin(values, 1)
+    best, least = GRID[at], np.take_along_axis(values, at[:, None], 1)[:, 0]
+    low, high = GRID[np.maximum(at - 1, 0)], GRID[np.minimum(at + 1, len(GRID) - 1)]
+    for _ in range(4):
+        points = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, 17)
+        values = loss(points)
+        at = np.argmin(values, 1)[:, None]
+        value, point = (np.take_along_axis(part, at, 1)[:, 0] for part in (values, points))
+        best, least = np.where(value < least, point, best), np.minimum(value, least)
+        low = np.take_along_axis(points, np.maximum(at - 1, 0), 1)[:, 0]
+        high = np.take_along_axis(points, np.minimum(at + 1, 16), 1)[:, 0]
+    return best
+
+
 def mean_loss(
     fitted: Fitted, budget: Budget, d: np.ndarray, s: np.ndarray, weights: Mapping[str, float], draws: bool
 ) -> np.ndarray:
     """Weighted mean of domain losses at D and D', [draws, points]; the estimate where the family has no draws."""
-    u_d, u_s = (
-        None if u is None else np.minimum(u, tokens) for u, tokens in ((budget.u_pretrain, d), (budget.u_special, s))
-    )
     total: Any = 0.0
     for domain, weight in weights.items():
+        u_d, u_s = (
+            None if u is None else np.minimum(u, tokens)
+            for u, tokens in zip(budget.unique(domain), (d, s), strict=True)
+        )
         loss = fitted.losses(
             budget.n_params, d, s, domain, draws=draws and bool(fitted.draws), u_pretrain=u_d, u_special=u_s
         )
         total = total + weight * np.atleast_2d(loss)
     return np.asarray(total)
+
+
+def _listed(values: np.ndarray) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _checked(law: LawFit, budget: Budget) -> Budget:
@@ -279,11 +303,16 @@ def _refuse_guesses(law: LawFit, budget: Budget, extrapolate: bool) -> None:
         times = max(value / high, low / value)
         if times > EXTRAPOLATION and not extrapolate:
             fitted = f"{format_count(low)} to {format_count(high)}"
-            raise UserError(f"{name} = {format_count(value)} is {times:.0f} times outside the fitted {fitted}", where=key,
-                            mend="Add larger runs, or pass --extrapolate to plan anyway.")  # fmt: skip
+            what = f"{name} = {format_count(value)} is {times:.0f} times outside the fitted {fitted}"
+            raise UserError(what, where=key, mend="Add larger runs, or pass --extrapolate to plan anyway.")
 
 
-def _weights(law: LawFit, weights: Mapping[str, float] | None) -> dict[str, float]:
+def domain_weights(law: LawFit, weights: Mapping[str, float] | None) -> dict[str, float]:
+    """Weights of the mean over domains, summing to 1; all alike where none are given.
+
+    Raises:
+        UserError: no such domain, or weights that are negative or all 0.
+    """
     given = dict.fromkeys(law.domains, 1.0) if weights is None else dict(weights)
     for name, value in given.items():
         if name not in law.domains:
@@ -325,7 +354,8 @@ def _baselines(view: View, best: float) -> dict[str, dict[str, Any]]:
     spends = {name: budget.spend(np.array([f])) for name, f in fractions.items()}
     out = {}
     for name, fraction in fractions.items():
-        out[name] = _baseline(fraction, *spends[name], *(view.loss(np.array([fraction]), draws=x) for x in (False, True)))
+        losses = [view.loss(np.array([fraction]), draws=draws) for draws in (False, True)]
+        out[name] = _baseline(fraction, *spends[name], *losses)
     if budget.accounting == "per_model":
         d, s = budget.spend(np.array([best]))
         equal = d + budget.experts * s
@@ -355,8 +385,8 @@ def _marginal(view: View, best: float) -> dict[str, float]:
             return float("nan")
         points = at * np.array([1 - 1e-4, 1 + 1e-4])
         rest = np.full(2, other)
-        pair = (points, rest) if pretrain else (rest, points)
-        loss = mean_loss(view.fitted, budget, *pair, view.weights, False)[0]
+        a, b = (points, rest) if pretrain else (rest, points)
+        loss = mean_loss(view.fitted, budget, a, b, view.weights, False)[0]
         return float((loss[0] - loss[1]) / (points[1] - points[0])) if np.isfinite(loss).all() else float("nan")
 
     return {"pretrain": slope(d, s, True), "special": slope(s, d, False) / share}

@@ -122,7 +122,7 @@ def choose(errors: Sequence[np.ndarray], units: np.ndarray, n_free: Sequence[int
     tied = [i for i in range(len(errors)) if _ties(errors[i], errors[best], units)]
     chosen = min(tied, key=lambda i: (n_free[i], means[i]))
     reach = means[best] + clustered_se(errors[best], units)
-    near = [i for i in range(len(errors)) if means[i] <= reach or i == chosen or i == best]
+    near = [i for i in range(len(errors)) if means[i] <= reach or i in (chosen, best)]
     return chosen, sorted(near, key=lambda i: (i != chosen, means[i]))
 
 

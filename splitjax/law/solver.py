@@ -134,7 +134,9 @@ def _rho(kind: str, r: jax.Array, delta: jax.Array) -> jax.Array:
     return jnp.where(size <= delta, 0.5 * r * r, delta * (size - 0.5 * delta)) if kind == "huber" else 0.5 * r * r
 
 
-def _value(form: Form, kind: str, rows: Rows, y: jax.Array, w: jax.Array, x: jax.Array, delta: jax.Array) -> jax.Array:
+def value(
+    form: Form, kind: str, rows: Rows, y: jax.Array, w: jax.Array, x: jax.Array, delta: jax.Array
+) -> jax.Array:
     """Objective at x; rows, y, w are [G, n]."""
 
     def domain(z: jax.Array, rows: Rows, y: jax.Array, w: jax.Array) -> jax.Array:
@@ -185,7 +187,9 @@ def _gathered(
     form: Form, kind: str, rows: Rows, y: Any, w: Any, x: jax.Array, delta: jax.Array, damping: jax.Array
 ) -> _Local:
     """The same for x: local parts summed over domains."""
-    local = jax.vmap(lambda *a: _local(form, kind, *a, delta, damping))(x[form.index], rows, y, w)
+    local = jax.vmap(lambda z, rows, y, w: _local(form, kind, z, rows, y, w, delta, damping))(
+        x[form.index], rows, y, w
+    )
     if len(form.domains) == 1:
         return _Local(*(part[0] for part in local))
     spread = np.zeros((*form.index.shape, form.size))
@@ -237,13 +241,13 @@ def _refine(
     steps: Any,
 ) -> jax.Array:
     gathered = jax.vmap(lambda y, w, x, d, damping: _gathered(form, kind, rows, y, w, x, d, damping))
-    value = jax.vmap(lambda y, w, x, d: _value(form, kind, rows, y, w, x, d))
+    values = jax.vmap(lambda y, w, x, d: value(form, kind, rows, y, w, x, d))
 
     def body(state: _State) -> _State:
         now = delta * jnp.maximum(1.0, anneal * 0.5**state.level)
         local = gathered(y, w, state.x, now, state.damping)
         trial = jax.vmap(_newton_step)(local, state.x, low, high, state.damping)
-        before, after = local.value, value(y, w, trial, now)
+        before, after = local.value, values(y, w, trial, now)
         better = after < before  # False for NaN: a failed factorisation is a rejected step
         gain = jnp.where(better, (before - after) / jnp.maximum(before, _TINY), 0.0)
         slow = jnp.where(better, gain < _SLOW, state.damping > 1e3)
@@ -297,7 +301,8 @@ def _nnls(gram: jax.Array, moment: jax.Array) -> jax.Array:
         return explained, c
 
     explained, c = jax.vmap(solve)(supports)
-    return c[jnp.argmax(explained)] * unit
+    best = jnp.argmax(explained)
+    return jnp.where(explained[best] > 0, c[best], 0.0) * unit
 
 
 def _solve_spd(matrix: jax.Array, b: jax.Array) -> jax.Array:

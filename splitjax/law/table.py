@@ -165,12 +165,8 @@ def _build(rows: Sequence[tuple[str, Mapping[str, object]]], mapping: Mapping[st
     for absent in ("trunk", "seed"):  # they tell rows apart; nothing is fitted from them
         values.pop(absent, None)
     blank = np.zeros(len(rows))
-    return Table(
-        **{
-            "d_special": blank, "weight": blank + 1.0, "domain": np.full(len(rows), ""),
-            **values, "has_special": "d_special" in values,
-        }
-    )  # fmt: skip
+    absent_ones = {"d_special": blank, "weight": blank + 1.0, "domain": np.full(len(rows), "")}
+    return Table(**(absent_ones | values), has_special="d_special" in values)
 
 
 def _number(value: object, where: str, column: str, ours: str) -> float:

@@ -1,0 +1,92 @@
+"""Tables made from known laws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from splitjax.law import FAMILIES, Fitted, LawFit, Table
+from splitjax.law.engine import Reference
+from splitjax.law.form import Form
+
+TRUTHS: dict[str, dict[str, float]] = {
+    "chinchilla": {"E": 1.8, "A": 120, "B": 400, "a": 0.34, "b": 0.33},
+    "additive": {"E": 1.5, "A": 120, "B": 120, "C": 60, "a": 0.34, "b": 0.33, "c": 0.32},
+    "effective_data": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 1.6, "g": 0.86},
+    "hernandez": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 0.12, "g": 0.5, "h": 0.4, "m": 0.1},
+    "transfer_gap": {"E": 1.5, "A": 120, "B": 1600, "G": 8, "a": 0.34, "b": 0.3, "c": 0.15},
+    "multiplicative": {"E": 1.5, "A": 600, "a": 0.12, "b": 0.14, "c": 0.1},
+    "shifted": {"E": 2.4, "A": 120, "B": 200, "S": 0.9, "a": 0.34, "b": 0.33, "D0": 6e5, "c": 0.4},
+    "rectified": {"E": 1.4, "A": 160, "B": 300, "a": 0.34, "b": 0.33, "D0": 4e7, "c": 0.5},
+}
+"""Public parameters, in parameters and tokens."""
+
+SIZES = (3e5, 1e6, 3e6, 1e7)
+PRETRAIN = (2e6, 6e6, 2e7, 6e7, 2e8)
+SPECIAL = (0.0, 4e5, 2e6, 1e7)
+
+
+def formula(family: str, p: Mapping[str, float], n: np.ndarray, d: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """The eight formulas as they are written, apart from the package's own columns."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        size = p["A"] / n ** p["a"]
+        return {
+            "chinchilla": lambda: p["E"] + size + p["B"] / d ** p["b"],
+            "additive": lambda: p["E"] + size + p["B"] / d ** p["b"] + p["C"] / s ** p["c"],
+            "effective_data": lambda: p["E"] + size + p["B"] / (s + p["k"] * d ** p["g"]) ** p["b"],
+            "hernandez": lambda: p["E"] + size
+            + p["B"] / (s + p["k"] * d ** p["g"] * s ** p["h"] * n ** p["m"]) ** p["b"],
+            "transfer_gap": lambda: p["E"] + size + (p["B"] * d ** -p["b"] + p["G"]) * s ** -p["c"],
+            "multiplicative": lambda: p["E"] + p["A"] * n ** -p["a"] * d ** -p["b"] * s ** -p["c"],
+            "shifted": lambda: p["E"] + size + p["B"] / d ** p["b"]
+            - p["S"] * (1 - (1 + s / p["D0"]) ** -p["c"]),
+            "rectified": lambda: p["E"] + (size + p["B"] / d ** p["b"]) / (1 + (s / p["D0"]) ** p["c"]),
+        }[family]()  # fmt: skip
+
+
+def grid(sizes: Sequence[float], pretrain: Sequence[float], special: Sequence[float]) -> np.ndarray:
+    """All (N, D, D'), [rows, 3]."""
+    return np.array([(n, d, s) for n in sizes for d in pretrain for s in special if d + s > 0])
+
+
+def table(
+    family: str,
+    *,
+    noise: float = 0.0,
+    seed: int = 0,
+    sizes: Sequence[float] = SIZES,
+    pretrain: Sequence[float] = PRETRAIN,
+    special: Sequence[float] = SPECIAL,
+    domains: Mapping[str, Mapping[str, float]] | None = None,
+    truth: Mapping[str, float] | None = None,
+) -> Table:
+    """Rows of a law with log-normal noise, where the law is finite; `domains` maps a name to changed parameters."""
+    rng = np.random.default_rng(seed)
+    points = grid(sizes, pretrain, special)
+    rows = []
+    for domain, changes in (domains or {"": {}}).items():
+        p = {**(truth or TRUTHS[family]), **changes}
+        for n, d, s in points:
+            if not FAMILIES[family].finite(d, s):
+                continue
+            loss = float(formula(family, p, n, d, s)) * np.exp(noise * rng.normal())
+            row = {"n_params": n, "d_pretrain": d, "d_special": s, "loss": loss, "run": f"{n}-{d}-{s}"}
+            rows.append(row | ({"domain": domain} if domain else {}))
+    return Table.from_rows(rows)
+
+
+def exact(family: str, p: Mapping[str, float] | None = None, *, draws: int = 0, spread: float = 0.0) -> LawFit:
+    """A law whose parameters are known, not fitted; draws scatter its unknowns by `spread`."""
+    p = p or TRUTHS[family]
+    law_family = FAMILIES[family]
+    form = Form(law_family)
+    values = dict(p)
+    if family == "shifted":
+        values["E"] = p["E"] - p["S"]
+    scales = {parameter.name for parameter in law_family.nonlinear if parameter.scale}
+    x = np.array([np.log(values[name]) if name in scales else values[name] for name in form.names])
+    rng = np.random.default_rng(0)
+    scattered = (np.tile(x, (draws, 1)) * np.exp(spread * rng.normal(size=(draws, len(x)))),) if draws else ()
+    fitted = Fitted((form,), Reference(0.0, 0.0, 0.0), (x,), 80, 0.0, 0.0, 1.0, 1, 1, draws=scattered)
+    return LawFit((fitted,), (family,), table(family), {"loss": "huber", "delta": 1e-3})

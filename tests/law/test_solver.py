@@ -1,0 +1,86 @@
+"""The batched solver against scipy, against known truths, and against its own options."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from splitjax.law import FAMILIES, Table
+from splitjax.law import reference as scipy_path
+from splitjax.law.engine import Problem
+from splitjax.law.solver import Loss, _nnls
+
+from .synthetic import TRUTHS, table
+
+HUBER, SQUARED = Loss("huber", 1e-3), Loss("squared", 1e-3)
+
+
+def solve(data: Table, family: str, loss: Loss = HUBER, starts: int = 32):
+    problem = Problem(data, FAMILIES[family])
+    return problem, problem.search(loss, data.weight[None], starts, np.random.default_rng(0))[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_noise_free_law_is_recovered(family: str) -> None:
+    data = table(family)
+    problem, found = solve(data, family)
+    predicted = problem.predict([x[None] for x in found.xs])[0]
+    np.testing.assert_allclose(predicted[problem.usable], data.loss[problem.usable], rtol=2e-6)
+
+
+@pytest.mark.parametrize("loss", [HUBER, SQUARED], ids=["huber", "squared"])
+@pytest.mark.parametrize("family", ["effective_data", "shifted"])
+def test_no_scipy_start_does_better(family: str, loss: Loss) -> None:
+    data = table(family, noise=0.02)
+    problem, found = solve(data, family, loss)
+    other = scipy_path.search(problem, loss, data.weight, 8, np.random.default_rng(1))
+    assert found.objective <= other.objective * (1 + 1e-6)
+    assert found.objective >= other.objective * (1 - 1e-3)  # they minimise the same thing
+    assert found.agree > 4
+
+
+def test_a_wrong_family_still_ends_at_its_optimum() -> None:
+    data = table("effective_data", noise=0.01, special=(4e5, 2e6, 1e7))
+    problem, found = solve(data, "additive", starts=64)
+    other = scipy_path.search(problem, HUBER, data.weight, 8, np.random.default_rng(1))
+    assert found.objective <= other.objective * (1 + 1e-6)
+
+
+def test_a_weight_of_zero_removes_a_row() -> None:
+    data = table("effective_data")
+    wild = Table(**{**vars(data), "loss": np.where(np.arange(len(data)) == 7, 9.0, data.loss)})
+    problem = Problem(wild, FAMILIES["effective_data"])
+    weights = np.ones((2, len(data)))
+    weights[1, 7] = 0.0
+    kept, removed = problem.search(SQUARED, weights, 32, np.random.default_rng(0))
+    assert removed.objective < 1e-9 < kept.objective
+
+
+def test_domains_share_exponents_and_nothing_else() -> None:
+    data = table("effective_data", domains={"law": {"E": 1.2, "k": 0.7}, "code": {"E": 1.9, "B": 200}})
+    problem, found = solve(data, "effective_data")
+    form, x = problem.forms[0], found.xs[0]
+    assert form.size == 2 * 4 + 3
+    by_name = {name: x[form.index[:, i]] for i, name in enumerate(form.names)}
+    assert by_name["g"][0] == by_name["g"][1] == pytest.approx(TRUTHS["effective_data"]["g"], rel=1e-3)
+    assert np.exp(by_name["k"][0] - by_name["k"][1]) == pytest.approx(0.7 / 1.6, rel=1e-3)
+    assert problem.predict([x[None]])[0] == pytest.approx(data.loss, rel=1e-6)
+
+
+def test_float64_stays_inside() -> None:
+    solve(table("chinchilla"), "chinchilla")
+    assert not jax.config.jax_enable_x64
+    assert jnp.ones(2).dtype == jnp.float32
+
+
+def test_nnls_is_exact() -> None:
+    from scipy.optimize import nnls
+
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        for _ in range(40):
+            a, b = rng.normal(size=(12, 4)), rng.normal(size=12)
+            got = np.asarray(_nnls(jnp.asarray(a.T @ a), jnp.asarray(a.T @ b)))
+            np.testing.assert_allclose(got, nnls(a, b)[0], atol=1e-8)
