@@ -1,0 +1,89 @@
+"""The same experts on one device, on four, and on several processes of one machine."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from splitjax.train import checkpoint, path_tokens, read_metrics
+
+from .helpers import STEP, same_bits
+from .processes import STEPS, run_name
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def begin(folder: Path, count: int, devices: int, loop: str, kind: str = "quick") -> list[subprocess.Popen]:
+    port = free_port()
+    command = [sys.executable, "-m", "tests.train.processes", port, str(count)]
+    return [
+        subprocess.Popen(
+            [*command, str(index), str(devices), str(folder), loop, kind], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        for index in range(count)
+    ]
+
+
+def finish(processes: list[subprocess.Popen], code: int = 0) -> None:
+    for process in processes:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == code, said
+
+
+def losses(folder: Path) -> np.ndarray:
+    return np.array([row["loss"] for row in read_metrics(folder / "metrics.jsonl")], float)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """A folder that holds the seed and the run on one device."""
+    folder = tmp_path_factory.mktemp("processes")
+    finish(begin(folder, 1, 1, "scan"))
+    return folder
+
+
+@pytest.mark.parametrize(("count", "devices", "loop"), [(1, 4, "scan"), (2, 2, "vmap"), (4, 1, "scan")])
+def test_losses_do_not_depend_on_devices_and_processes(alone, count, devices, loop):
+    finish(begin(alone, count, devices, loop))
+    here, there = alone / run_name(1, 1, "scan"), alone / run_name(count, devices, loop)
+    assert losses(there).shape == (STEPS["quick"], 4)
+    assert losses(there) == pytest.approx(losses(here), abs=1e-5)
+    # Saved by all processes, read by one: the same experts within rounding.
+    one, other = (checkpoint.restore_latest(run / "checkpoints")[0] for run in (here, there))
+    assert path_tokens(other).tolist() == path_tokens(one).tolist()
+    assert np.asarray(other.params["embedding"]) == pytest.approx(np.asarray(one.params["embedding"]), abs=1e-5)
+
+
+def test_sigterm_to_one_process_saves_on_all_and_the_run_resumes_bit_for_bit(alone):
+    whole, broken = alone / "whole", alone / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+        (folder / "seed").symlink_to(alone / "seed")
+    processes = begin(broken, 2, 1, "scan", "slow")
+    log = broken / run_name(2, 1, "scan") / "metrics.jsonl"
+    while not (log.exists() and len(log.read_text().splitlines()) > 5):
+        assert all(process.poll() is None for process in processes), processes[0].communicate()
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)
+    finish(processes, code=143)
+    saved = checkpoint.saved(log.parent / "checkpoints")
+    assert len(saved) == 1
+    assert 0 < saved[0] < STEPS["slow"] * STEP
+    finish(begin(broken, 2, 1, "scan", "long"))  # the same without the delay between steps
+    finish(begin(whole, 2, 1, "scan", "long"))
+    runs = [folder / log.parent.name / "checkpoints" for folder in (whole, broken)]
+    assert same_bits(*(checkpoint.restore(checkpoint.at(run, STEPS["long"] * STEP))[0] for run in runs))
+    assert np.array_equal(losses(whole / log.parent.name), losses(log.parent))
