@@ -169,7 +169,8 @@ def plan(
     _refuse_guesses(law, budget, extrapolate)
     mean = domain_weights(law, weights)
     views = [View(law, law.named(name), budget, mean) for name in law.near]
-    chosen = _speaker(views, law.chosen)
+    chosen = _speaker(law, views)
+    views = views if chosen in views else [*views, chosen]
     best = chosen.best()[0]
     by_family = {view.fitted.name: view.told() for view in views}
     interval = _union([told["interval"] for told in by_family.values()])
@@ -185,7 +186,7 @@ def plan(
         flat_region=_flat(chosen, best, loss),
         baselines=_baselines(chosen, best),
         per_domain={
-            name: View(law, chosen.fitted, budget, {name: 1.0}).told() for name in mean
+            name: View(law, chosen.fitted, budget, {name: 1.0}, chosen.patched).told() for name in mean
         },
         by_family=by_family,
         marginal=_marginal(chosen, best),
@@ -193,27 +194,37 @@ def plan(
     )  # fmt: skip
 
 
-def _speaker(views: list[View], chosen: Fitted) -> View:
-    """The family that decides: the first near the best that predicts every split from 0 to T, else the chosen one.
+def _speaker(law: LawFit, near: list[View]) -> View:
+    """The family that decides: the best that predicts every split from 0 to T, else the chosen one.
 
-    Held-out errors do not tell these families apart, and two families differ by more at a corner than the corner
-    differs from its neighbours: a decision between 'dense' and 'split' must not be one between families.
+    Two families differ by more at a corner than the corner differs from its neighbours: the decision between 'dense'
+    and 'split' must not be one between families. Where the chosen family is infinite at a corner, the best that is not
+    speaks for that corner anyway; here it speaks for the rest of the curve too.
     """
-    whole = (view for view in views if all(family is view.fitted for family in view.corners.values()))
-    return next(whole, next(view for view in views if view.fitted is chosen))
+    first = next(view for view in near if view.fitted is law.chosen)
+    others = sorted(law.families, key=lambda f: f.heldout.mre if f.heldout else np.inf)
+    views = [*near, *(View(law, family, first.budget, first.weights) for family in others)]
+    return next((view for view in views if all(f is view.fitted for f in view.corners.values())), first)
 
 
 class View:
     """A family's loss as a function of the split fraction."""
 
-    def __init__(self, law: LawFit, fitted: Fitted, budget: Budget, weights: Mapping[str, float]) -> None:
-        self.fitted, self.budget, self.weights = fitted, budget, weights
+    def __init__(
+        self, law: LawFit, fitted: Fitted, budget: Budget, weights: Mapping[str, float], patched: bool = False
+    ) -> None:
+        self.law, self.fitted, self.budget, self.weights, self.patched = law, fitted, budget, weights, patched
         self.corners = {f: law.at_corner(fitted, f) for f in (0.0, 1.0)}
-        """Family that speaks for the corner: this one, or the best that can, or None."""
+        """Family that can speak for the corner: this one, or the best that can, or None."""
 
     def loss(self, fraction: np.ndarray, *, draws: bool = False) -> np.ndarray:
-        """Weighted mean loss, [draws, points] (one row for the estimate), at fractions [points] or [draws, points]."""
+        """Weighted mean loss, [draws, points] (one row for the estimate), at fractions [points] or [draws, points].
+
+        Infinite at a corner that the family cannot predict, unless the view is patched with one that can.
+        """
         out = self._loss(self.fitted, fraction, draws).copy()
+        if not self.patched:
+            return out
         fraction = np.broadcast_to(fraction, out.shape)
         for corner, family in self.corners.items():
             at = fraction == corner
@@ -350,6 +361,7 @@ def _flat(view: View, best: float, loss: float) -> tuple[float, float]:
 
 def _baselines(view: View, best: float) -> dict[str, dict[str, Any]]:
     budget = view.budget
+    view = View(view.law, view.fitted, budget, view.weights, patched=True)
     fractions = {"dense": 1.0, "80/20": 0.8, "split_at_0": 0.0}
     spends = {name: budget.spend(np.array([f])) for name, f in fractions.items()}
     out = {}
@@ -404,14 +416,14 @@ def _notes(law: LawFit, view: View, by_family: Mapping[str, Mapping[str, Any]], 
         family = view.corners[corner]
         if family is None:
             notes.append(f"No fitted family predicts {name}; that corner was not considered.")
-        elif family is not view.fitted:
+        elif family is not view.fitted and view.patched:
             notes.append(f"{view.fitted.name} cannot predict {name}; {family.name} speaks for that corner.")
     if view.fitted is not law.chosen:
         name = view.fitted.name
-        notes.append(f"{law.family} cannot predict both corners; {name}, as good on held-out rows, decides.")
+        notes.append(f"{law.family} cannot predict both corners; {name}, the best that can, decides.")
     if len(by_family) > 1:
         told = ", ".join(f"{name} {value['split_fraction']:.0%}" for name, value in by_family.items())
-        notes.append(f"Families that held-out errors do not tell apart put the split at: {told}.")
+        notes.append(f"The families near the best, and the one that decides, put the split at: {told}.")
     if not view.fitted.draws:
         notes.append("The law has no bootstrap draws: the intervals are points.")
     for key, value, name in (("n_params", view.budget.n_params, "N"), ("tokens", view.budget.tokens, "T")):
