@@ -22,7 +22,7 @@ def closing_table(results: Mapping[str, Any]) -> Table:
     """Test loss in nats a token: by domain with the label known, then the means, oracle and routed."""
     names = shown(results)
     models = results["models"]
-    table = Table(title="Test loss, nats a token (label known; last rows: after the prefix)", title_justify="left")
+    table = Table(title="Test loss, nats a token", title_justify="left")
     table.add_column("domain")
     for name in names:
         table.add_column(name, justify="right")
