@@ -240,7 +240,7 @@ class Train(Settings):
         "dots_no_batch: all but products with weights; offload: named tensors wait in host memory."
     )
     loss_blocks: int | None = Field(
-        None, ge=1, description="Blocks of positions in the vocabulary loss (null: so that 64 MiB of logits suffice)."
+        None, ge=1, description="Blocks of positions in the vocabulary loss (null: of about 512 tokens each)."
     )
     placement: Literal["stacked", "serial"] = Field(
         "stacked", description="stacked: all experts in one program; serial: one after another, the rest on disk."

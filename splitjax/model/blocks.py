@@ -6,6 +6,7 @@ from typing import Any
 
 from flax import nnx
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 
 from splitjax import config
 
@@ -51,13 +52,14 @@ class Attention(nnx.Module):
 
     def __call__(self, x_BSD: Array, positions: Positions, document_BS: Array) -> Array:
         B, S, _ = x_BSD.shape
-        q_BSHX = self.query(x_BSD).reshape(B, S, self.heads, self.width)
-        k_BSNX = self.key(x_BSD).reshape(B, S, self.kv_heads, self.width)
-        v_BSNX = self.value(x_BSD).reshape(B, S, self.kv_heads, self.width)
+        q_BSHX = checkpoint_name(self.query(x_BSD), "query").reshape(B, S, self.heads, self.width)
+        k_BSNX = checkpoint_name(self.key(x_BSD), "key").reshape(B, S, self.kv_heads, self.width)
+        v_BSNX = checkpoint_name(self.value(x_BSD), "value").reshape(B, S, self.kv_heads, self.width)
         if self.query_norm is not None and self.key_norm is not None:
             q_BSHX, k_BSNX = self.query_norm(q_BSHX), self.key_norm(k_BSNX)
         q_BSHX, k_BSNX = rotate(q_BSHX, *positions), rotate(k_BSNX, *positions)
-        return self.out(attend(q_BSHX, k_BSNX, v_BSNX, document_BS).reshape(B, S, -1))
+        mixed_BSHX = attend(q_BSHX, k_BSNX, v_BSNX, document_BS)
+        return self.out(checkpoint_name(mixed_BSHX.reshape(B, S, -1), "attention"))
 
 
 class SwiGLU(nnx.Module):
@@ -70,7 +72,9 @@ class SwiGLU(nnx.Module):
         self.down = Linear(F, D, (2 * cfg.n_layers * F) ** -0.5, dtype, rngs)
 
     def __call__(self, x_BSD: Array) -> Array:
-        return self.down(nnx.silu(self.gate(x_BSD)) * self.up(x_BSD))
+        gate_BSF = checkpoint_name(self.gate(x_BSD), "gate")
+        up_BSF = checkpoint_name(self.up(x_BSD), "up")
+        return self.down(nnx.silu(gate_BSF) * up_BSF)
 
 
 class Block(nnx.Module):

@@ -16,6 +16,7 @@ from splitjax import config
 from . import loss as losses
 from .attention import documents, rotary
 from .blocks import Block, Ends
+from .layers import Layers, Remat, apply_layers
 from .width import group_tree
 
 Params = dict[str, Any]
@@ -31,6 +32,8 @@ class LanguageModel:
         base_width: width at which the learning rate was tuned (see `width`).
         precision: type of the arithmetic; parameters are float32 in both.
         z_loss: weight of log²Z in the training objective.
+        layers, remat: how the blocks are run (see `layers`); neither changes a result.
+        loss_blocks: blocks of positions in the vocabulary loss; None: as many as keep its logits small.
     """
 
     cfg: config.Model
@@ -38,6 +41,23 @@ class LanguageModel:
     base_width: int = 128
     precision: Literal["float32", "bfloat16"] = "float32"
     z_loss: float = 0.0
+    layers: Layers = "unroll"
+    remat: Remat = "none"
+    loss_blocks: int | None = None
+
+    @classmethod
+    def under(cls, train: config.Train, cfg: config.Model, vocab_size: int) -> LanguageModel:
+        """The model as the recipe `train` runs it."""
+        return cls(
+            cfg,
+            vocab_size,
+            base_width=train.base_width,
+            precision=train.precision,
+            z_loss=train.z_loss,
+            layers=train.layers,
+            remat=train.remat,
+            loss_blocks=train.loss_blocks,
+        )
 
     def init(self, key: Array) -> Params:
         """Fresh float32 parameters; every leaf of "layers" has a leading axis L."""
@@ -56,8 +76,11 @@ class LanguageModel:
         x_BSD = ends.embed(tokens_BS)
         positions = rotary(tokens_BS.shape[1], self.cfg.width_of_head, self.cfg.rope_theta)
         document_BS = documents(tokens_BS)
-        for layer in _unstack(params["layers"], self.cfg.n_layers):
-            x_BSD = nnx.merge(self._block_def, layer)(x_BSD, positions, document_BS)
+
+        def block(layer: Params, x_BSD: Array) -> Array:
+            return nnx.merge(self._block_def, layer)(x_BSD, positions, document_BS)
+
+        x_BSD = apply_layers(block, params["layers"], x_BSD, form=self.layers, remat=self.remat)
         return ends.final_norm(x_BSD)
 
     def logits(self, params: Params, tokens_BS: Array) -> Array:
@@ -104,11 +127,9 @@ class LanguageModel:
         return nnx.merge(self._ends_def, {name: leaf for name, leaf in params.items() if name != "layers"})
 
     def _loss_blocks(self, tokens_BT: Array) -> int:
-        return losses.blocks_for(tokens_BT.shape[0], tokens_BT.shape[1] - 1, self.vocab_size)
-
-
-def _unstack(layers: Params, n_layers: int) -> list[Params]:
-    """One tree a layer. A split: its gradient is one concatenation where indexing's is L padded sums."""
-    leaves, tree = jax.tree.flatten(layers)
-    split = [[jnp.squeeze(part, 0) for part in jax.lax.split(leaf, (1,) * n_layers)] for leaf in leaves]
-    return [jax.tree.unflatten(tree, layer) for layer in zip(*split, strict=True)]
+        batch, length = tokens_BT.shape[0], tokens_BT.shape[1] - 1
+        if self.loss_blocks is None:
+            return losses.blocks_for(batch, length, self.vocab_size)
+        if length % self.loss_blocks:
+            raise config.UserError(f"{self.loss_blocks} does not divide seq_len={length}", where="train.loss_blocks")
+        return self.loss_blocks

@@ -85,10 +85,7 @@ class Executor:
 
     def model(self, shape: Model) -> LanguageModel:
         """The language model of a shape under this recipe."""
-        train = self.config.train
-        return LanguageModel(
-            shape, self.corpus.vocab_size, base_width=train.base_width, precision=train.precision, z_loss=train.z_loss
-        )
+        return LanguageModel.under(self.config.train, shape, self.corpus.vocab_size)
 
     def stack_at(self, phase: Phase, position: int) -> Stack:
         """A saved stack of a finished phase."""
