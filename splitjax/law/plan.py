@@ -170,7 +170,7 @@ def plan(
     mean = domain_weights(law, weights)
     views = [View(law, law.named(name), budget, mean) for name in law.near]
     chosen = _speaker(law, views)
-    views = views if chosen in views else [*views, chosen]
+    views = [chosen, *(view for view in views if view.fitted is not chosen.fitted)]
     best = chosen.best()[0]
     by_family = {view.fitted.name: view.told() for view in views}
     interval = _union([told["interval"] for told in by_family.values()])
@@ -204,7 +204,8 @@ def _speaker(law: LawFit, near: list[View]) -> View:
     first = next(view for view in near if view.fitted is law.chosen)
     others = sorted(law.families, key=lambda f: f.heldout.mre if f.heldout else np.inf)
     views = [*near, *(View(law, family, first.budget, first.weights) for family in others)]
-    return next((view for view in views if all(f is view.fitted for f in view.corners.values())), first)
+    patched = View(law, law.chosen, first.budget, first.weights, patched=True)
+    return next((view for view in views if all(f is view.fitted for f in view.corners.values())), patched)
 
 
 class View:
