@@ -115,9 +115,10 @@ def fit(texts: Sequence[str], tokens_N: NDArray[np.int64], domains: Domains, see
     components_DF = _components(tfidf_NF, domains.dims, seed)
     x_ND = _unit(tfidf_NF @ components_DF.T)
     weight_N = (tokens_N / tokens_N.mean()).astype(np.float32)
-    centroids_KD, prices_K = kmeans(x_ND, weight_N, k, seed), np.zeros(k, np.float32)
     if domains.method == "balanced":
-        centroids_KD, prices_K = balance(x_ND, weight_N, centroids_KD, 1 + _SLACK * (domains.cap - 1))
+        centroids_KD, prices_K = balance(x_ND, weight_N, k, 1 + _SLACK * (domains.cap - 1), seed)
+    else:
+        centroids_KD, prices_K = kmeans(x_ND, weight_N, k, seed), np.zeros(k, np.float32)
     terms = vectorizer.get_feature_names_out().tolist()
     return Clusterer(terms, vectorizer.idf_.astype(np.float32), components_DF, centroids_KD, prices_K)
 

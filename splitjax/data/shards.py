@@ -24,12 +24,16 @@ def token_dtype(vocab_size: int) -> np.dtype[Any]:
 
 
 def write_shard(path: Path, documents: Iterable[NDArray[np.integer]], dtype: np.dtype[Any]) -> None:
-    """Write documents (without their leading 0) as one shard."""
+    """Write documents (without their leading 0) as one shard.
+
+    Raises:
+        UserError: the disk is full.
+    """
     from array_record.python.array_record_module import ArrayRecordWriter
 
     # Uncompressed: BPE ids gain 15 % from zstd and cost twice the time to read.
-    writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
     try:
+        writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
         pending = np.empty(0, dtype)
         for tokens in documents:
             pending = np.concatenate([pending, np.zeros(1, dtype), tokens.astype(dtype)])
@@ -39,8 +43,9 @@ def write_shard(path: Path, documents: Iterable[NDArray[np.integer]], dtype: np.
             pending = pending[whole:]
         if len(pending):
             writer.write(pending.tobytes())
-    finally:
         writer.close()
+    except RuntimeError as error:  # what its C++ layer makes of a full disk
+        raise UserError(f"cannot be written ({error})", where=str(path), mend="Free space.") from error
 
 
 class TokenRun:

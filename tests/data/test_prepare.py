@@ -3,6 +3,8 @@
 import gzip
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +188,29 @@ def test_a_domain_without_documents_in_a_split_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="domain 'lonely' has no "):
         prepare(settings(write_jsonl(tmp_path / "d.jsonl", rows)), tmp_path / "out", seed=0)
     assert not (tmp_path / "out").exists()
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from splitjax.config import Data, UserError
+from splitjax.data import prepare
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)  # as a full disk: a write fails half-way
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    prepare(Data.model_validate({"sources": [{"type": "jsonl", "path": sys.argv[1]}], "validation": 0.15, "test": 0.15,
+                                 "tokenizer": {"vocab_size": 320}}), sys.argv[2], seed=0)
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("limit", [1000, 20_000, 100_000])
+def test_a_full_disk_is_one_line_and_nothing_is_left(limit: int, tiny_jsonl: Path, tmp_path: Path) -> None:
+    """At the spool, at the tokenizer and its arrays, and at the shards, which are padded to 64 KiB blocks."""
+    command = [sys.executable, "-c", LIMITED, str(tiny_jsonl), str(tmp_path / "out"), str(limit)]
+    child = subprocess.run(command, capture_output=True, text=True)
+    assert "cannot be written" in child.stdout, child.stdout + child.stderr[-2000:]
+    assert child.stdout.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

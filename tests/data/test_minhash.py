@@ -1,0 +1,68 @@
+"""Near-duplicates: what the sketch estimates, what is dropped, and that none straddles train and held-out."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from splitjax.data import Corpus, prepare
+from splitjax.data.documents import SPLITS
+from splitjax.data.minhash import SHINGLE, duplicates, sketches
+
+from .conftest import WORDS, rows_of, write_jsonl
+from .conftest import settings as data_settings
+
+
+def similarity(a: bytes, b: bytes) -> float:
+    one, two = ({text[i : i + SHINGLE] for i in range(len(text) - SHINGLE + 1)} for text in (a, b))
+    return len(one & two) / len(one | two)
+
+
+def edited(text: bytes, edits: int, rng: random.Random) -> bytes:
+    changed = bytearray(text)
+    for _ in range(edits):
+        changed[rng.randrange(len(text))] = rng.randrange(97, 122)
+    return bytes(changed)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(200, 4000), st.integers(0, 12))
+def test_the_share_of_equal_bins_is_the_jaccard_similarity(seed: int, size: int, edits: int) -> None:
+    rng = random.Random(seed)
+    text = bytes(rng.choices(range(97, 122), k=size))
+    other = edited(text, edits, rng)
+    found = sketches([text, other])
+    assert (found[0] == found[1]).mean() == pytest.approx(similarity(text, other), abs=0.2)
+
+
+@given(st.lists(st.binary(max_size=90), min_size=1, max_size=8))
+def test_a_sketch_does_not_depend_on_its_neighbours(texts: list[bytes]) -> None:
+    assert np.array_equal(sketches(texts), np.concatenate([sketches([text]) for text in texts]))
+
+
+def test_the_later_of_near_duplicates_is_found_and_others_are_left() -> None:
+    rng = random.Random(0)
+    texts = [bytes(rng.choices(range(97, 122), k=1500)) for _ in range(200)]
+    copies = [edited(text, 2, rng) for text in texts[:50]]
+    later = duplicates(sketches(texts + copies), 0.8)
+    assert not later[:200].any()
+    assert later[200:].sum() >= 49
+    assert not duplicates(sketches(texts + copies), 0.999)[200:].any()
+    assert not duplicates(sketches([b"short", b"other short"]), 0.8).any()
+
+
+def test_near_duplicates_are_dropped_before_the_split(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    rows = [row | {"text": " ".join(rng.choices(WORDS[row["domain"]], k=300))} for row in rows_of(60)]
+    twins = [row | {"text": edited(row["text"].encode(), 1, rng).decode()} for row in rows[:40]]
+    path = write_jsonl(tmp_path / "d.jsonl", rows + twins)
+    manifest = prepare(data_settings(path), tmp_path / "out", seed=0)
+    assert manifest.dropped["near_duplicates"] == 40
+    corpus = Corpus.open(tmp_path / "out")
+    kept = {text for d in corpus.domains for split in SPLITS for text in corpus.show(d, 999, split)}
+    assert kept == {row["text"] for row in rows}, "the first of two stays"
+    as_it_is = prepare(data_settings(path, near_duplicates=None), tmp_path / "all", seed=0)
+    assert as_it_is.dropped["near_duplicates"] == 0
