@@ -15,6 +15,7 @@ TRUTHS: dict[str, dict[str, float]] = {
     "additive": {"E": 1.5, "A": 120, "B": 120, "C": 60, "a": 0.34, "b": 0.33, "c": 0.32},
     "effective_data": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 1.6, "g": 0.86},
     "hernandez": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 0.12, "g": 0.5, "h": 0.4, "m": 0.1},
+    "synergy": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 0.12, "g": 0.6, "h": 0.4, "D0": 1e6},
     "transfer_gap": {"E": 1.5, "A": 120, "B": 1600, "G": 8, "a": 0.34, "b": 0.3, "c": 0.15},
     "multiplicative": {"E": 1.5, "A": 600, "a": 0.12, "b": 0.14, "c": 0.1},
     "shifted": {"E": 2.4, "A": 120, "B": 200, "S": 0.9, "a": 0.34, "b": 0.33, "D0": 6e5, "c": 0.4},
@@ -28,7 +29,7 @@ SPECIAL = (0.0, 4e5, 2e6, 1e7)
 
 
 def formula(family: str, p: Mapping[str, float], n: np.ndarray, d: np.ndarray, s: np.ndarray) -> np.ndarray:
-    """The eight formulas as they are written, apart from the package's own columns."""
+    """The formulas as they are written, apart from the package's own columns."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         size = p["A"] / n ** p["a"]
         return {
@@ -37,6 +38,7 @@ def formula(family: str, p: Mapping[str, float], n: np.ndarray, d: np.ndarray, s
             "effective_data": lambda: p["E"] + size + p["B"] / (s + p["k"] * d ** p["g"]) ** p["b"],
             "hernandez": lambda: p["E"] + size
             + p["B"] / (s + p["k"] * d ** p["g"] * s ** p["h"] * n ** p["m"]) ** p["b"],
+            "synergy": lambda: p["E"] + size + p["B"] / (s + p["k"] * d ** p["g"] * (s + p["D0"]) ** p["h"]) ** p["b"],
             "transfer_gap": lambda: p["E"] + size + (p["B"] * d ** -p["b"] + p["G"]) * s ** -p["c"],
             "multiplicative": lambda: p["E"] + p["A"] * n ** -p["a"] * d ** -p["b"] * s ** -p["c"],
             "shifted": lambda: p["E"] + size + p["B"] / d ** p["b"]
