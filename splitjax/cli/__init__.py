@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "loss per domain, routed, against dense, 80/20 and the seed",
     "report": "one HTML page with plots and tables",
     "status": "what is done, running, failed",
+    "bench": "tokens/s, MFU and memory of a config, beside the matmul ceiling of this machine",
 }
 
 

@@ -1,0 +1,29 @@
+"""`splitjax bench CONFIG.yaml`: tokens/s, MFU and memory on the machine at hand."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import common
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    common.add_config_arguments(parser, redo=False)
+    common.add_json_argument(parser)
+    parser.add_argument("--experts", type=int, default=1, metavar="K", help="experts in the stack (1)")
+    parser.add_argument("--steps", type=int, default=10, metavar="N", help="steps to time (10)")
+    parser.add_argument("--profile", type=Path, metavar="FOLDER", help="write a profiler trace there as well")
+
+
+def run(args: argparse.Namespace) -> int:
+    config = common.config_of(args)
+    from splitjax.pipeline.bench import bench
+
+    command = common.options_of(args)["command"]
+    found = bench(config, experts=args.experts, steps=args.steps, profile=args.profile, command=command)
+    if args.json:
+        common.print_json(found.to_json())
+    else:
+        print(found.row())
+    return 0
