@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from splitjax.config import Data, Domains
-from splitjax.data import Corpus, prepare
+from splitjax.data import Corpus, prefetch, prepare
 
 
 def seconds(function: Callable[[], Any], repeats: int) -> float:
@@ -67,9 +67,9 @@ def bench_clusters(texts: list[str], label_N: np.ndarray, tokens_N: np.ndarray) 
             start = time.perf_counter()
             other = MiniBatchKMeans(k, random_state=seed).fit(x_ND, sample_weight=weight_N)
             theirs.append((time.perf_counter() - start, inertia(other.cluster_centers_)))
-            purities.append(purity(kmeans.assign(x_ND, plain_KD, np.zeros(k)), label_N, tokens_N)[0])
-            found = kmeans.balance(x_ND, weight_N, k, 1.025, seed)
-            balanced.append(purity(kmeans.assign(x_ND, *found), label_N, tokens_N))
+            purities.append(purity(kmeans.assign(x_ND, plain_KD, np.zeros(k, np.float32)), label_N, tokens_N)[0])
+            prices = kmeans.balance(x_ND, weight_N, k, 1.025, seed)
+            balanced.append(purity(kmeans.assign(x_ND, *prices), label_N, tokens_N))
         row(f"K={k} purity, plain, median of 5 seeds", f"{np.median(purities):.3f}", "0.85" if k == 8 else "0.93")
         told = f"{min(b[0] for b in balanced):.3f}, largest {max(b[1] for b in balanced):.3f} x mean"
         row(f"K={k} purity, balanced, worst of 5", told, "0.95, 1.05" if k == 8 else "-")
@@ -140,6 +140,20 @@ def bench_streams(folder: Path) -> None:
         row(f"{name}, S=1024, one core", f"{float(rate) / 1e6:.1f} M tokens/s", "2")
 
 
+def bench_waiting(folder: Path) -> None:
+    """How long a step of 20 ms waits for its batch, made and sent to the device ahead of it."""
+    import jax
+
+    batches = prefetch(Corpus.open(folder).mixture(32, 1024, 0), 0, 200, place=jax.device_put)
+    waits = []
+    for _ in range(200):
+        start = time.perf_counter()
+        next(batches).block_until_ready()
+        waits.append(time.perf_counter() - start)
+        time.sleep(0.02)
+    row("wait of a 20 ms step, 32x1024, prefetched", f"mean {1000 * np.mean(waits[5:]):.2f} ms", "0")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+")
@@ -152,6 +166,7 @@ def main() -> None:
         prepare(data, folder / "data", seed=0)
         row("prepare, from files to shards", f"{time.perf_counter() - start:.1f} s", "-")
         bench_streams(folder / "data")
+        bench_waiting(folder / "data")
         corpus = Corpus.open(folder / "data")
         texts = {d: [t for split in ("train", "validation", "test") for t in corpus.show(d, 10**9, split)]
                  for d in corpus.domains}
