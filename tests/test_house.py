@@ -19,7 +19,7 @@ MACHINE_PATHS = re.compile(r"(?<![\w.])/(work|root|home|Users|tmp|opt|mnt)" + r"
 HOSTS = ("py" + r"pi\.org", "python" + "hosted", "download" + r"\.pytorch", "--(extra-)?index" + "-url")
 REGISTRIES = re.compile("|".join(HOSTS))
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
-UNSAFE_CALLS = {"eval", "exec", "torch.load", "np.load", "numpy.load", "pd.read_pickle", "yaml.unsafe_load"}
+UNSAFE_CALLS = {"eval", "exec", "torch.load", "pd.read_pickle", "yaml.load", "yaml.unsafe_load"}
 
 
 def python_files() -> list[Path]:
@@ -56,7 +56,7 @@ def unsafe(source: str) -> list[str]:
             found += [f"line {node.lineno}: imports {name}" for name in names if name.split(".")[0] in PICKLES]
         elif isinstance(node, ast.Call):
             call, keywords = ast.unparse(node.func), {each.arg: ast.unparse(each.value) for each in node.keywords}
-            if call in UNSAFE_CALLS and keywords.get("allow_pickle") != "False":
+            if call in UNSAFE_CALLS:
                 found.append(f"line {node.lineno}: calls {call}")
             if keywords.get("allow_pickle", "False") != "False":
                 found.append(f"line {node.lineno}: allows pickle")
@@ -128,7 +128,7 @@ def test_nothing_read_from_a_file_can_run() -> None:
         "import pickle",
         "from joblib import load",
         "eval(text)",
-        "import numpy as np\nnp.load(path)",
+        "import yaml\nyaml.load(text, yaml.Loader)",
         "import numpy as np\nnp.load(path, allow_pickle=True)",
         "read(path, allow_pickle=flag)",
     ],
@@ -138,7 +138,7 @@ def test_an_unsafe_reader_is_caught(source: str) -> None:
 
 
 def test_a_safe_reader_is_not() -> None:
-    assert not unsafe("import numpy as np, json\nnp.load(path, allow_pickle=False)\njson.loads(text)")
+    assert not unsafe("import numpy as np, json\nnp.load(path)\njson.loads(text)")
 
 
 @pytest.mark.parametrize("line", ["cd /" + "work/main", "path = '/" + "tmp/x'", "see https://py" + "pi.org/simple"])
