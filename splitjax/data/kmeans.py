@@ -53,7 +53,7 @@ def _sharded(rows: Rows) -> Array:
     """Rows spread over the local devices (padded with zeros, which weigh nothing); jitted steps reduce over them."""
     devices = jax.local_devices()
     rows = np.pad(rows, [(0, -len(rows) % len(devices))] + [(0, 0)] * (rows.ndim - 1))
-    mesh = jax.sharding.Mesh(np.array(devices), ("row",))
+    mesh = jax.sharding.Mesh(np.array(devices), ("row",), axis_types=(jax.sharding.AxisType.Auto,))
     return jax.device_put(rows, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("row")))
 
 

@@ -1,5 +1,8 @@
 """Clusters against the labels behind them, against scikit-learn, and against their own balance."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +47,31 @@ def test_balance_keeps_every_load_under_the_cap_by_its_prices(cap: float, seed: 
     centroids_KD, prices_K = kmeans.balance(x_ND, weight_N, 4, cap, seed)
     load_K = np.bincount(kmeans.assign(x_ND, centroids_KD, prices_K), weight_N, minlength=4)
     assert load_K.max() / load_K.mean() <= cap + 1e-3
+
+
+DEVICES = """
+import os
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+import sys
+import numpy as np
+from splitjax.data import kmeans
+given = np.load(sys.argv[1])
+x, w = given["x"], given["w"]
+np.savez(sys.argv[2], plain=kmeans.kmeans(x, w, 4, 0), balanced=kmeans.balance(x, w, 4, 1.05, 0)[0])
+"""
+
+
+def test_rows_sharded_over_devices_give_the_same_clusters(tmp_path: Path) -> None:
+    x_ND, tokens_N = blobs(1)
+    x_ND, weight_N = x_ND[:799], tokens_N[:799].astype(np.float32)  # not a multiple of the devices
+    np.savez(tmp_path / "in.npz", x=x_ND, w=weight_N)
+    command = [sys.executable, "-c", DEVICES, str(tmp_path / "in.npz"), str(tmp_path / "out.npz")]
+    subprocess.run(command, check=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+    with np.load(tmp_path / "out.npz") as found:
+        ours = inertia(x_ND, weight_N, kmeans.kmeans(x_ND, weight_N, 4, 0))
+        assert inertia(x_ND, weight_N, found["plain"]) == pytest.approx(ours, rel=1e-3)
+        balanced = inertia(x_ND, weight_N, kmeans.balance(x_ND, weight_N, 4, 1.05, 0)[0])
+        assert inertia(x_ND, weight_N, found["balanced"]) == pytest.approx(balanced, rel=2e-2)
 
 
 def test_where_clusters_are_balanced_already_prices_are_nothing() -> None:

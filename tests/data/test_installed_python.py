@@ -3,8 +3,11 @@
 import subprocess
 import sys
 
-from splitjax.config import Source
+import pytest
+
+from splitjax.config import Source, UserError
 from splitjax.data import sources
+from splitjax.data.sources import installed_python
 from splitjax.data.sources.installed_python import MAX_CHARS, MIN_CHARS, cut
 
 SOURCE = Source(type="installed_python", max_chars=100_000)
@@ -35,6 +38,15 @@ def test_it_is_not_about_splitjax_itself() -> None:
     from splitjax.data.sources.installed_python import _walk
 
     assert not [name for name, _ in _walk() if "splitjax" in name]
+
+
+def test_a_kind_with_too_few_files_is_no_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = dict.fromkeys(installed_python.KINDS, ("a",) * 100) | {"headers": ("a",) * 3}
+    monkeypatch.setattr(installed_python, "_files", files.get)
+    assert sources.parts(SOURCE) == ["docstrings", "library_code", "readmes", "test_code"]
+    monkeypatch.setattr(installed_python, "_files", lambda kind: ())
+    with pytest.raises(UserError, match="no readable library files"):
+        sources.parts(SOURCE)
 
 
 def test_max_chars_and_label_are_used() -> None:

@@ -24,13 +24,15 @@ from ..documents import Document
 from ..tokenizer import Tokenizer
 
 MIN_CHARS, MAX_CHARS = 200, 8_000
+# A kind with fewer files would leave a held-out split empty on a small installation.
+_MIN_FILES = 30
 KINDS = ("docstrings", "headers", "library_code", "readmes", "test_code")
 _SKIP = {"site-packages", "dist-packages", "__pycache__", "splitjax", "node_modules"}
 _HEADERS = (".h", ".hpp", ".hh", ".cuh")
 
 
 def parts(source: Source) -> list[str]:
-    found = [kind for kind in KINDS if _files(kind)]
+    found = [kind for kind in KINDS if len(_files(kind)) >= _MIN_FILES]
     if not found:
         raise UserError("this Python has no readable library files", where="data.sources", mend="Use a jsonl source.")
     return found
