@@ -170,29 +170,6 @@ class Hernandez(Family):
         return s > 0
 
 
-class Synergy(Family):
-    """Ours: `effective_data` (h = 0) whose transfer grows with the domain data that follow, as in `hernandez`, but
-    with a floor D0 under D', so that it predicts every split from D'=0 to D=0.
-    """
-
-    name = "synergy"
-    formula = "E + A/N^a + B/(D' + k·D^g·(D' + D0)^h)^b"
-    linear = ("E", "A", "B")
-    nonlinear = (
-        exponent("a"), exponent("b"), scale("k"), exponent("g"), Parameter("h", 0.0, 1.0, (0.0, 0.6)), scale("D0"),
-    )  # fmt: skip
-
-    def columns(self, xp: Any, p: Mapping[str, Array], n: Array, d: Array, s: Array) -> tuple[Array, ...]:
-        transferred = p["k"] + p["g"] * d + p["h"] * xp.logaddexp(s, p["D0"])
-        return xp.ones_like(n), xp.exp(-p["a"] * n), xp.exp(-p["b"] * xp.logaddexp(s, transferred))
-
-    def units(self, p: Mapping[str, Array], n: float, d: float, s: float) -> dict[str, Array]:
-        return {"A": p["a"] * n, "B": p["b"] * s, "D0": s, "k": s - p["g"] * d - p["h"] * s}
-
-    def finite(self, d: Array, s: Array) -> Array:
-        return (d > 0) | (s > 0)
-
-
 class TransferGap(Family):
     name = "transfer_gap"
     formula = "E + A/N^a + (B·D^-b + G)·D'^-c"
@@ -269,8 +246,7 @@ class Rectified(Family):
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        Chinchilla(), Additive(), EffectiveData(), Hernandez(), Synergy(), TransferGap(), Multiplicative(), Shifted(),
-        Rectified(),
+        Chinchilla(), Additive(), EffectiveData(), Hernandez(), TransferGap(), Multiplicative(), Shifted(), Rectified(),
     )
 }  # fmt: skip
 

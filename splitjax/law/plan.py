@@ -169,8 +169,8 @@ def plan(
     _refuse_guesses(law, budget, extrapolate)
     mean = domain_weights(law, weights)
     views = [View(law, law.named(name), budget, mean) for name in law.near]
-    chosen = _speaker(law, views)
-    views = [chosen, *(view for view in views if view.fitted is not chosen.fitted)]
+    chosen = View(law, law.chosen, budget, mean, patched=True)
+    views = [chosen, *(view for view in views if view.fitted is not chosen.fitted), *chosen.speakers(views)]
     best = chosen.best()[0]
     by_family = {view.fitted.name: view.told() for view in views}
     interval = _union([told["interval"] for told in by_family.values()])
@@ -194,20 +194,6 @@ def plan(
     )  # fmt: skip
 
 
-def _speaker(law: LawFit, near: list[View]) -> View:
-    """The family that decides: the best that predicts every split from 0 to T, else the chosen one.
-
-    Two families differ by more at a corner than the corner differs from its neighbours: the decision between 'dense'
-    and 'split' must not be one between families. Where the chosen family is infinite at a corner, the best that is not
-    speaks for that corner anyway; here it speaks for the rest of the curve too.
-    """
-    first = next(view for view in near if view.fitted is law.chosen)
-    others = sorted(law.families, key=lambda f: f.heldout.mre if f.heldout else np.inf)
-    views = [*near, *(View(law, family, first.budget, first.weights) for family in others)]
-    patched = View(law, law.chosen, first.budget, first.weights, patched=True)
-    return next((view for view in views if all(f is view.fitted for f in view.corners.values())), patched)
-
-
 class View:
     """A family's loss as a function of the split fraction."""
 
@@ -217,6 +203,12 @@ class View:
         self.law, self.fitted, self.budget, self.weights, self.patched = law, fitted, budget, weights, patched
         self.corners = {f: law.at_corner(fitted, f) for f in (0.0, 1.0)}
         """Family that can speak for the corner: this one, or the best that can, or None."""
+
+    def speakers(self, known: list[View]) -> list[View]:
+        """Views of the families that speak for this one's corners, less those known: what decides must be told."""
+        others = {family.name: family for family in self.corners.values() if family and family is not self.fitted}
+        names = others.keys() - {view.fitted.name for view in known}
+        return [View(self.law, others[name], self.budget, self.weights) for name in sorted(names)]
 
     def loss(self, fraction: np.ndarray, *, draws: bool = False) -> np.ndarray:
         """Weighted mean loss, [draws, points] (one row for the estimate), at fractions [points] or [draws, points].
@@ -419,12 +411,9 @@ def _notes(law: LawFit, view: View, by_family: Mapping[str, Mapping[str, Any]], 
             notes.append(f"No fitted family predicts {name}; that corner was not considered.")
         elif family is not view.fitted and view.patched:
             notes.append(f"{view.fitted.name} cannot predict {name}; {family.name} speaks for that corner.")
-    if view.fitted is not law.chosen:
-        name = view.fitted.name
-        notes.append(f"{law.family} cannot predict both corners; {name}, the best that can, decides.")
     if len(by_family) > 1:
         told = ", ".join(f"{name} {value['split_fraction']:.0%}" for name, value in by_family.items())
-        notes.append(f"The families near the best, and the one that decides, put the split at: {told}.")
+        notes.append(f"The families near the best, and those that speak for a corner, put the split at: {told}.")
     if not view.fitted.draws:
         notes.append("The law has no bootstrap draws: the intervals are points.")
     for key, value, name in (("n_params", view.budget.n_params, "N"), ("tokens", view.budget.tokens, "T")):

@@ -15,7 +15,6 @@ TRUTHS: dict[str, dict[str, float]] = {
     "additive": {"E": 1.5, "A": 120, "B": 120, "C": 60, "a": 0.34, "b": 0.33, "c": 0.32},
     "effective_data": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 1.6, "g": 0.86},
     "hernandez": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 0.12, "g": 0.5, "h": 0.4, "m": 0.1},
-    "synergy": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 0.12, "g": 0.6, "h": 0.4, "D0": 1e6},
     "transfer_gap": {"E": 1.5, "A": 120, "B": 1600, "G": 8, "a": 0.34, "b": 0.3, "c": 0.15},
     "multiplicative": {"E": 1.5, "A": 600, "a": 0.12, "b": 0.14, "c": 0.1},
     "shifted": {"E": 2.4, "A": 120, "B": 200, "S": 0.9, "a": 0.34, "b": 0.33, "D0": 6e5, "c": 0.4},
@@ -38,7 +37,6 @@ def formula(family: str, p: Mapping[str, float], n: np.ndarray, d: np.ndarray, s
             "effective_data": lambda: p["E"] + size + p["B"] / (s + p["k"] * d ** p["g"]) ** p["b"],
             "hernandez": lambda: p["E"] + size
             + p["B"] / (s + p["k"] * d ** p["g"] * s ** p["h"] * n ** p["m"]) ** p["b"],
-            "synergy": lambda: p["E"] + size + p["B"] / (s + p["k"] * d ** p["g"] * (s + p["D0"]) ** p["h"]) ** p["b"],
             "transfer_gap": lambda: p["E"] + size + (p["B"] * d ** -p["b"] + p["G"]) * s ** -p["c"],
             "multiplicative": lambda: p["E"] + p["A"] * n ** -p["a"] * d ** -p["b"] * s ** -p["c"],
             "shifted": lambda: p["E"] + size + p["B"] / d ** p["b"]

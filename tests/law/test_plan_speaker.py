@@ -1,4 +1,4 @@
-"""One family decides between dense and split: two families differ by more at a corner than the corner from its side."""
+"""Where the chosen family cannot predict a corner, the best that can speaks for it, and is told beside it."""
 
 from __future__ import annotations
 
@@ -8,28 +8,34 @@ import numpy as np
 
 from splitjax import law
 
+from .synthetic import table
 
-def table() -> law.Table:
-    rng = np.random.default_rng(0)
-    rows = []
-    for n in (1e5, 3e5, 1e6):
-        for d in (0.0, 1e6, 3e6, 1e7):
-            for s in (0.0, 1e5, 3e5, 1e6):
-                if d + s:
-                    loss = (1.5 + 40 / n**0.3 + 300 / (s + 2.0 * d**0.85) ** 0.35) * (1 + rng.normal(0, 0.005))
-                    rows.append({"n_params": n, "d_pretrain": d, "d_special": s, "loss": loss})
-    return law.Table.from_rows(rows)
+BOTH = law.fit(
+    table("effective_data", noise=0.005, pretrain=(0.0, 2e6, 6e6, 2e7, 6e7)),
+    family=["multiplicative", "effective_data"], bootstrap=10, seed=0,
+)  # fmt: skip
 
 
-def test_a_family_that_predicts_every_split_decides() -> None:
-    both = law.fit(table(), family=["multiplicative", "effective_data"], bootstrap=10, seed=0)
-    first = [both.named("multiplicative"), both.named("effective_data")]
-    tied = dataclasses.replace(both, families=tuple(first), near=("multiplicative", "effective_data"))
-    found = law.plan(tied, n_params=2e6, tokens=2e7, experts=4)
-    assert found.family == "effective_data"
+def test_the_speaker_of_a_corner_is_told_with_its_own_split() -> None:
+    chosen = dataclasses.replace(
+        BOTH, families=(BOTH.named("multiplicative"), BOTH.named("effective_data")), near=("multiplicative",)
+    )
+    found = law.plan(chosen, n_params=1e7, tokens=3e8, experts=4)
+    assert found.family == "multiplicative"
+    assert set(found.by_family) == {"multiplicative", "effective_data"}
+    assert any("effective_data speaks for that corner" in note for note in found.notes)
+    other = dataclasses.replace(chosen, near=("effective_data",), families=chosen.families[::-1])
+    corner = law.plan(other, n_params=1e7, tokens=3e8, experts=4)
+    assert found.baselines["dense"]["predicted_loss"] == corner.baselines["dense"]["predicted_loss"]
+    low = min(told["interval"][0] for told in found.by_family.values())
+    high = max(told["interval"][1] for told in found.by_family.values())
+    assert found.interval == (low, high)
+
+
+def test_a_family_that_predicts_both_corners_speaks_for_itself() -> None:
+    alone = dataclasses.replace(
+        BOTH, families=(BOTH.named("effective_data"), BOTH.named("multiplicative")), near=("effective_data",)
+    )
+    found = law.plan(alone, n_params=1e7, tokens=3e8, experts=4)
+    assert set(found.by_family) == {"effective_data"}
     assert np.isfinite(found.curve.loss).all()
-    jumps = np.abs(np.diff(found.curve.loss))
-    assert jumps[-1] < 5 * np.median(jumps) + 1e-3, "no step into the dense corner"
-    assert any("decides" in note for note in found.notes)
-    alone = law.fit(table(), family=["multiplicative"], bootstrap=10, seed=0)
-    assert law.plan(alone, n_params=2e6, tokens=2e7, experts=4).family == "multiplicative"
