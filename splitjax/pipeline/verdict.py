@@ -17,7 +17,7 @@ def headline(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:
         )
     accounting = results["budget"]["accounting"]
     terms = f"accounting {accounting}; routed by a {results['prefix']}-token prefix, scored after it"
-    return f"{_decision(plan)}; {rivals} ({terms}). {_worth(plan, gains)}"
+    return f"{_decision(plan)}; {rivals} ({terms}). {_worth(plan, gains)}{_missed(gains)}"
 
 
 def _decision(plan: Mapping[str, Any]) -> str:
@@ -52,3 +52,15 @@ def _worth(plan: Mapping[str, Any], gains: Mapping[str, Any]) -> str:
     if routed["perplexity"] < 2 * routed["perplexity_error"]:
         return "The difference is within the noise: splitting neither pays nor costs here."
     return "Splitting paid."
+
+
+def _missed(gains: Mapping[str, Any]) -> str:
+    """A measured split that was clearly better than the planned one is said, not hidden."""
+    better = {name: gain["routed"] for name, gain in gains.items() if "_vs_split at" in name}
+    if not better:
+        return ""
+    name, gain = min(better.items(), key=lambda item: item[1]["perplexity"])
+    if gain["perplexity"] > -2 * gain["perplexity_error"]:
+        return ""
+    value, error = -gain["perplexity"], gain["perplexity_error"]
+    return f" A {name.removeprefix('planned_vs_')} was better still, by {value:.1f} ± {error:.1f} %: the law missed it."

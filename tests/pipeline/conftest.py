@@ -1,4 +1,4 @@
-"""A corpus of three made-up languages."""
+"""A corpus of three made-up languages; one has a name that a page must escape and a path must not swallow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 WORDS = {
     "sums": [str(n) for n in range(10, 60)] + ["plus", "minus", "is"],
     "colours": ["red", "green", "blue", "dark", "light", "pale", "very", "not", "and", "or"],
-    "moves": ["north", "south", "east", "west", "step", "turn", "stop", "wait", "twice", "back"],
+    "moves/<turns>": ["north", "south", "east", "west", "step", "turn", "stop", "wait", "twice", "back"],
 }
 
 

@@ -70,6 +70,8 @@ def test_a_run_leaves_what_the_contract_names(finished: Path) -> None:
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "http" not in page.replace("http-equiv", ""), "the page loads nothing"
     assert len(page) < 3_000_000
+    assert "moves/&lt;turns&gt;" in page
+    assert "<turns>" not in page
     assert str(run / "report.html") in (finished / "stdout").read_text().replace("\n", "")
 
 

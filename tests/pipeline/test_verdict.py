@@ -65,3 +65,11 @@ def test_dense_against_itself_is_not_a_comparison() -> None:
     text = headline(plan("never_split", 1.0), results(0.0, 4.0, error=0.4))
     assert "beat dense" not in text
     assert "dense beats the 80/20 split by 4.0 ± 0.4 %" in text
+
+
+def test_a_measured_split_that_did_better_is_not_hidden() -> None:
+    found = results(6.0, 2.5)
+    found["gains"]["planned_vs_split at 40 %"] = gain(-3.3, 1.1)
+    assert headline(plan(), found).endswith("A split at 40 % was better still, by 3.3 ± 1.1 %: the law missed it.")
+    found["gains"]["planned_vs_split at 40 %"] = gain(-1.0, 1.1)
+    assert headline(plan(), found).endswith("Splitting paid.")
