@@ -30,7 +30,7 @@ from .plan import Budget, View, best_fraction, mean_loss
 
 DECAY = 0.2
 """Share of a path that decays the rate; a run without specialisation branches off its trunk that early."""
-_PRIOR_DRAWS = 400
+_PRIOR_DRAWS = 200
 _PRIOR_FAMILIES = ("effective_data", "shifted", "rectified")
 """Families that can price a cell without specialisation."""
 
@@ -193,7 +193,7 @@ def propose(
     return best
 
 
-_SHAPES = tuple(product((3, 4, 5), (4.0, 16.0, 64.0), (3, 4, 5), (2, 3, 4), (5.0, 20.0, 80.0), (0.125, 0.5, 2.0)))
+_SHAPES = tuple(product((3, 4, 5), (4.0, 16.0, 64.0), (3, 4), (2, 3), (5.0, 20.0, 80.0), (0.125, 0.5, 2.0)))
 """How many N, their span, how many D and D' above 0, largest D per N (of the middle N), largest D' per largest D."""
 
 

@@ -130,11 +130,12 @@ def _why_not(table: Table, family: Family) -> str | None:
 
 
 def _corner_speakers(tried: Sequence[Candidate], order: Sequence[int]) -> list[int]:
-    """The best families that predict D' = 0 and D = 0: a plan asks them where the chosen one cannot."""
-    corners = ((np.array(1.0), np.array(0.0)), (np.array(0.0), np.array(1.0)))
+    """The best families that predict D' = 0, D = 0, or both: a plan asks them where the chosen one cannot."""
+    d, s = np.array([1.0, 0.0]), np.array([0.0, 1.0])
     ranked = sorted(order, key=lambda i: _error(tried[i]))
-    able = [[i for i in ranked if tried[i].problem.family.finite(d, s)] for d, s in corners]
-    return [some[0] for some in able if some]
+    able = {i: tried[i].problem.family.finite(d, s) for i in ranked}
+    speakers = (next((i for i in ranked if able[i][corners].all()), None) for corners in ([0], [1], [0, 1]))
+    return [i for i in speakers if i is not None]
 
 
 class _Counter:

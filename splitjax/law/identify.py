@@ -32,6 +32,7 @@ def check_design(table: Table) -> None:
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
             _refuse_tie(first, columns[first], second, columns[second])
+    _refuse_plane({name: columns[name] for name in names})
 
 
 def _refuse_tie(first: str, a: np.ndarray, second: str, b: np.ndarray) -> None:
@@ -46,6 +47,19 @@ def _refuse_tie(first: str, a: np.ndarray, second: str, b: np.ndarray) -> None:
     slope = np.polyfit(x, y, 1)[0]
     ratio = f"{second}/{first} is constant" if abs(slope - 1) < 0.01 else f"{second} grows as {first}^{slope:.3g}"
     raise UserError(f"{ratio}: their effects cannot be told apart", where=f"{first}, {second}", mend=_MEND)
+
+
+def _refuse_plane(columns: dict[str, np.ndarray]) -> None:
+    """D' a product of powers of N and D: no pair is tied, all three together are."""
+    *others, last = columns
+    if len(others) < 2 or not all((values > 0).all() for values in columns.values()):
+        return
+    x = np.stack([np.ones_like(columns[last]), *(np.log(columns[name]) for name in others)], 1)
+    y = np.log(columns[last])
+    left = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
+    if np.square(left).sum() <= (1 - TIED**2) * np.square(y - y.mean()).sum():
+        what = f"{last} is fixed by {' and '.join(others)}: their effects cannot be told apart"
+        raise UserError(what, where=", ".join(columns), mend=_MEND)
 
 
 def ridge(names: list[str], jacobian: np.ndarray, free: np.ndarray) -> list[str]:

@@ -80,11 +80,11 @@ def profile(law: LawFit, parameter: str) -> Profile:
     at, x, part = int(form.index[0][form.names.index(parameter)]), law.chosen.xs[0], problem.parts[0]
     low, high = form.bounds
     threshold = CHI2_90 / 2 / _efficiency(problem, law, loss)
-    reach = np.clip([0.5, 2.0] * np.maximum(np.abs(x[at]), 0.05) * np.sign(x[at] or 1), low[at], high[at])
+    reach = np.clip(x[at] + np.array([-0.5, 1.0]) * max(abs(x[at]), 0.05), low[at], high[at])
     data = problem.data(part, law.table.loss[None].repeat(LANES, 0), law.table.weight[None].repeat(LANES, 0))
     values, found = np.array([x[at]]), np.array([_objective(law, problem, loss)])
     for _ in range(2):  # the second sweep looks closely at the stretch that the first found
-        grid = np.unique(np.append(np.linspace(min(reach), max(reach), _POINTS - 1), x[at]))[:_POINTS]
+        grid = np.unique(np.append(np.linspace(*reach, _POINTS - 1), x[at]))[:_POINTS]
         new = np.empty(len(grid))
         for start in range(0, len(grid), LANES):
             piece = grid[start : start + LANES]

@@ -23,7 +23,7 @@ from .form import Form
 
 LANES = 32
 """Lanes of a program: one shape, so one compilation for all uses."""
-ROW_MULTIPLE = 32
+ROW_MULTIPLE = 64
 """Rows are padded to a multiple of this, so that similar tables share compilations."""
 SCREEN = 512
 _SLOW = 1e-2

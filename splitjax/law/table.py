@@ -109,6 +109,8 @@ class Table:
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         if not self.has_special:
             del arrays["d_special"]
+        if self.domains == ("",):
+            del arrays["domain"]
         return {k: v.tolist() for k, v in arrays.items() if isinstance(v, np.ndarray)}
 
     @staticmethod

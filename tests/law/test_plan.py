@@ -1,0 +1,171 @@
+"""The split: a minimum, by either accounting, with corners, intervals and refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from splitjax.config import UserError
+from splitjax.law import FAMILIES, LawFit, Table, choose_size, plan
+
+from .synthetic import TRUTHS, exact, table
+
+PARAMETERS = {"a": (0.1, 0.6), "b": (0.1, 0.6), "c": (0.05, 0.6), "g": (0.3, 1.2), "h": (0.0, 0.6), "m": (-0.3, 0.3)}
+
+
+@st.composite
+def laws(draw) -> LawFit:
+    name = draw(st.sampled_from(sorted(FAMILIES)))
+    p = {}
+    for key, value in TRUTHS[name].items():
+        low, high = PARAMETERS.get(key, (value / 4, value * 4))
+        p[key] = draw(st.floats(low, high))
+    if name == "shifted":
+        p["E"] = p["S"] + draw(st.floats(0.1, 2.0))
+    return exact(name, p)
+
+
+@settings(max_examples=60)
+@given(
+    law=laws(), n=st.floats(1e5, 2e8), tokens=st.floats(1e7, 5e9), experts=st.integers(1, 64),
+    accounting=st.sampled_from(["total", "per_model"]),
+)  # fmt: skip
+def test_the_split_is_the_minimum_over_a_dense_grid(
+    law: LawFit, n: float, tokens: float, experts: int, accounting: str
+) -> None:
+    found = plan(law, n, tokens, experts, accounting, extrapolate=True)
+    fraction = np.unique(np.concatenate([np.linspace(0, 1, 20001), np.logspace(-9, 0, 2001)]))
+    share = experts if accounting == "total" else 1
+    losses = law.predict(n, fraction * tokens, (1 - fraction) * tokens / share)
+    assert found.predicted_loss <= losses.min() * (1 + 1e-9)
+    assert found.predicted_loss == pytest.approx(law.predict(n, found.d_pretrain, found.d_special))
+    assert found.d_pretrain + share * found.d_special == pytest.approx(tokens)
+    low, high = found.flat_region
+    assert low <= found.split_fraction <= high
+    inside = (fraction >= low) & (fraction <= high)
+    assert (losses[inside] <= found.predicted_loss * (1 + 1.001e-3)).all()
+
+
+@pytest.mark.parametrize("accounting", ["total", "per_model"])
+@pytest.mark.parametrize("family", ["additive", "transfer_gap", "shifted", "rectified"])
+def test_marginal_gains_are_equal_at_the_split(family: str, accounting: str) -> None:
+    marginal = plan(exact(family), 1e7, 3e8, 8, accounting).marginal
+    assert marginal["pretrain"] == pytest.approx(marginal["special"], rel=1e-3)
+
+
+def test_the_accounting_matters() -> None:
+    law = exact("shifted")
+    total, each = (plan(law, 1e7, 3e8, 8, accounting) for accounting in ("total", "per_model"))
+    assert total.d_pretrain + 8 * total.d_special == pytest.approx(3e8)
+    assert each.d_pretrain + each.d_special == pytest.approx(3e8)
+    assert each.split_fraction != pytest.approx(total.split_fraction, abs=0.01)
+    assert "dense_equal_compute" in each.baselines and "dense_equal_compute" not in total.baselines
+    equal = each.baselines["dense_equal_compute"]
+    assert equal["d_pretrain"] == pytest.approx(each.d_pretrain + 8 * each.d_special)
+
+
+def test_corners_are_answers() -> None:
+    dense = plan(exact("effective_data", TRUTHS["effective_data"] | {"k": 40.0, "g": 1.0}), 1e7, 3e8, 8)
+    assert (dense.decision, dense.split_fraction, dense.d_special) == ("never_split", 1.0, 0.0)
+    at_once = plan(exact("effective_data", TRUTHS["effective_data"] | {"k": 1e-3, "g": 0.8}), 1e7, 3e8, 8)
+    assert at_once.decision in ("split", "split_at_once")
+    assert at_once.split_fraction < 1e-6
+    assert at_once.flat_region[0] == 0.0
+
+
+def test_a_family_that_cannot_predict_a_corner_keeps_out_of_it() -> None:
+    found = plan(exact("additive"), 1e7, 3e8, 8)
+    assert found.decision == "split"
+    assert found.baselines["dense"]["predicted_loss"] is None
+    assert not np.isfinite(found.curve.loss[[0, -1]]).any()
+    assert any("dense" in note for note in found.notes)
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_the_interval_spans_all_near_families_and_a_wide_one_decides_nothing() -> None:
+    one, two = exact("effective_data", draws=50, spread=0.002), exact("shifted", draws=50, spread=0.002)
+    both = dataclasses.replace(one, families=(*one.families, *two.families), near=("effective_data", "shifted"))
+    alone, together = plan(one, 1e7, 3e8, 8), plan(both, 1e7, 3e8, 8)
+    other = plan(two, 1e7, 3e8, 8)
+    assert together.interval == (min(alone.interval[0], other.interval[0]), max(alone.interval[1], other.interval[1]))
+    assert any("put the split at" in note for note in together.notes)
+    assert alone.decision == "split"
+    assert together.interval[1] - together.interval[0] > 0.5
+    assert together.decision == "undetermined"
+
+
+def test_bands_hold_the_curve_and_the_loss() -> None:
+    found = plan(exact("shifted", draws=200, spread=0.005), 1e7, 3e8, 8)
+    seen = np.isfinite(found.curve.loss)
+    assert (found.curve.low[seen] <= found.curve.loss[seen]).all()
+    assert (found.curve.loss[seen] <= found.curve.high[seen]).all()
+    assert found.loss_interval[0] < found.predicted_loss < found.loss_interval[1]
+    assert found.interval[0] < found.split_fraction < found.interval[1]
+
+
+def test_weights_and_domains() -> None:
+    law = exact_domains()
+    mean = plan(law, 1e7, 3e8, 2)
+    for name, told in mean.per_domain.items():
+        alone = plan(law, 1e7, 3e8, 2, weights={name: 1.0})
+        assert alone.split_fraction == pytest.approx(told["split_fraction"], abs=1e-9)
+    low, high = sorted(told["split_fraction"] for told in mean.per_domain.values())
+    assert low < mean.split_fraction < high
+    heavy = plan(law, 1e7, 3e8, 2, weights={"near": 1.0, "far": 9.0})
+    assert heavy.split_fraction != pytest.approx(mean.split_fraction, abs=1e-3)
+    with pytest.raises(UserError, match=r"no domain 'fat'.*Did you mean 'far'"):
+        plan(law, 1e7, 3e8, 2, weights={"fat": 1.0})
+
+
+def exact_domains() -> LawFit:
+    """Two domains: one that pretraining serves well and one that it does not."""
+    near, far = exact("shifted"), exact("shifted", TRUTHS["shifted"] | {"S": 1.6})
+    form = dataclasses.replace(near.chosen.forms[0], domains=("near",))
+    other = dataclasses.replace(form, domains=("far",))
+    both = dataclasses.replace(near.chosen, forms=(form, other), xs=(near.chosen.xs[0], far.chosen.xs[0]))
+    return dataclasses.replace(near, families=(both,), table=table("shifted", domains={"near": {}, "far": {"S": 1.6}}))
+
+
+def test_unique_tokens_hold_repetition_against_a_split() -> None:
+    base = exact("effective_data", TRUTHS["effective_data"] | {"k": 0.8})
+    form = dataclasses.replace(base.chosen.forms[0], repeats=("R_special",))
+    fitted = dataclasses.replace(base.chosen, forms=(form,), xs=(np.append(base.chosen.xs[0], np.log(4.0)),))
+    law = dataclasses.replace(base, families=(fitted,))
+    fresh, scarce = plan(law, 1e7, 3e8, 8), plan(law, 1e7, 3e8, 8, u_special=1e6)
+    assert scarce.split_fraction > fresh.split_fraction
+    assert scarce.predicted_loss > fresh.predicted_loss
+    assert plan(law, 1e7, 3e8, 8, u_special={"": 1e6}).to_json() == scarce.to_json()
+
+
+def test_refusals() -> None:
+    law = exact("shifted")
+    with pytest.raises(UserError, match=r"N = 1B is 100 times outside the fitted 300k to 10M.*--extrapolate"):
+        plan(law, 1e9, 3e8, 8)
+    with pytest.raises(UserError, match=r"T = 30B is 143 times outside"):
+        plan(law, 1e7, 3e10, 8)
+    assert plan(law, 1e9, 3e10, 8, extrapolate=True).decision == "split"
+    with pytest.raises(UserError, match="no family predicts held-out rows better than their mean"):
+        plan(dataclasses.replace(law, beats_mean=False), 1e7, 3e8, 8)
+    with pytest.raises(UserError, match="0 experts"):
+        plan(law, 1e7, 3e8, 0)
+    with pytest.raises(UserError, match="no accounting 'each'"):
+        plan(law, 1e7, 3e8, 8, "each")
+    without = [{"n_params": n, "d_pretrain": d, "loss": 3.0} for n in (1e6, 2e6) for d in (1e7, 2e7, 5e7)]
+    with pytest.raises(UserError, match="no d_special column"):
+        plan(dataclasses.replace(law, table=Table.from_rows(without)), 1e7, 3e8, 8)
+
+
+def test_n_is_chosen_under_a_compute_budget() -> None:
+    law, flops = exact("shifted", draws=20, spread=0.01), 2e16
+    found = choose_size(law, flops, 8)
+    assert 6 * found.budget.n_params * found.budget.tokens == pytest.approx(flops)
+    for n in found.budget.n_params * np.array([0.7, 0.9, 1.1, 1.4]):
+        assert plan(law, n, flops / 6 / n, 8).predicted_loss > found.predicted_loss
+    assert found.n_interval is not None
+    assert found.n_interval[0] <= found.budget.n_params <= found.n_interval[1]
+    assert choose_size(law, flops, 8, flops_per_token=12.0).budget.tokens < found.budget.tokens
