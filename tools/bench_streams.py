@@ -49,9 +49,10 @@ def bench_clusters(texts: list[str], label_N: np.ndarray, tokens_N: np.ndarray) 
     from sklearn.cluster import MiniBatchKMeans
 
     from splitjax.data import clusterer, kmeans
+    from splitjax.data.tfidf import TfIdf
 
     weight_N = (tokens_N / tokens_N.mean()).astype(np.float32)
-    x_ND = clusterer.fit(texts, tokens_N, Domains(method="kmeans", k=8), 0).vectors(texts)
+    x_ND = clusterer.unit(TfIdf.fit(texts, Domains(method="kmeans", k=8), 0).vectors(texts))
 
     def inertia(centroids_KD: np.ndarray) -> float:
         chosen_N = kmeans.assign(x_ND, centroids_KD, np.zeros(len(centroids_KD), np.float32))

@@ -79,6 +79,9 @@ class Source(Settings):
     text_field: str = Field("text", description="Field that holds a document's text (jsonl, parquet, huggingface).")
     label_field: str | None = Field("domain", description="Field that holds the label; null for none.")
     label: str | None = Field(None, description="One label for the whole source, instead of label_field.")
+    vector_field: str | None = Field(
+        None, description="Field that holds an embedding, for domains.vectors=given (jsonl, parquet, huggingface)."
+    )
     document: Literal["file", "line"] = Field("file", description="What a document is (text).")
     ids_field: str = Field("input_ids", description="Column that holds a document's ids (tokens, Parquet).")
     dtype: Literal["uint16", "uint32", "int32", "int64"] = Field("uint16", description="Type of ids in .bin (tokens).")
@@ -106,9 +109,9 @@ class Source(Settings):
 
 # Keys of each kind of source: needed, optional.
 _SOURCE_KEYS: dict[str, tuple[set[str], set[str]]] = {
-    "jsonl": ({"path"}, {"text_field", "label_field"}),
-    "parquet": ({"path"}, {"text_field", "label_field"}),
-    "huggingface": ({"path"}, {"text_field", "label_field"}),
+    "jsonl": ({"path"}, {"text_field", "label_field", "vector_field"}),
+    "parquet": ({"path"}, {"text_field", "label_field", "vector_field"}),
+    "huggingface": ({"path"}, {"text_field", "label_field", "vector_field"}),
     "text": ({"path"}, {"document"}),
     "tokens": ({"path"}, {"ids_field", "label_field", "dtype", "end_id"}),
     "seqio": ({"task", "module"}, {"split"}),
@@ -151,6 +154,9 @@ class Domains(Settings):
     )
     k: int | None = Field(None, ge=1, description="Clusters; for label, the number expected (null: as found).")
     cap: float = Field(1.05, ge=1.0, description="Largest cluster over the mean, in tokens (balanced).")
+    vectors: Literal["tfidf", "given"] = Field(
+        "tfidf", description="What is clustered: TF-IDF of the text, or each source's vector_field."
+    )
     features: Count = Field(16384, ge=16, description="TF-IDF vocabulary of the clusterer.")
     dims: int = Field(100, ge=2, description="SVD dimensions of the clusterer.")
     sample_docs: Count = Field(20_000, ge=10, description="Documents of a hash-chosen sample to fit the clusterer on.")

@@ -84,7 +84,8 @@ class Build:
         return tuple(names), domain_N
 
     def _cluster(self, tell: Tell) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-        from . import clusterer
+        from .clusterer import fit, unit
+        from .tfidf import TfIdf
 
         settings, k = self.data.domains, self.data.domains.k or 0
         rows = self.rows.train_sample()[: settings.sample_docs]
@@ -92,12 +93,14 @@ class Build:
             raise UserError(f"{k} clusters asked of {len(rows)} train documents", where="data.domains.k",
                             mend="Lower it or give more documents.")
         texts = self.rows.texts(rows)
-        fitted = clusterer.fit(texts, self.rows.lengths()[rows], settings, self.seed)
+        tfidf = TfIdf.fit(texts, settings, self.seed) if settings.vectors == "tfidf" else None
+        x_ND = unit(tfidf.vectors(texts) if tfidf else self.rows.vectors()[rows])
+        fitted = fit(x_ND, self.rows.lengths()[rows], settings, self.seed, tfidf)
         fitted.save(self.out)
         self._run_tasks([AssignCluster(spool, self.out) for spool in self.rows.spools], tell)
         names = tuple(f"cluster_{index:0{len(str(k - 1))}d}" for index in range(k))
         domain_N = self.rows.column("cluster")
-        write_json(self.out / REPORT, self._describe(names, domain_N, fitted.describe(texts)))
+        write_json(self.out / REPORT, self._describe(names, domain_N, fitted.describe(texts, x_ND)))
         return names, domain_N
 
     def _describe(

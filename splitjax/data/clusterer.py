@@ -1,4 +1,4 @@
-"""Texts → clusters: TF-IDF, SVD, unit length, nearest centroid plus its price. Saved, and able to route new text."""
+"""Documents → clusters: unit vectors, nearest centroid plus its price. Saved, and able to route new text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from splitjax.config import Domains, UserError, write_atomic
 
-from .kmeans import assign, balance, kmeans
+from .kmeans import Rows, assign, balance, kmeans
+from .tfidf import TfIdf
 
 FILE = "clusterer.npz"
 VERSION = 1
@@ -25,57 +26,44 @@ class Clusterer:
     """A fitted clustering. `assign` is the rule that made the domains and that routes text later.
 
     Args:
-        terms: TF-IDF vocabulary, in column order.
-        idf_F: its inverse document frequencies.
-        components_DF: right singular vectors of the sample.
         centroids_KD: cluster centres among unit vectors.
         prices_K: added to the squared distance; all 0 for plain k-means.
+        tfidf: text → vector; None where the embeddings were given with the documents.
     """
 
-    def __init__(
-        self,
-        terms: Sequence[str],
-        idf_F: NDArray[np.float32],
-        components_DF: NDArray[np.float32],
-        centroids_KD: NDArray[np.float32],
-        prices_K: NDArray[np.float32],
-    ) -> None:
-        self.terms, self.idf_F, self.components_DF = list(terms), idf_F, components_DF
-        self.centroids_KD, self.prices_K = centroids_KD, prices_K
-        self._vectorizer = _vectorizer(vocabulary={term: index for index, term in enumerate(self.terms)})
-        self._vectorizer.idf_ = idf_F
+    def __init__(self, centroids_KD: Rows, prices_K: Rows, tfidf: TfIdf | None) -> None:
+        self.centroids_KD, self.prices_K, self.tfidf = centroids_KD, prices_K, tfidf
 
     @property
     def k(self) -> int:
         return len(self.centroids_KD)
 
-    def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """x_ND of unit length (zero for a text without a known term)."""
-        return _unit(self._vectorizer.transform(texts) @ self.components_DF.T)
-
     def assign(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """The cluster of each text."""
-        return assign(self.vectors(texts), self.centroids_KD, self.prices_K)
+        """The cluster of each text.
 
-    def describe(self, texts: Sequence[str], terms: int = 12, documents: int = 3) -> list[dict[str, Any]]:
-        """For each cluster its heaviest terms and the openings of the texts nearest to its centre."""
-        weight_KF = self.centroids_KD @ self.components_DF
-        x_ND = self.vectors(texts)
+        Raises:
+            UserError: fitted on given embeddings, so that text says nothing to it.
+        """
+        if self.tfidf is None:
+            raise UserError("fitted on given embeddings, it cannot read text", where=FILE, mend="Use assign_vectors.")
+        return self.assign_vectors(self.tfidf.vectors(texts))
+
+    def assign_vectors(self, x_ND: NDArray[np.floating]) -> NDArray[np.int64]:
+        """The cluster of each embedding, of any length."""
+        return assign(unit(x_ND), self.centroids_KD, self.prices_K)
+
+    def describe(self, texts: Sequence[str], x_ND: Rows, terms: int = 12, documents: int = 3) -> list[dict[str, Any]]:
+        """For each cluster its heaviest terms (of TF-IDF) and the openings of the texts nearest to its centre."""
+        heavy = self.tfidf.terms_of(self.centroids_KD, terms) if self.tfidf else [[] for _ in range(self.k)]
         distance_KN = (self.centroids_KD**2).sum(1)[:, None] - 2 * self.centroids_KD @ x_ND.T  # up to ‖x‖²
-        return [
-            {
-                "terms": [self.terms[index] for index in np.argsort(-weight_F)[:terms]],
-                "nearest": [texts[index][:200] for index in np.argsort(distance_N)[:documents]],
-            }
-            for weight_F, distance_N in zip(weight_KF, distance_KN, strict=True)
-        ]
+        nearest = [[texts[index][:200] for index in np.argsort(row_N)[:documents]] for row_N in distance_KN]
+        return [{"terms": one, "nearest": other} for one, other in zip(heavy, nearest, strict=True)]
 
     def save(self, folder: Path) -> None:
+        """Write ``folder/clusterer.npz``, without pickle."""
+        arrays = self.tfidf.arrays() if self.tfidf else {}
         buffer = io.BytesIO()
-        np.savez(
-            buffer, version=np.int64(VERSION), terms=np.array(self.terms, np.str_), idf=self.idf_F,
-            components=self.components_DF, centroids=self.centroids_KD, prices=self.prices_K,
-        )
+        np.savez(buffer, version=np.int64(VERSION), centroids=self.centroids_KD, prices=self.prices_K, **arrays)
         write_atomic(folder / FILE, buffer.getvalue())
 
     @classmethod
@@ -90,52 +78,25 @@ class Clusterer:
             with np.load(path, allow_pickle=False) as saved:
                 if (version := int(saved["version"])) != VERSION:
                     raise ValueError(f"version {version}; this splitjax reads {VERSION}")
-                names = ("idf", "components", "centroids", "prices")
-                return cls(saved["terms"].tolist(), *(saved[name] for name in names))
+                tfidf = TfIdf.of_arrays(saved) if "terms" in saved else None
+                return cls(saved["centroids"], saved["prices"], tfidf)
         except FileNotFoundError:
             raise UserError("no such file", where=str(path), mend="Only clustered domains have one.") from None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"not a clusterer ({error})", where=str(path), mend="Run prepare again.") from None
 
 
-def fit(texts: Sequence[str], tokens_N: NDArray[np.int64], domains: Domains, seed: int) -> Clusterer:
-    """Fit on a sample of train documents, each weighing as many as its tokens.
-
-    Raises:
-        UserError: fewer documents than clusters, or no vocabulary in them.
-    """
-    k = domains.k or 0
-    if len(texts) < k:
-        raise UserError(f"{k} clusters asked of {len(texts)} documents", where="data.domains.k", mend="Lower k.")
-    vectorizer = _vectorizer(max_features=domains.features, min_df=2 if len(texts) > 1000 else 1)
-    try:
-        tfidf_NF = vectorizer.fit_transform(texts)
-    except ValueError as error:
-        raise UserError(f"the documents hold no words to cluster by ({error})", where="data.domains.method") from None
-    components_DF = _components(tfidf_NF, domains.dims, seed)
-    x_ND = _unit(tfidf_NF @ components_DF.T)
-    weight_N = (tokens_N / tokens_N.mean()).astype(np.float32)
+def fit(x_ND: Rows, tokens_N: NDArray[np.int64], domains: Domains, seed: int, tfidf: TfIdf | None) -> Clusterer:
+    """Fit on unit vectors of a sample of train documents, each weighing as many as its tokens."""
+    k, weight_N = domains.k or 0, (tokens_N / tokens_N.mean()).astype(np.float32)
     if domains.method == "balanced":
         centroids_KD, prices_K = balance(x_ND, weight_N, k, 1 + _SLACK * (domains.cap - 1), seed)
     else:
         centroids_KD, prices_K = kmeans(x_ND, weight_N, k, seed), np.zeros(k, np.float32)
-    terms = vectorizer.get_feature_names_out().tolist()
-    return Clusterer(terms, vectorizer.idf_.astype(np.float32), components_DF, centroids_KD, prices_K)
+    return Clusterer(centroids_KD, prices_K, tfidf)
 
 
-def _vectorizer(**options: Any) -> Any:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **options)
-
-
-def _components(tfidf_NF: Any, dims: int, seed: int) -> NDArray[np.float32]:
-    from sklearn.decomposition import TruncatedSVD
-
-    dims = max(1, min(dims, min(tfidf_NF.shape) - 1))
-    return TruncatedSVD(dims, random_state=seed).fit(tfidf_NF).components_.astype(np.float32)
-
-
-def _unit(x_ND: NDArray[np.floating]) -> NDArray[np.float32]:
+def unit(x_ND: NDArray[np.floating]) -> Rows:
+    """Rows of length 1; a row of zeros stays one."""
     norm_N1 = np.linalg.norm(x_ND, axis=1, keepdims=True)
     return (x_ND / np.maximum(norm_N1, 1e-12)).astype(np.float32)

@@ -12,11 +12,12 @@ SPLITS = ("train", "validation", "test")
 
 
 class Document(NamedTuple):
-    """One text, the label its source gives it, and its ids where the source is tokenised already."""
+    """One text and what its source gives with it: a label, ids where it is tokenised already, an embedding."""
 
     text: str
     label: str | None = None
     ids: NDArray[np.integer] | None = None
+    vector: NDArray[np.float32] | None = None
 
 
 def digest(data: bytes) -> bytes:

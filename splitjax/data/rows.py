@@ -52,6 +52,19 @@ class Rows:
         starts = [np.cumsum(n := spool.array("length").astype(np.int64)) - n for spool in self.spools]
         return np.concatenate([start[spool.array("keep")] for start, spool in zip(starts, self.spools, strict=True)])
 
+    def vectors(self) -> NDArray[np.float32]:
+        """The embedding that came with each document.
+
+        Raises:
+            UserError: some came without, or they differ in length.
+        """
+        given = [spool for spool in self.spools if spool.path("vector.npy").exists()]
+        found = [spool.array("vector")[spool.array("keep")] for spool in given]
+        if sum(map(len, found)) != len(self.chars_N) or len({rows.shape[1] for rows in found}) != 1:
+            raise UserError("not every document has an embedding of one length", where="data.domains.vectors",
+                            mend="Set vector_field in every source, or vectors=tfidf.")
+        return np.concatenate(found).astype(np.float32)
+
     def train_sample(self) -> NDArray[np.int64]:
         """Train documents in the order of the hash that chooses samples."""
         rows = np.flatnonzero(self.split_N == 0)

@@ -73,6 +73,7 @@ class ReadPart:
         columns: dict[str, list[Any]] = {name: [] for name in ("size", "chars", "label")}
         digests: list[bytes] = []
         ids: list[NDArray[np.integer]] = []
+        vectors: list[NDArray[np.float32]] = []
         sketches = [np.empty((0, BINS), np.uint32)]
         with open(self.spool.path("txt"), "wb") as file:
             for documents in _batches(self._documents(), lambda document: len(document.text)):
@@ -83,6 +84,7 @@ class ReadPart:
                 columns["label"] += (labels.setdefault(document.label, len(labels)) for document in documents)
                 digests += map(digest, texts)
                 ids += (document.ids for document in documents if document.ids is not None)
+                vectors += (document.vector for document in documents if document.vector is not None)
                 if self.data.near_duplicates is not None:
                     sketches.append(minhash.sketches(texts))
         for name, values in columns.items():
@@ -90,9 +92,16 @@ class ReadPart:
         self.spool.save_array("digest", digests_array(digests))
         self.spool.save_array("sketch", np.concatenate(sketches))
         self.spool.path("labels.json").write_text(json.dumps(list(labels)))
+        if vectors:
+            self.spool.save_array("vector", self._stacked(vectors))
         if ids:
             self.spool.save_array("ids", np.concatenate(ids).astype(np.uint32))
             self.spool.save_array("id_count", np.array([len(each) for each in ids], np.int64))
+
+    def _stacked(self, vectors: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        if len({len(vector) for vector in vectors}) != 1:
+            raise UserError("embeddings differ in length", where=self.part)
+        return np.stack(vectors)
 
     def _documents(self) -> Iterator[Document]:
         tokenised = self.source.type in ("tokens", "seqio")
@@ -171,9 +180,15 @@ class AssignCluster:
         from .clusterer import Clusterer
 
         clusterer = Clusterer.load(self.folder)
-        kept = np.flatnonzero(self.spool.array("keep"))
-        found = [clusterer.assign(texts) for texts in _batches(self.spool.texts(kept), len)]
-        self.spool.save_array("cluster", np.concatenate([np.empty(0, np.int64), *found]))
+        keep = self.spool.array("keep")
+        kept = np.flatnonzero(keep)
+        cluster = np.zeros(len(keep), np.int64)
+        if clusterer.tfidf is None:
+            cluster[kept] = clusterer.assign_vectors(self.spool.array("vector")[kept].astype(np.float32))
+        else:
+            found = [clusterer.assign(texts) for texts in _batches(self.spool.texts(kept), len)]
+            cluster[kept] = np.concatenate([np.empty(0, np.int64), *found])
+        self.spool.save_array("cluster", cluster)
 
 
 def _batches(items: Iterable[T], chars: Callable[[T], int]) -> Iterator[list[T]]:

@@ -6,13 +6,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from splitjax.config import Domains, UserError
 from splitjax.data import Corpus, kmeans, prepare
-from splitjax.data.clusterer import Clusterer, fit
+from splitjax.data.clusterer import Clusterer, fit, unit
+from splitjax.data.tfidf import TfIdf
 
-from .conftest import WORDS, rows_of, settings
+from .conftest import WORDS, rows_of, settings, write_jsonl
 
 
 def blobs(seed: int, shares: tuple[float, ...] = (0.6, 0.25, 0.1, 0.05)) -> tuple[np.ndarray, np.ndarray]:
@@ -21,6 +24,11 @@ def blobs(seed: int, shares: tuple[float, ...] = (0.6, 0.25, 0.1, 0.05)) -> tupl
     which = rng.choice(4, 800, p=shares)
     x_ND = np.eye(4, 12)[which] + 0.15 * rng.standard_normal((800, 12))
     return (x_ND / np.linalg.norm(x_ND, axis=1, keepdims=True)).astype(np.float32), rng.integers(1, 100, 800)
+
+
+def fitted_on(texts: list[str], tokens_N: np.ndarray, domains: Domains) -> Clusterer:
+    tfidf = TfIdf.fit(texts, domains, 0)
+    return fit(unit(tfidf.vectors(texts)), tokens_N, domains, 0, tfidf)
 
 
 def inertia(x_ND: np.ndarray, weight_N: np.ndarray, centroids_KD: np.ndarray) -> float:
@@ -85,7 +93,7 @@ def test_where_clusters_are_balanced_already_prices_are_nothing() -> None:
 
 def test_a_saved_clusterer_routes_as_the_fitted_one(tmp_path: Path) -> None:
     texts = [row["text"] for row in rows_of(40)]
-    fitted = fit(texts, np.full(120, 50), Domains(method="balanced", k=3, dims=8), seed=0)
+    fitted = fitted_on(texts, np.full(120, 50), Domains(method="balanced", k=3, dims=8))
     fitted.save(tmp_path)
     loaded = Clusterer.load(tmp_path)
     new = ["the wave and the anchor of a ship", "an appeal of the court", "protein of a cell", "", "qqq zzz"]
@@ -118,13 +126,14 @@ def test_each_setting_of_the_clusterer_is_used(change: dict[str, float]) -> None
     texts = [row["text"] for row in rows_of(40)][: change.get("sample_docs", 120)]  # type: ignore[misc]
     tokens_N = np.arange(1, len(texts) + 1)
     base = {"method": "balanced", "k": 3, "dims": 8}
-    one = fit(texts, tokens_N, Domains.model_validate(base | change), seed=0)
+    one = fitted_on(texts, tokens_N, Domains.model_validate(base | change))
+    assert one.tfidf is not None
     if "dims" in change:
-        assert one.components_DF.shape[0] == 4
+        assert one.tfidf.components_DF.shape[0] == 4
     elif "features" in change:
-        assert len(one.terms) == 16
+        assert len(one.tfidf.terms) == 16
     elif "cap" in change:
-        strict = fit(texts, tokens_N, Domains.model_validate(base | {"cap": 1.0}), seed=0)
+        strict = fitted_on(texts, tokens_N, Domains.model_validate(base | {"cap": 1.0}))
         assert not np.array_equal(one.prices_K, strict.prices_K)
 
 
@@ -132,7 +141,38 @@ def test_sample_docs_bounds_what_the_clusterer_sees(tiny_jsonl: Path, tmp_path: 
     few = {"method": "kmeans", "k": 3, "dims": 8, "sample_docs": 12}
     prepare(settings(tiny_jsonl, domains=few), tmp_path / "few", seed=0)
     prepare(settings(tiny_jsonl, domains=few | {"sample_docs": 100}), tmp_path / "all", seed=0)
-    assert len(Clusterer.load(tmp_path / "few").terms) < len(Clusterer.load(tmp_path / "all").terms)
+    few_terms, all_terms = (Clusterer.load(tmp_path / name).tfidf for name in ("few", "all"))
+    assert few_terms is not None
+    assert all_terms is not None
+    assert len(few_terms.terms) < len(all_terms.terms)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_given_embeddings_make_the_clusters_and_route(kind: str, tmp_path: Path) -> None:
+    """Embeddings that say something else than the words do."""
+    rng, rows = np.random.default_rng(0), rows_of(60)
+    centres = 3 * np.eye(2, 6)
+    side = {row["text"]: index % 2 for index, row in enumerate(rows)}
+    given = [row | {"e": (centres[side[row["text"]]] + 0.1 * rng.standard_normal(6)).tolist()} for row in rows]
+    given += given[:20]  # duplicates, dropped before anything is fitted
+    if kind == "jsonl":
+        path = write_jsonl(tmp_path / "d.jsonl", given)
+    else:
+        parquet.write_table(pa.Table.from_pylist(given), path := tmp_path / "d.parquet")
+    source = {"type": kind, "path": str(path), "vector_field": "e"}
+    domains = {"method": "balanced", "k": 2, "vectors": "given", "cap": 1.5}
+    prepare(settings("", sources=[source], domains=domains), tmp_path / "out", seed=0)
+    corpus, router = Corpus.open(tmp_path / "out"), Clusterer.load(tmp_path / "out")
+    for index, domain in enumerate(corpus.domains):
+        sides = {side[text] for text in corpus.show(domain, 999)}
+        assert len(sides) == 1
+        assert router.assign_vectors(centres[list(sides)]).tolist() == [index]
+    with pytest.raises(UserError, match="fitted on given embeddings"):
+        router.assign(["text"])
+    with pytest.raises(UserError, match="not every document has an embedding"):
+        prepare(settings("", sources=[source | {"vector_field": None}], domains=domains), tmp_path / "o", seed=0)
+    with pytest.raises(UserError, match=r"d\.\w+:1: field 'domain' is no list of numbers"):
+        prepare(settings("", sources=[source | {"vector_field": "domain"}], domains=domains), tmp_path / "o", seed=0)
 
 
 def test_more_clusters_than_documents_is_refused(tiny_jsonl: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def identity(source: Source, part: str) -> str:
 
 
 def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Iterator[Document]:
-    wanted = [source.text_field, *([source.label_field] if source.label_field else [])]
+    wanted = [field for field in (source.text_field, source.label_field, source.vector_field) if field]
     for number, row in rows(part, wanted):
         yield document(source, row, f"{part}:{number}")
 

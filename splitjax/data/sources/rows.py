@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from splitjax.config import Source, UserError, did_you_mean
 
 from ..documents import Document
@@ -16,7 +19,9 @@ def document(source: Source, row: Mapping[str, Any], where: str) -> Document:
     Raises:
         UserError: no text in the text field, or no label in the label field; names the row.
     """
-    return Document(_text(row, source.text_field, where), label(source, row, where))
+    return Document(
+        _text(row, source.text_field, where), label(source, row, where), vector=_vector(row, source.vector_field, where)
+    )
 
 
 def label(source: Source, row: Mapping[str, Any], where: str) -> str | None:
@@ -29,6 +34,18 @@ def label(source: Source, row: Mapping[str, Any], where: str) -> str | None:
     if value is None or isinstance(value, bool | int | str):
         return None if value is None else str(value)
     raise UserError(f"field '{source.label_field}' is {type(value).__name__}, not a label", where=where)
+
+
+def _vector(row: Mapping[str, Any], field: str | None, where: str) -> NDArray[np.float32] | None:
+    if field is None:
+        return None
+    try:
+        vector = np.asarray(row[field], np.float32)
+    except (KeyError, TypeError, ValueError):
+        vector = np.empty(0, np.float32)
+    if vector.ndim != 1 or not len(vector) or not np.isfinite(vector).all():
+        raise UserError(f"field '{field}' is no list of numbers", where=where, mend="Check vector_field.")
+    return vector
 
 
 def _text(row: Mapping[str, Any], field: str, where: str) -> str:
