@@ -248,6 +248,12 @@ class Train(Settings):
     loss_blocks: int | None = Field(
         None, ge=1, description="Blocks of positions in the vocabulary loss (null: of about 512 tokens each)."
     )
+    checkpoint_minutes: float = Field(
+        10.0, gt=0, description="Minutes between temporary checkpoints; the next checkpoint replaces them."
+    )
+    keep_every: Count | None = Field(
+        None, ge=1, description="Tokens of a path between checkpoints kept besides splits and ends (null: none)."
+    )
     placement: Literal["stacked", "serial"] = Field(
         "stacked", description="stacked: all experts in one program; serial: one after another, the rest on disk."
     )

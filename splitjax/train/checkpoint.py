@@ -48,10 +48,13 @@ class Writer:
             _remove_leftovers(folder)
         hosts.meet(f"opened {folder.name}")
 
-    def save(self, tokens: int, stack: Stack, meta: dict[str, Any]) -> Path:
+    def save(self, tokens: int, stack: Stack, meta: dict[str, Any], *, temporary: bool = False) -> Path:
         """Begin to save `stack` as checkpoint `tokens`; returns when the arrays may be donated.
 
         Waits for a save still under way: Orbax would skip this one without a word.
+
+        Args:
+            temporary: the next checkpoint, once it is committed, takes this one's place.
 
         Raises:
             UserError: the save before this one failed, or this one cannot begin.
@@ -69,7 +72,8 @@ class Writer:
         except OSError as error:
             _remove(target)
             raise _not_written(target, error) from error
-        self._pending = self._pool.submit(self._commit, target, leaves, meta | {"experts": stack.experts})
+        meta = meta | {"experts": stack.experts} | ({"temporary": True} if temporary else {})
+        self._pending = self._pool.submit(self._commit, target, leaves, meta)
         return target
 
     def check(self) -> None:
@@ -105,9 +109,17 @@ class Writer:
             self._saver.wait()
             if hosts.first():
                 record.write(target, leaves, meta)
+                self._drop_temporary(int(target.name))
         except Exception as error:
             _remove(target)  # half a checkpoint on a full disk keeps the disk full
             raise _not_written(target, error) from error
+
+
+    def _drop_temporary(self, below: int) -> None:
+        """Remove the temporary checkpoints that a newer one has made useless."""
+        for tokens in saved(self.folder):
+            if tokens < below and record.is_temporary(at(self.folder, tokens)):
+                _remove(at(self.folder, tokens))
 
 
 def save(folder: Path, tokens: int, stack: Stack, meta: dict[str, Any]) -> Path:

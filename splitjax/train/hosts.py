@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import numpy as np
 
 
 def first() -> bool:
@@ -20,6 +21,15 @@ def meet(place: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(place)
+
+
+def agree(flag: bool) -> bool:
+    """The first process's flag, on all of them."""
+    if jax.process_count() == 1:
+        return flag
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))
 
 
 def told_to_stop(step: int) -> bool:

@@ -19,6 +19,7 @@ from .lanes import Lanes, lanes_at, take, whole
 from .metrics import MetricsLog, log_path
 from .phase import Phase, Speed, StepReport
 from .placement import owned
+from .saving import Kind, SavePolicy
 from .schedule import schedule
 from .stack import Stack, path_tokens
 from .starts import Start
@@ -101,7 +102,7 @@ class _Run:
         phase.check(self.step_tokens)
         self.marks = {*phase.save_at, phase.end}
         self.meta = {"phase": folder.name} | meta | {"train": trainer.train.model_dump(mode="json")}
-        self.speed = Speed()
+        self.speed, self.policy = Speed(), SavePolicy(trainer.train, self.marks)
 
     def open(self, begin: Start) -> None:
         """The last good checkpoint, else what `begin` makes (saved at once where that is asked for)."""
@@ -116,7 +117,7 @@ class _Run:
             if (path_tokens(stack) != start).any():
                 raise ValueError(f"phase begins at {start} path tokens, its first state at {path_tokens(stack)}")
             if start in self.marks:
-                self._save()
+                self._save("keep")
                 self.writer.wait()
             return
         stack, meta, tokens = found
@@ -149,11 +150,12 @@ class _Run:
                     before, pending = pending, self._step(tokens_KBT)
                     self._report(before, log, on_step)
                     stop = signals.stop_after(self.tokens // self.step_tokens)
-                    if self.tokens in self.marks or stop:
+                    began = self.tokens - self.step_tokens
+                    if save := self.policy.after(began, self.tokens, stopping=stop is not None):
                         self._report(pending, log, on_step)
                         pending = None
                         log.flush()  # a checkpoint promises that the rows before it are there
-                        self._save()
+                        self._save(save)
                     self.writer.check()
                     if stop and self.tokens < self.phase.end:
                         self.writer.wait()
@@ -198,8 +200,9 @@ class _Run:
             if self.tokens in self.stops_K:  # else it is the resumed run that catches up
                 log.write({"tokens": self.tokens + self.step_tokens, "event": "repack", "lanes": lanes.experts})
 
-    def _save(self) -> None:
-        self.writer.save(self.tokens, self.stack(), self.meta | {"tokens": self.tokens})
+    def _save(self, kind: Kind) -> None:
+        meta = self.meta | {"tokens": self.tokens}
+        self.writer.save(self.tokens, self.stack(), meta, temporary=kind == "temporary")
 
     def _report(
         self, step: _Dispatched | None, log: MetricsLog, on_step: Callable[[StepReport], None] | None

@@ -78,6 +78,14 @@ def read(folder: Path) -> dict[str, Any]:
     return record
 
 
+def is_temporary(folder: Path) -> bool:
+    """Whether a checkpoint was saved only to resume from; a damaged record is left for its reader to name."""
+    try:
+        return bool(read(folder)["meta"].get("temporary"))
+    except UserError:
+        return False
+
+
 def rows(folder: Path, record: dict[str, Any], experts: Sequence[int]) -> list[store.Row]:
     """Where these experts lie on disk, every file of theirs hashed.
 

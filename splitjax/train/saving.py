@@ -1,0 +1,43 @@
+"""When to save: marks and every n tokens for keeps, every t minutes for a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+from splitjax.config import Train
+
+from . import hosts
+
+Kind = Literal["keep", "temporary"]
+ASK_EVERY = 16
+"""Steps between two looks at the clock: on several processes one clock decides and the others wait to hear it."""
+
+
+class SavePolicy:
+    """Decides after each step.
+
+    Args:
+        train: keep_every (tokens) and checkpoint_minutes.
+        marks: path tokens that are always kept.
+        clock: seconds; injected so that tests need not sleep.
+    """
+
+    def __init__(self, train: Train, marks: Iterable[int], clock: Callable[[], float] = time.monotonic) -> None:
+        self._every, self._seconds = train.keep_every, 60 * train.checkpoint_minutes
+        self._marks, self._clock = frozenset(marks), clock
+        self._saved_at = clock()
+        self._steps = 0
+
+    def after(self, before: int, tokens: int, *, stopping: bool = False) -> Kind | None:
+        """What to save after a step from `before` to `tokens`; all processes hear the same."""
+        self._steps += 1
+        kind: Kind | None = None
+        if tokens in self._marks or (self._every and tokens // self._every > before // self._every):
+            kind = "keep"
+        elif stopping or (self._steps % ASK_EVERY == 0 and hosts.agree(self._clock() - self._saved_at > self._seconds)):
+            kind = "temporary"
+        if kind:
+            self._saved_at = self._clock()
+        return kind
