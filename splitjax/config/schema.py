@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from .presets import expand
 from .units import PerParam, exact_count, parse_count
 
 
@@ -186,7 +187,7 @@ class Data(Settings):
 
 
 class Model(Settings):
-    """A decoder-only transformer of the Llama/Qwen3 family."""
+    """A decoder-only transformer of the Llama/Qwen3 family; a preset's name stands for its sizes."""
 
     d_model: int = Field(128, ge=8, description="Residual width.")
     n_layers: int = Field(4, ge=1, description="Blocks.")
@@ -198,6 +199,11 @@ class Model(Settings):
     tied_embeddings: bool = Field(False, description="Output head shares the embedding.")
     rope_theta: float = Field(10_000.0, gt=0, description="RoPE base.")
     norm_eps: float = Field(1e-6, gt=0, description="Added to the mean square in every RMSNorm.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, value: Any) -> Any:
+        return expand(value)
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> Model:
