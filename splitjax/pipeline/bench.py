@@ -91,11 +91,10 @@ def bench(
     if experts < 1 or steps < _REPEATS:
         raise UserError(f"{experts} experts, {steps} steps", mend=f"At least 1 expert and {_REPEATS} steps.")
     train, vocab = config.train, config.data.tokenizer.vocab_size
-    trainer = Trainer(LanguageModel.under(train, config.model, vocab), train)
-    run = _Runner(trainer, experts, vocab)
+    run = Runner.of(config, experts)
     run.steps(1)
     each = max(steps // _REPEATS, 1)
-    step_time = statistics.median(_seconds(lambda: run.steps(each)) for _ in range(_REPEATS)) / each
+    step_time = statistics.median(run.seconds(each) for _ in range(_REPEATS)) / each
     if profile is not None:
         with jax.profiler.trace(str(profile)):
             run.steps(each)
@@ -122,7 +121,7 @@ def bench(
     )
 
 
-class _Runner:
+class Runner:
     """A stack that keeps stepping on one batch of random tokens."""
 
     def __init__(self, trainer: Trainer, experts: int, vocab: int) -> None:
@@ -136,6 +135,15 @@ class _Runner:
         start = time.perf_counter()
         self.step = trainer.lower(self.stack, self.tokens_KBT, self.controls).compile()
         self.compile_time = time.perf_counter() - start
+
+    @classmethod
+    def of(cls, config: Config, experts: int = 1) -> Runner:
+        vocab = config.data.tokenizer.vocab_size
+        return cls(Trainer(LanguageModel.under(config.train, config.model, vocab), config.train), experts, vocab)
+
+    def seconds(self, count: int) -> float:
+        """Wall time of `count` steps."""
+        return _seconds(lambda: self.steps(count))
 
     def steps(self, count: int) -> None:
         for _ in range(count):
