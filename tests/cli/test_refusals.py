@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from splitjax import cli
 
 
 def document(domain: str, number: int) -> str:
-    return json.dumps({"text": f"{domain} {number} " + "some words to count " * 20, "domain": domain})
+    words = random.Random(f"{domain} {number}").choices([f"word{n}" for n in range(500)], k=60)
+    return json.dumps({"text": " ".join(words), "domain": domain})
 
 
 @pytest.fixture
