@@ -231,8 +231,22 @@ class View:
         return mean_loss(fitted, self.budget, d, s, self.weights, draws)
 
     def best(self, *, draws: bool = False) -> np.ndarray:
-        """Fraction with the least loss, [draws]."""
-        return best_fraction(lambda fraction: self.loss(fraction, draws=draws))
+        """Fraction with the least loss, [draws].
+
+        A corner that another family speaks for is taken where that family puts it below this one's best and below its
+        own loss there: the levels of two families differ by more than a corner differs from its neighbours, and a
+        family that would itself not go to the corner does not send another one there.
+        """
+        own = View(self.law, self.fitted, self.budget, self.weights)
+        best = best_fraction(lambda fraction: own.loss(fraction, draws=draws))
+        if self.patched:
+            least = own.loss(best[:, None], draws=draws)[:, 0]
+            for corner, family in self.corners.items():
+                if family is not None and family is not self.fitted:
+                    there, here = (self._loss(family, at, draws)[:, 0] for at in (np.array([corner]), best[:, None]))
+                    there, here = (x if len(x) == len(best) else np.full(len(best), x.mean()) for x in (there, here))
+                    best = np.where((there < least) & (there < here), corner, best)
+        return best
 
     def told(self) -> dict[str, Any]:
         """Best fraction, its interval, and the loss there."""

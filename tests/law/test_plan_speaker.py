@@ -8,7 +8,7 @@ import numpy as np
 
 from splitjax import law
 
-from .synthetic import table
+from .synthetic import TRUTHS, exact, table
 
 BOTH = law.fit(
     table("effective_data", noise=0.005, pretrain=(0.0, 2e6, 6e6, 2e7, 6e7)),
@@ -39,3 +39,20 @@ def test_a_family_that_predicts_both_corners_speaks_for_itself() -> None:
     found = law.plan(alone, n_params=1e7, tokens=3e8, experts=4)
     assert set(found.by_family) == {"effective_data"}
     assert np.isfinite(found.curve.loss).all()
+
+
+def test_a_corner_needs_its_speaker_to_prefer_it_too() -> None:
+    """The speaker puts the corner far below the chosen family's best, but would itself split: so does the plan."""
+    low = exact("effective_data", draws=5, spread=0.01)
+    high = exact("hernandez", {**TRUTHS["hernandez"], "E": 2.5}, draws=5, spread=0.01)
+    mixed = dataclasses.replace(high, families=(high.chosen, low.chosen), near=("hernandez",))
+    budget = {"n_params": 3e6, "tokens": 4e8, "experts": 2}
+    assert 0 < law.plan(low, **budget).split_fraction < 1
+    found = law.plan(mixed, **budget)
+    assert found.baselines["dense"]["predicted_loss"] < found.predicted_loss
+    assert 0 < found.split_fraction < 1
+    assert found.decision == "split"
+    # With many experts the speaker itself trains one model, and says so for both.
+    many = {"n_params": 3e6, "tokens": 4e7, "experts": 64}
+    assert law.plan(low, **many).decision == "never_split"
+    assert law.plan(mixed, **many).decision == "never_split"
