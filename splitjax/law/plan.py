@@ -176,6 +176,7 @@ def plan(
     interval = _union([told["interval"] for told in by_family.values()])
     at = np.array([best])
     loss = float(chosen.loss(at)[0, 0])
+    deciding = chosen.speaker_at(best)
     d, s = (float(part[0]) for part in budget.spend(at))
     return SplitPlan(
         decision=_decision(best, interval),
@@ -183,14 +184,14 @@ def plan(
         predicted_loss=loss,
         interval=interval,
         loss_interval=_union([percentiles(view.loss(at, draws=True)[:, 0]) for view in views]),
-        flat_region=_flat(chosen, best, loss),
+        flat_region=_flat(deciding, best, loss),
         baselines=_baselines(chosen, best),
         per_domain={
             name: View(law, chosen.fitted, budget, {name: 1.0}, chosen.patched).told() for name in mean
         },
         by_family=by_family,
         marginal=_marginal(chosen, best),
-        budget=budget, family=chosen.fitted.name, curve=_curve(chosen), notes=_notes(law, chosen, by_family, best),
+        budget=budget, family=deciding.fitted.name, curve=_curve(deciding), notes=_notes(law, chosen, by_family, best),
     )  # fmt: skip
 
 
@@ -209,6 +210,11 @@ class View:
         others = {family.name: family for family in self.corners.values() if family and family is not self.fitted}
         names = others.keys() - {view.fitted.name for view in known}
         return [View(self.law, others[name], self.budget, self.weights) for name in sorted(names)]
+
+    def speaker_at(self, fraction: float) -> View:
+        """The view whose family predicts this fraction: at a corner perhaps another's, whose curve leads there."""
+        family = self.corners.get(fraction)
+        return self if family is None or family is self.fitted else View(self.law, family, self.budget, self.weights)
 
     def loss(self, fraction: np.ndarray, *, draws: bool = False) -> np.ndarray:
         """Weighted mean loss, [draws, points] (one row for the estimate), at fractions [points] or [draws, points].

@@ -21,7 +21,8 @@ def test_the_speaker_of_a_corner_is_told_with_its_own_split() -> None:
         BOTH, families=(BOTH.named("multiplicative"), BOTH.named("effective_data")), near=("multiplicative",)
     )
     found = law.plan(chosen, n_params=1e7, tokens=3e8, experts=4)
-    assert found.family == "multiplicative"
+    assert found.split_fraction in (0.0, 1.0)
+    assert found.family == "effective_data", "the family that predicts the corner"
     assert set(found.by_family) == {"multiplicative", "effective_data"}
     assert any("effective_data speaks for that corner" in note for note in found.notes)
     other = dataclasses.replace(chosen, near=("effective_data",), families=chosen.families[::-1])
@@ -55,4 +56,9 @@ def test_a_corner_needs_its_speaker_to_prefer_it_too() -> None:
     # With many experts the speaker itself trains one model, and says so for both.
     many = {"n_params": 3e6, "tokens": 4e7, "experts": 64}
     assert law.plan(low, **many).decision == "never_split"
-    assert law.plan(mixed, **many).decision == "never_split"
+    spoken = law.plan(mixed, **many)
+    assert spoken.decision == "never_split"
+    # At the corner the curve and what is as good are the speaker's: another family's would end in a step.
+    assert spoken.family == "effective_data"
+    assert spoken.flat_region == law.plan(low, **many).flat_region
+    assert spoken.flat_region[0] < 1
