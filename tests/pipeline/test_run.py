@@ -179,6 +179,23 @@ def test_an_explicit_split_and_both_corners_run_to_the_end(
     assert (tmp_path / "run" / "report.html").exists()
 
 
+def test_neither_preparation_nor_training_loads_tensorflow_seqio_or_beam(tmp_path: Path, corpus_file: Path) -> None:
+    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": 0.5, "sweep": None, "budget": {"tokens": "2k"}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+    script = f"""
+import sys
+from splitjax import pipeline
+from splitjax.config import load
+config = load({str(tmp_path / "c.yaml")!r})
+pipeline.prepare(config)  # in this process, unlike `run`
+pipeline.run(config)
+print(sorted(set(sys.modules) & {{"tensorflow", "seqio", "apache_beam", "transformers", "torch"}}))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
 def test_killed_anywhere_it_ends_the_same(finished: Path, tmp_path: Path, corpus_file: Path) -> None:
     """SIGKILL at random moments, the same command again: the same observations and the same losses, bit for bit."""
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(tiny_tree(corpus_file, tmp_path / "run")))
