@@ -242,10 +242,14 @@ class Train(Settings):
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW.")
     beta2: float = Field(0.98, ge=0, lt=1, description="AdamW.")
     clip: float = Field(1.0, gt=0, description="Global gradient-norm clip of each expert.")
+    spike: float | None = Field(
+        None, gt=1, description="Skip a step whose gradient norm is above this times its running mean (null: never)."
+    )
     z_loss: float = Field(1e-4, ge=0, description="Weight of log²Z in the training loss (never in reported losses).")
     warmup: Count = Field(100_000, ge=0, description="Tokens of linear warm-up, from token 0 of a path.")
     decay_fraction: float = Field(0.2, gt=0, le=1, description="Share of the path D + D' that decays the rate.")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Compute type; masters stay float32.")
+    attention: Literal["auto", "xla", "splash"] = Field("auto", description="splash: on TPU; xla: anywhere.")
     layers: Literal["unroll", "scan"] = Field("unroll", description="scan compiles one block instead of n_layers.")
     remat: Literal["none", "full", "dots", "dots_no_batch", "offload"] = Field(
         "none", description="What backward recomputes: full: all but block inputs; dots: all but products; "

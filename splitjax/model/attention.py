@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,9 @@ from jax.typing import ArrayLike
 
 Positions = tuple[np.ndarray, np.ndarray]
 """cos and sin of every position."""
+
+Attend = Callable[[Array, Array, Array, Array], Array]
+"""(queries BSHX, keys BSNX, values BSNX, document BS) → BSHX, as `attend` defines it."""
 
 _HIDDEN = -1e30
 """Added to a score that must not be seen: exp() of it is exactly 0, and float32 still holds it."""

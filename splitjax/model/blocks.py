@@ -10,7 +10,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from splitjax import config
 
-from .attention import Positions, attend, rotate
+from .attention import Attend, Positions, rotate
 
 
 class Linear(nnx.Linear):
@@ -38,8 +38,9 @@ def norm(width: int, epsilon: float, dtype: Any, rngs: nnx.Rngs, scale: float = 
 class Attention(nnx.Module):
     """Grouped-query attention with rotary positions and, on request, normalised queries and keys."""
 
-    def __init__(self, cfg: config.Model, dtype: Any, rngs: nnx.Rngs) -> None:
+    def __init__(self, cfg: config.Model, attend: Attend, dtype: Any, rngs: nnx.Rngs) -> None:
         D, X = cfg.d_model, cfg.width_of_head
+        self.attend = attend
         self.heads, self.kv_heads, self.width = cfg.n_heads, cfg.kv_heads, X
         self.query = Linear(D, cfg.n_heads * X, D**-0.5, dtype, rngs)
         self.key = Linear(D, cfg.kv_heads * X, D**-0.5, dtype, rngs)
@@ -58,7 +59,7 @@ class Attention(nnx.Module):
         if self.query_norm is not None and self.key_norm is not None:
             q_BSHX, k_BSNX = self.query_norm(q_BSHX), self.key_norm(k_BSNX)
         q_BSHX, k_BSNX = rotate(q_BSHX, *positions), rotate(k_BSNX, *positions)
-        mixed_BSHX = attend(q_BSHX, k_BSNX, v_BSNX, document_BS)
+        mixed_BSHX = self.attend(q_BSHX, k_BSNX, v_BSNX, document_BS)
         return self.out(checkpoint_name(mixed_BSHX.reshape(B, S, -1), "attention"))
 
 
@@ -80,9 +81,9 @@ class SwiGLU(nnx.Module):
 class Block(nnx.Module):
     """Pre-norm attention and feed-forward, each added to the residual stream."""
 
-    def __init__(self, cfg: config.Model, dtype: Any, rngs: nnx.Rngs) -> None:
+    def __init__(self, cfg: config.Model, attend: Attend, dtype: Any, rngs: nnx.Rngs) -> None:
         self.attention_norm = norm(cfg.d_model, cfg.norm_eps, dtype, rngs)
-        self.attention = Attention(cfg, dtype, rngs)
+        self.attention = Attention(cfg, attend, dtype, rngs)
         self.ffn_norm = norm(cfg.d_model, cfg.norm_eps, dtype, rngs)
         self.ffn = SwiGLU(cfg, dtype, rngs)
 

@@ -14,7 +14,8 @@ from jax import Array
 from splitjax import config
 
 from . import loss as losses
-from .attention import documents, rotary
+from . import splash
+from .attention import Attend, attend, documents, rotary
 from .blocks import Block, Ends
 from .layers import Layers, Remat, apply_layers
 from .width import group_tree
@@ -32,6 +33,7 @@ class LanguageModel:
         base_width: width at which the learning rate was tuned (see `width`).
         precision: type of the arithmetic; parameters are float32 in both.
         z_loss: weight of log²Z in the training objective.
+        attention: "xla" anywhere, "splash" on TPU; "auto" is the one that suits the default backend.
         layers, remat: how the blocks are run (see `layers`); neither changes a result.
         loss_blocks: blocks of positions in the vocabulary loss; None: as many as keep its logits small.
     """
@@ -41,6 +43,7 @@ class LanguageModel:
     base_width: int = 128
     precision: Literal["float32", "bfloat16"] = "float32"
     z_loss: float = 0.0
+    attention: Literal["auto", "xla", "splash"] = "auto"
     layers: Layers = "unroll"
     remat: Remat = "none"
     loss_blocks: int | None = None
@@ -54,6 +57,7 @@ class LanguageModel:
             base_width=train.base_width,
             precision=train.precision,
             z_loss=train.z_loss,
+            attention=train.attention,
             layers=train.layers,
             remat=train.remat,
             loss_blocks=train.loss_blocks,
@@ -109,8 +113,13 @@ class LanguageModel:
     def _dtype(self) -> Any:
         return jnp.bfloat16 if self.precision == "bfloat16" else jnp.float32
 
+    @property
+    def _attend(self) -> Attend:
+        suits = "splash" if jax.default_backend() == "tpu" else "xla"
+        return splash.attend if (suits if self.attention == "auto" else self.attention) == "splash" else attend
+
     def _new_block(self, rngs: nnx.Rngs) -> Block:
-        return Block(self.cfg, self._dtype, rngs)
+        return Block(self.cfg, self._attend, self._dtype, rngs)
 
     def _new_ends(self, rngs: nnx.Rngs) -> Ends:
         return Ends(self.cfg, self.vocab_size, self.base_width, self._dtype, rngs)

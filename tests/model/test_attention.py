@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from splitjax.config import UserError
+from splitjax.model import splash
 from splitjax.model.attention import attend, documents, rotary, rotate
 
 
@@ -34,6 +37,27 @@ def test_attention_and_its_gradient_follow_the_definition(length: int, heads: in
 
     got, wanted = both(attend), both(_by_definition)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), got, wanted)
+
+
+def test_the_tpu_kernel_agrees() -> None:
+    """The kernel's own Python, run here; that it compiles for TPUs is checked where they are compiled for."""
+    keys = jax.random.split(jax.random.key(0), 5)
+    q, g = (jax.random.normal(key, (2, 128, 4, 16)) for key in keys[:2])
+    k, v = (jax.random.normal(key, (2, 128, 2, 16)) for key in keys[2:4])
+    document = documents(jax.random.randint(keys[4], (2, 128), 0, 40))
+
+    def both(function: Any) -> Any:
+        value, pull = jax.vjp(lambda *qkv: function(*qkv, document), q, k, v)
+        return value, pull(g)
+
+    got, wanted = both(partial(splash.attend, interpret=True)), both(attend)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), got, wanted)
+
+
+def test_the_tpu_kernel_says_which_windows_it_takes() -> None:
+    x = jnp.zeros((1, 100, 1, 8))
+    with pytest.raises(UserError, match=r"train.seq_len: .* multiple of 128, not 100"):
+        splash.attend(x, x, x, jnp.zeros((1, 100), jnp.int32))
 
 
 def test_documents_open_at_token_zero() -> None:

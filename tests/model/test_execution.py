@@ -76,9 +76,18 @@ def test_blocks_must_divide_the_window(model: LanguageModel, params: Any, tokens
 
 
 def test_the_recipe_reaches_the_model() -> None:
-    train = config.Train(base_width=64, precision="bfloat16", z_loss=0.5, layers="scan", remat="dots", loss_blocks=4)
-    model = LanguageModel.under(train, config.Model(), VOCAB)
-    assert model == LanguageModel(
-        config.Model(), VOCAB, base_width=64, precision="bfloat16", z_loss=0.5, layers="scan", remat="dots",
-        loss_blocks=4,
-    )  # fmt: skip
+    keys: dict[str, Any] = {
+        "base_width": 64, "precision": "bfloat16", "z_loss": 0.5, "attention": "splash", "layers": "scan",
+        "remat": "dots", "loss_blocks": 4,
+    }  # fmt: skip
+    model = LanguageModel.under(config.Train(**keys), config.Model(), VOCAB)
+    assert model == LanguageModel(config.Model(), VOCAB, **keys)
+
+
+def test_the_kernel_that_is_named_is_the_one_that_runs(model: LanguageModel, params: Any) -> None:
+    def traced(attention: Any) -> str:
+        changed = dataclasses.replace(model, attention=attention)
+        return str(jax.make_jaxpr(changed.token_losses)(params, np.ones((1, 129), np.int32)))
+
+    assert "pallas_call" in traced("splash")
+    assert traced("auto") == traced("xla")  # on anything but a TPU
