@@ -77,6 +77,11 @@ class Placement:
         return range(*spans[0]), slice(*spans[1])
 
     @property
+    def platform(self) -> str:
+        """Of the devices: of a topology compiled for from elsewhere, that one's."""
+        return jax.default_backend() if self.mesh is None else self.mesh.devices.flat[0].platform
+
+    @property
     def expert_groups(self) -> int:
         """Groups of devices that hold different experts."""
         return 1 if self.mesh is None else self.mesh.shape["expert"]

@@ -75,6 +75,9 @@ def read(folder: Path) -> dict[str, Any]:
         raise UserError(f"checkpoint version {record.get('version')} cannot be read; this is {VERSION}", where=where)
     if hash_json({key: value for key, value in record.items() if key != "hash"}) != record.get("hash"):
         raise UserError("the record is damaged (its hash does not match)", where=where)
+    for name in (*record.get("leaves", ()), *record.get("files", ())):
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise UserError(f"the record names a file outside its checkpoint ('{name}')", where=where)
     return record
 
 

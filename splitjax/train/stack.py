@@ -29,7 +29,8 @@ class Stack:
         tokens_K2: path tokens of each expert as two uint32 limbs (high, low): int32 ends at 2.1B tokens and JAX
             has no int64 by default. Read it through `path_tokens`.
         steps_K: updates applied (Adam's count); a skipped step is not one.
-        skipped_K: steps whose loss or gradient was not finite.
+        skipped_K: steps whose loss or gradient was not finite, or whose gradient norm was a spike.
+        norm_K: running mean of the gradient norm, float32.
     """
 
     params: Tree
@@ -38,6 +39,7 @@ class Stack:
     tokens_K2: Array
     steps_K: Array
     skipped_K: Array
+    norm_K: Array
 
     @property
     def experts(self) -> int:
@@ -51,7 +53,8 @@ def fresh(params: Tree) -> Stack:
     zeros = jax.tree.map(jnp.zeros_like, params)
     none_K = jnp.zeros(first.shape[:1], jnp.int32)
     tokens_K2 = jnp.zeros((*first.shape[:1], 2), jnp.uint32)
-    return Stack(params, zeros, jax.tree.map(jnp.zeros_like, params), tokens_K2, none_K, none_K)
+    norm_K = jnp.zeros(first.shape[:1], jnp.float32)
+    return Stack(params, zeros, jax.tree.map(jnp.zeros_like, params), tokens_K2, none_K, none_K, norm_K)
 
 
 def add_tokens(tokens_2: Array, more: Array) -> Array:
@@ -105,4 +108,5 @@ def merge(stack: Stack, weights_K: Sequence[float] | None = None) -> Stack:
         tokens_K2=stack.tokens_K2[longest][None],
         steps_K=stack.steps_K.max(keepdims=True),
         skipped_K=stack.skipped_K.max(keepdims=True),
+        norm_K=mean(stack.norm_K),
     )

@@ -95,7 +95,7 @@ def split(trainer: Trainer, folder: Path, k: int, *, moments: Moments = "inherit
 def _without_moments(stack: Stack) -> Stack:
     zero = jax.jit(lambda tree: jax.tree.map(jnp.zeros_like, tree), donate_argnums=0)
     mu, nu, steps_K = zero((stack.mu, stack.nu, stack.steps_K))
-    return Stack(stack.params, mu, nu, stack.tokens_K2, steps_K, stack.skipped_K)
+    return dataclasses.replace(stack, mu=mu, nu=nu, steps_K=steps_K)
 
 
 def _from(operation: str, folder: Path, meta: dict[str, Any], **choice: Any) -> Lineage:

@@ -18,6 +18,7 @@ from splitjax.config import Train
 
 from .optimizer import adamw
 from .placement import Placement
+from .spikes import running_mean, spike_limit
 from .stack import Stack, Tree, add_tokens, fresh
 
 
@@ -55,7 +56,7 @@ class Metrics:
     Attributes:
         loss_K: nats per token of the cross entropy alone.
         grad_norm_K: global gradient norm before the clip.
-        skipped_K: steps skipped so far because loss or gradient was not finite.
+        skipped_K: steps skipped so far: loss or gradient not finite, or a spike.
     """
 
     loss_K: Array
@@ -102,8 +103,9 @@ class Trainer:
     def step(self, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
         """One update of every active expert. The stack given is donated: do not use it again.
 
-        An expert whose loss or gradient is NaN or infinite keeps its parameters, moments and count; its path
-        advances (the data was read) and the skip is counted. The others are untouched by it, bit for bit.
+        An expert whose loss or gradient is NaN or infinite, or whose gradient norm is a spike (`train.spike`), keeps
+        its parameters, moments and count; its path advances (the data was read) and the skip is counted. The others
+        are untouched by it, bit for bit.
         """
         return self._step(stack, tokens_KBT, controls)
 
@@ -112,7 +114,7 @@ class Trainer:
         return self._step.lower(stack, tokens_KBT, controls)
 
     def _stack_step(self, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
-        form = self.train.expert_loop if self.train.expert_loop != "auto" else _fastest_loop()
+        form = self.train.expert_loop if self.train.expert_loop != "auto" else _fastest_loop(self.placement.platform)
         after, metrics = _LOOPS[form](self._expert_step, (stack, tokens_KBT, controls), self.placement.expert_groups)
         return self.placement.constrain(after), metrics
 
@@ -122,17 +124,20 @@ class Trainer:
         (objective, aux), grads = value_and_grad(expert.params, tokens_BT)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(norm) & jnp.isfinite(objective)
+        limit = spike_limit(self.train.spike, expert)
+        sound = finite & (norm <= limit)
         scale = control.clip_K / jnp.maximum(norm, control.clip_K)
         grads = jax.tree.map(lambda g: g * scale, grads)
         params, mu, nu = adamw(
             self.train, self.model.groups(expert.params), expert.params, expert.mu, expert.nu, expert.steps_K, grads,
             control.rate_K,
         )
-        update = finite & control.active_K
+        update = sound & control.active_K
         params, mu, nu = _where(update, (params, mu, nu), (expert.params, expert.mu, expert.nu))
-        skipped = expert.skipped_K + (~finite & control.active_K)
+        skipped = expert.skipped_K + (~sound & control.active_K)
         moved = jnp.where(control.active_K, add_tokens(expert.tokens_K2, control.tokens_K), expert.tokens_K2)
-        after = Stack(params, mu, nu, moved, expert.steps_K + update, skipped)
+        usual = jnp.where(finite & control.active_K, running_mean(expert, jnp.minimum(norm, limit)), expert.norm_K)
+        after = Stack(params, mu, nu, moved, expert.steps_K + update, skipped, usual)
         return after, Metrics(aux["loss"], norm, skipped)
 
 
@@ -173,6 +178,6 @@ def _scan_group(step: ExpertStep, stack: Stack, tokens_KBT: Array, controls: Con
 _LOOPS: dict[str, Callable[..., tuple[Stack, Metrics]]] = {"vmap": _vmap, "scan": _scan}
 
 
-def _fastest_loop() -> str:
+def _fastest_loop(platform: str) -> str:
     """Measured by tools/bench_experts.py: batched small matmuls are slow on a CPU and feed an accelerator."""
-    return "scan" if jax.default_backend() == "cpu" else "vmap"
+    return "scan" if platform == "cpu" else "vmap"

@@ -23,7 +23,7 @@ def seed() -> Stack:
         return {f"leaf{i}": jnp.full((1, SIZE), float(i)) for i in range(LEAVES)}
 
     counts = [jnp.zeros((1,), jnp.int32) for _ in range(2)]
-    return Stack(tree(), tree(), tree(), jnp.zeros((1, 2), jnp.uint32), *counts)
+    return Stack(tree(), tree(), tree(), jnp.zeros((1, 2), jnp.uint32), *counts, jnp.zeros((1,)))
 
 
 def peak_mb() -> float:
