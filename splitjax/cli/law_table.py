@@ -151,8 +151,7 @@ def _plan_text(told: Mapping[str, Any]) -> str:
         "Predicted loss {:.4f} ({:.4f} to {:.4f})".format(told["predicted_loss"], *told["loss_interval"]),
     ]
     for name, base in told["baselines"].items():
-        loss = base["predicted_loss"]
-        lines.append(f"  {name:<20}" + ("not predicted by any family" if loss is None else f"{loss:.4f}"))
+        lines.append(f"  {name:<20}{_baseline_text(base, told)}")
     if next_one := told.get("next_run"):
         lines.append(
             f"Next run: N = {format_count(next_one['n_params'])}, D = {format_count(next_one['d_pretrain'])}, "
@@ -160,6 +159,16 @@ def _plan_text(told: Mapping[str, Any]) -> str:
             f"split {next_one['sd_before']:.1%} → {next_one['sd_after']:.1%}"
         )
     return "\n".join([*lines, *told["notes"]])
+
+
+def _baseline_text(base: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+    """The loss; where another family speaks, its own best beside it, for levels of two families do not compare."""
+    if base["predicted_loss"] is None:
+        return "not predicted by any family"
+    text, own = f"{base['predicted_loss']:.4f}", told["by_family"].get(base["family"])
+    if base["family"] == told["family"] or own is None:
+        return text
+    return f"{text}  by {base['family']}, whose own best is {own['predicted_loss']:.4f} at {own['split_fraction']:.1%}"
 
 
 def _progress(done: int, total: int, what: str) -> None:

@@ -76,7 +76,8 @@ class SplitPlan:
         interval: 90 % interval of the split fraction, over the draws of all families near the best.
         loss_interval: the same for the predicted loss at the split.
         flat_region: fractions around the split whose loss is within 0.1 % of the least.
-        baselines: name → split_fraction, d_pretrain, d_special, and predicted_loss, interval (None if not predictable).
+        baselines: name → family that predicts it, split_fraction, d_pretrain, d_special, and predicted_loss, interval
+            (None if not predictable).
         per_domain: domain → its own best split_fraction, interval, and predicted_loss there.
         by_family: family near the best → its split_fraction, interval.
         marginal: loss per token of budget, if spent on the mixture or on the domains; equal at an interior split.
@@ -380,20 +381,22 @@ def _baselines(view: View, best: float) -> dict[str, dict[str, Any]]:
     out = {}
     for name, fraction in fractions.items():
         losses = [view.loss(np.array([fraction]), draws=draws) for draws in (False, True)]
-        out[name] = _baseline(fraction, *spends[name], *losses)
+        out[name] = _baseline(view.speaker_at(fraction).fitted.name, fraction, *spends[name], *losses)
     if budget.accounting == "per_model":
         d, s = budget.spend(np.array([best]))
         equal = d + budget.experts * s
         family = view.corners[1.0] or view.fitted
         losses = [mean_loss(family, budget, equal, 0.0 * s, view.weights, draws) for draws in (False, True)]
-        out["dense_equal_compute"] = _baseline(1.0, equal, 0.0 * s, *losses)
+        out["dense_equal_compute"] = _baseline(family.name, 1.0, equal, 0.0 * s, *losses)
     return out
 
 
-def _baseline(fraction: float, d: np.ndarray, s: np.ndarray, loss: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
+def _baseline(
+    family: str, fraction: float, d: np.ndarray, s: np.ndarray, loss: np.ndarray, draws: np.ndarray
+) -> dict[str, Any]:
     known = bool(np.isfinite(loss[0, 0]))
     return {
-        "split_fraction": fraction, "d_pretrain": round(float(d[0])), "d_special": round(float(s[0])),
+        "family": family, "split_fraction": fraction, "d_pretrain": round(float(d[0])), "d_special": round(float(s[0])),
         "predicted_loss": float(loss[0, 0]) if known else None,
         "interval": percentiles(draws[:, 0]) if known else None,
     }  # fmt: skip
