@@ -14,21 +14,52 @@ def bootstrap(
 ) -> list[np.ndarray]:
     """Refit to losses rebuilt from the fit and redrawn residuals.
 
-    Residuals are those of the log loss, widened by sqrt(n / (n - p)) for the parameters spent on the fit. Rows of one
-    `run` receive the residuals of one run; without that column every row draws alone, inside its own domain.
+    Residuals are those of the log loss, widened by sqrt(n / (n - p)) for the p parameters spent on the fit. Rows of
+    one `run` receive the residuals of one run; without that column every row draws alone, inside its own domain.
+    Where the Huber threshold is far below the noise the fit passes through about p rows, as a least-absolute-deviation
+    fit does: their residuals of zero say nothing of the noise, so others stand in for them, and the rest is smoothed
+    by a normal kernel (Silverman's width). Without both, intervals are a tenth too narrow.
 
     Returns:
         One array [draws, size] a part.
     """
-    predicted = problem.predict([x[None] for x in xs])[0]
+    table, predicted = problem.table, problem.predict([x[None] for x in xs])[0]
     fitted = problem.usable & (weights > 0)
-    spent = min(problem.n_free, fitted.sum() - 1)
-    widen = np.sqrt(fitted.sum() / (fitted.sum() - spent))
-    residual = np.where(fitted, np.log(problem.table.loss / np.where(fitted, predicted, 1.0)), 0.0)
+    n = int(fitted.sum())
+    spent = min(problem.n_free, n - 1)
     scale = np.sqrt(np.where(fitted, weights, 1.0))
-    donors = _donors(problem.table, fitted, draws, rng)
-    y = np.where(fitted, predicted, 1.0) * np.exp(widen * (residual * scale)[donors] / scale)
+    residual = scale * np.where(fitted, np.log(table.loss / np.where(fitted, predicted, 1.0)), 0.0)
+    through = _passed_through(residual, fitted, loss, spent)
+    donors = _replaced(_donors(table, fitted, draws, rng), table, fitted, through, rng)
+    noise = residual[donors]
+    if through.any():
+        told = residual[fitted & ~through]
+        width = 1.06 * min(told.std(), 1.4826 * float(np.median(np.abs(told)))) * n**-0.2
+        noise = noise + width * rng.normal(size=noise.shape)
+    y = np.where(fitted, predicted, 1.0) * np.exp(np.sqrt(n / (n - spent)) * noise / scale)
     return problem.refit(loss, xs, y, np.broadcast_to(weights, y.shape))
+
+
+def _passed_through(residual: np.ndarray, fitted: np.ndarray, loss: Loss, spent: int) -> np.ndarray:
+    """Rows that the fit passes through because it can, not because their noise is small."""
+    size = np.where(fitted, np.abs(residual), np.inf)
+    out = np.zeros(len(residual), bool)
+    if loss.kind == "huber" and loss.delta < np.median(size[fitted]):
+        out[np.argsort(size, kind="stable")[: min(spent, fitted.sum() // 2)]] = True
+        out &= size <= loss.delta
+    return out
+
+
+def _replaced(
+    donors: np.ndarray, table: Table, fitted: np.ndarray, through: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Donors that the fit passes through, replaced by other rows of the same domain."""
+    for domain in table.domains:
+        others = np.flatnonzero(fitted & ~through & (table.domain == domain))
+        if len(others):
+            empty = through[donors] & (table.domain[donors] == domain)
+            donors[empty] = rng.choice(others, int(empty.sum()))
+    return donors
 
 
 def _donors(table: Table, fitted: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:

@@ -162,7 +162,7 @@ def propose(
 ) -> Design:
     """The grid of small runs within `flops` that narrows the split of `budget` most, by a broad prior over laws.
 
-    Grids have 3 to 5 N, several D and D', and cells with D = 0 and D' = 0.
+    Grids have 3 or 4 N, several D and D', and cells with D = 0 and D' = 0.
 
     Args:
         flops: what all small runs may cost together (6 N per token, trunks shared).
@@ -193,7 +193,7 @@ def propose(
     return best
 
 
-_SHAPES = tuple(product((3, 4, 5), (4.0, 16.0, 64.0), (3, 4), (2, 3), (5.0, 20.0, 80.0), (0.125, 0.5, 2.0)))
+_SHAPES = tuple(product((3, 4), (8.0, 32.0), (3, 4), (2, 3), (5.0, 20.0, 80.0), (0.125, 0.5, 2.0)))
 """How many N, their span, how many D and D' above 0, largest D per N (of the middle N), largest D' per largest D."""
 
 

@@ -148,9 +148,11 @@ def plot_profile(found: Profile) -> Figure:
     """Rise of the objective over the held parameter, in units of the 90 % limit."""
     figure, grid = _figure(1, 1, 5.0, 3.5)
     axes = grid[0, 0]
-    axes.plot(found.values, (found.objective - found.objective.min()) / found.threshold, color=BLUE)
+    rise = (found.objective - found.objective.min()) / found.threshold
+    near = found.values[rise < 4]
+    axes.plot(found.values, rise, color=BLUE)
     axes.axhline(1.0, color=ORANGE, linewidth=1, label="90 % limit")
     axes.axvspan(*found.interval, color=ORANGE, alpha=0.12, linewidth=0)
-    axes.set(xlabel=found.parameter, ylabel="rise / limit", ylim=(0, 4), title=f"{found.parameter} = {found.best:.4g}")
+    axes.set(xlabel=found.parameter, ylabel="rise / limit", xlim=(near[0], near[-1]), ylim=(0, 4), title=f"{found.parameter} = {found.best:.4g}")
     axes.legend(fontsize=8)
     return figure

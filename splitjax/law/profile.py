@@ -84,7 +84,7 @@ def profile(law: LawFit, parameter: str) -> Profile:
     data = problem.data(part, law.table.loss[None].repeat(LANES, 0), law.table.weight[None].repeat(LANES, 0))
     values, found = np.array([x[at]]), np.array([_objective(law, problem, loss)])
     for _ in range(2):  # the second sweep looks closely at the stretch that the first found
-        grid = np.unique(np.append(np.linspace(*reach, _POINTS - 1), x[at]))[:_POINTS]
+        grid = np.unique(np.append(np.linspace(reach[0], reach[1], _POINTS - 1), x[at]))[:_POINTS]
         new = np.empty(len(grid))
         for start in range(0, len(grid), LANES):
             piece = grid[start : start + LANES]

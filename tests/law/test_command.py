@@ -40,7 +40,8 @@ def out(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict:
 def failing(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
     assert cli.main([str(word) for word in words]) == 2
     shown = capsys.readouterr()
-    assert shown.out == "" and shown.err.count("\n") == 1
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
     return shown.err
 
 
@@ -53,7 +54,8 @@ def test_fit_prints_json(runs: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert keys <= told.keys()
     assert told["family"] == "shifted"
     assert set(told["parameters"]) == {"E", "A", "B", "S", "a", "b", "D0", "c"} == set(told["intervals"])
-    assert {"n", "mre", "r2"} <= told["holdout"].keys() and told["holdout"]["n"] == 16
+    assert {"n", "mre", "r2"} <= told["holdout"].keys()
+    assert told["holdout"]["n"] == 16
     assert 0 < told["mre"] < 0.02
     assert [family["family"] for family in told["families"]] == ["shifted"]
     assert told["profiles"]["b"]["interval"][0] < told["parameters"]["b"]
@@ -64,7 +66,8 @@ def test_fit_prints_text(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     words = ["fit", str(runs), "--family", "shifted", "--bootstrap", "20", "--loss", "squared", "--plot", str(picture)]
     assert cli.main(words) == 0
     shown = capsys.readouterr()
-    assert "shifted: L = E + A/N^a" in shown.out and "held-out mre" in shown.out
+    assert "shifted: L = E + A/N^a" in shown.out
+    assert "held-out mre" in shown.out
     assert "fitted shifted" in shown.err
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -96,7 +99,9 @@ def test_plan_prints_text_and_a_picture(law: Path, tmp_path: Path, capsys: pytes
     words = ["plan", "--law", str(law), "--params", "30M", "--tokens", "1B", "--experts", "8", "--plot", str(picture)]
     assert cli.main([*words, "--next-run", "1e16"]) == 0
     shown = capsys.readouterr().out
-    assert "Split at" in shown and "90 % interval" in shown and "Next run: N =" in shown
+    assert "Split at" in shown
+    assert "90 % interval" in shown
+    assert "Next run: N =" in shown
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

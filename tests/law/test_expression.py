@@ -50,4 +50,5 @@ def test_no_text_does_anything_but_select_or_refuse(text: str) -> None:
         mask = rows_where(text, TABLE)
     except UserError:
         return
-    assert mask.dtype == bool and mask.shape == (len(TABLE),)
+    assert mask.dtype == bool
+    assert mask.shape == (len(TABLE),)

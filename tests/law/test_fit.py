@@ -52,7 +52,8 @@ def test_parameters_and_intervals(law: LawFit) -> None:
     for name, (low, high) in fitted.intervals().items():
         assert low < fitted.parameters()[name] < high or name in fitted.at_bound
     assert fitted.parameters()["b"] == pytest.approx(TRUTHS["effective_data"]["b"], rel=0.15)
-    assert fitted.mre < 0.012 and fitted.r2 > 0.99
+    assert fitted.mre < 0.012
+    assert fitted.r2 > 0.99
     assert fitted.agree > 4
 
 
@@ -120,7 +121,8 @@ def test_domains_joint_or_separate() -> None:
     joint, separate = quick(data), quick(data, domains="separate")
     assert not isinstance(joint.chosen.parameters()["b"], dict)
     assert set(separate.chosen.parameters()["b"]) == {"law", "code"}
-    assert separate.chosen.n_free == 14 and joint.chosen.n_free == 11
+    assert separate.chosen.n_free == 14
+    assert joint.chosen.n_free == 11
     assert separate.chosen.objective < joint.chosen.objective
     for fitted in (joint, separate):
         each = [fitted.predict(1e7, 1e8, 1e6, domain) for domain in ("law", "code")]
@@ -156,7 +158,7 @@ def test_repetition_is_fitted() -> None:
     s = points.d_special
     repeats = np.maximum(s / unique - 1, 0)
     worth = np.where(s > unique, np.exp(effective(np, np.log(np.maximum(s, 1)), repeats, np.log(half_life))), s)
-    loss = np.array([fresh for fresh in _exact_losses(points, worth)])
+    loss = np.array(list(_exact_losses(points, worth)))
     data = dataclasses.replace(points, loss=loss, u_special=np.minimum(s, unique))
     law = quick(data)
     assert law.chosen.parameters()["R_special"] == pytest.approx(half_life, rel=1e-2)

@@ -64,7 +64,8 @@ def test_the_accounting_matters() -> None:
     assert total.d_pretrain + 8 * total.d_special == pytest.approx(3e8)
     assert each.d_pretrain + each.d_special == pytest.approx(3e8)
     assert each.split_fraction != pytest.approx(total.split_fraction, abs=0.01)
-    assert "dense_equal_compute" in each.baselines and "dense_equal_compute" not in total.baselines
+    assert "dense_equal_compute" in each.baselines
+    assert "dense_equal_compute" not in total.baselines
     equal = each.baselines["dense_equal_compute"]
     assert equal["d_pretrain"] == pytest.approx(each.d_pretrain + 8 * each.d_special)
 

@@ -23,7 +23,8 @@ def test_a_profile_is_least_at_the_estimate(law: LawFit) -> None:
     inside = (found.values > found.interval[0]) & (found.values < found.interval[1])
     rise = found.objective - found.objective.min()
     assert (rise[inside] <= found.threshold * 1.01).all()
-    assert rise[0] > found.threshold and rise[-1] > found.threshold
+    assert rise[0] > found.threshold
+    assert rise[-1] > found.threshold
     low, high = law.intervals["b"]
     assert 0.3 < (found.interval[1] - found.interval[0]) / (high - low) < 3, "it agrees with the bootstrap"
 
