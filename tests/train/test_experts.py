@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from splitjax.config import UserError
+from splitjax.data import Stream, stack
 from splitjax.train import (
     Interrupted,
     Phase,
@@ -19,7 +20,7 @@ from splitjax.train import (
     starts,
 )
 
-from .helpers import STEP, Batches, FirstTokens, Poisoned, make_trainer, same_bits
+from .helpers import BATCH, SEQ, STEP, VOCAB, Batches, FirstTokens, Poisoned, make_trainer, same_bits
 from .test_loop import stop_after
 
 PHASE = Phase(0, tuple(STEP * t for t in (5, 4, 5)), decay_from=2 * STEP, decay_to=5 * STEP, save_at=(2 * STEP,))
@@ -134,3 +135,22 @@ def test_a_nan_in_one_expert_leaves_the_others_alone_under_every_placement(tmp_p
 def test_phase_of_one_expert():
     own = dataclasses.replace(PHASE, decay_to=PHASE.stop).only(1, 3)
     assert own == Phase(0, 4 * STEP, 0, 2 * STEP, 4 * STEP, (2 * STEP,))
+
+
+def test_the_streams_of_the_data_room_serve_every_placement(trainer, serial, seed, tmp_path):
+    def domain(k: int) -> Stream:
+        def item(index: int) -> np.ndarray:
+            return np.random.default_rng([k, index]).integers(0, VOCAB, SEQ + 1, dtype=np.int32)
+
+        return Stream(item, BATCH, 5 * k, lambda count: count / 100)
+
+    streams = stack([domain(k) for k in range(3)])
+    stacks = [
+        run_phase(one, starts.split(one, seed, 3), streams, Phase(0, 4 * STEP), tmp_path / one.train.placement)
+        for one in (trainer, serial)
+    ]
+    assert same_bits(*stacks)
+    own = run_phase(
+        trainer, starts.branch(trainer, seed), stack([domain(2)]), Phase(0, 4 * STEP), tmp_path / "third"
+    )  # fmt: skip
+    assert same_bits(pick(stacks[0], [2]), own)
