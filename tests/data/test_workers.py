@@ -61,7 +61,7 @@ def _hosts(folder: Path, count: int, start: int, stop: int, out: Path) -> np.nda
                           str(h * per), str((h + 1) * per), str(out / f"{count}-{start}-{h}.npy")])
         for h in range(count)
     ]  # fmt: skip
-    assert [child.wait(120) for child in children] == [0] * count
+    assert [child.wait(300) for child in children] == [0] * count
     parts = [np.load(out / f"{count}-{start}-{h}.npy") for h in range(count)]
     return np.concatenate(parts, axis=1)
 
@@ -73,6 +73,6 @@ def test_processes_that_stop_and_go_on_in_another_number_make_the_same_batches(t
     expected = np.stack([stream.batch(t) for t in range(stop)])
     assert stream.epochs(stop) > 2
     cuts = [0, *sorted(random.Random(0).sample(range(1, stop), 2)), stop]
-    for counts in ((1, 4, 2), (2, 1, 4)):
-        pieces = [_hosts(tiny.folder, n, a, b, tmp_path) for n, a, b in zip(counts, cuts[:-1], cuts[1:], strict=True)]
-        assert np.concatenate(pieces).tobytes() == expected.tobytes()
+    legs = zip((4, 1, 2), cuts[:-1], cuts[1:], strict=True)
+    pieces = [_hosts(tiny.folder, hosts, start, end, tmp_path) for hosts, start, end in legs]
+    assert np.concatenate(pieces).tobytes() == expected.tobytes()
