@@ -153,6 +153,7 @@ def plot_profile(found: Profile) -> Figure:
     axes.plot(found.values, rise, color=BLUE)
     axes.axhline(1.0, color=ORANGE, linewidth=1, label="90 % limit")
     axes.axvspan(*found.interval, color=ORANGE, alpha=0.12, linewidth=0)
-    axes.set(xlabel=found.parameter, ylabel="rise / limit", xlim=(near[0], near[-1]), ylim=(0, 4), title=f"{found.parameter} = {found.best:.4g}")
+    axes.set(xlabel=found.parameter, ylabel="rise / limit", xlim=(near[0], near[-1]), ylim=(0, 4),
+             title=f"{found.parameter} = {found.best:.4g}")  # fmt: skip
     axes.legend(fontsize=8)
     return figure

@@ -12,6 +12,7 @@ from splitjax.law.expression import rows_where
 
 from .synthetic import table
 
+LAW, LOW, SPECIAL = "domain == 'law'", "loss < 3", "d_special > 0"
 TABLE = table("effective_data", domains={"law": {}, "code": {"E": 2.0}})
 
 
@@ -23,8 +24,10 @@ TABLE = table("effective_data", domains={"law": {}, "code": {"E": 2.0}})
         ("n_params == 1_000_000", TABLE.n_params == 1e6),
         ("not d_special == 0", TABLE.d_special != 0),
         ("domain == 'law' and loss < 3", (TABLE.domain == "law") & (TABLE.loss < 3)),
-        ("domain != law | loss < 3 & d_special > 0", (TABLE.domain != "law") | ((TABLE.loss < 3) & (TABLE.d_special > 0))),
-        ("(domain == \"law\" or loss < 3) and ~(d_special > 0)", ((TABLE.domain == "law") | (TABLE.loss < 3)) & (TABLE.d_special == 0)),
+        (f"{LAW} | {LOW} & {SPECIAL}", (TABLE.domain == "law") | ((TABLE.loss < 3) & (TABLE.d_special > 0))),
+        (f"({LAW} or {LOW}) and ~({SPECIAL})", ((TABLE.domain == "law") | (TABLE.loss < 3)) & (TABLE.d_special == 0)),
+        ('domain != "law"', TABLE.domain != "law"),
+        ("domain == code", TABLE.domain == "code"),
         ("loss > -1", np.ones(len(TABLE), bool)),
     ],
 )  # fmt: skip
@@ -36,7 +39,8 @@ def test_it_means_what_it_says(text: str, mask: np.ndarray) -> None:
     "text",
     [
         "", "loss", "loss >", "loss > x", "3 < loss", "loss > 3 or", "(loss > 3", "loss > 3)", "loss > 3 loss < 4",
-        "__import__('os')", "loss.sum() > 1", "loss = 3", "los > 3", "domain == -3", "weight; loss > 1", "u_special > 0",
+        "__import__('os')", "loss.sum() > 1", "loss = 3", "los > 3", "domain == -3", "weight; loss > 1",
+        "u_special > 0",
     ],
 )  # fmt: skip
 def test_anything_else_is_refused(text: str) -> None:

@@ -21,8 +21,8 @@ TOKENS = st.floats(1e4, 1e13)
 @pytest.mark.parametrize("family", FAMILIES)
 @given(n=st.floats(1e4, 1e12), d=TOKENS, s=TOKENS)
 def test_predictions_are_the_formula(family: str, n: float, d: float, s: float) -> None:
-    got = exact(family).predict(n, d, s)
-    assert got == pytest.approx(float(formula(family, TRUTHS[family], np.float64(n), np.float64(d), np.float64(s))), rel=1e-9)
+    expected = formula(family, TRUTHS[family], np.float64(n), np.float64(d), np.float64(s))
+    assert exact(family).predict(n, d, s) == pytest.approx(float(expected), rel=1e-9)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -210,8 +210,10 @@ def test_wrong_options_are_told(options: dict[str, object], told: str) -> None:
 
 def test_a_family_that_needs_d_special_says_so() -> None:
     without = Table.from_rows(
-        {"n_params": n, "d_pretrain": d, "loss": 1 + 50 / n**0.3 + 90 / d**0.3} for n in (1e6, 3e6, 9e6) for d in (1e7, 5e7, 2e8)
-    )  # fmt: skip
+        {"n_params": n, "d_pretrain": d, "loss": 1 + 50 / n**0.3 + 90 / d**0.3}
+        for n in (1e6, 3e6, 9e6)
+        for d in (1e7, 5e7, 2e8)
+    )
     with pytest.raises(UserError, match="family effective_data: it needs a d_special column"):
         quick(without)
     law = fit(without, bootstrap=0)

@@ -76,7 +76,8 @@ def test_a_missing_file_and_a_wrong_mapping_are_told(tmp_path: Path) -> None:
 
 
 def test_fewer_rows_than_parameters_are_told(tmp_path: Path) -> None:
-    text = "n_params,d_pretrain,loss\n" + "".join(f"{n}e6,{d}e7,{5 - n / 9 - d / 9}\n" for n, d in [(1, 2), (2, 1), (3, 5)])
+    lines = [f"{n}e6,{d}e7,{5 - n / 9 - d / 9}" for n, d in [(1, 2), (2, 1), (3, 5)]]
+    text = "\n".join(["n_params,d_pretrain,loss", *lines])
     with pytest.raises(UserError, match="3 rows that it can predict do not determine its 5 parameters"):
         fit(Table.read(write(tmp_path, text)), "chinchilla")
 

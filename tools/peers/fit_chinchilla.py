@@ -1,4 +1,4 @@
-"""Fits a CSV of C, N, D, loss with the `chinchilla` package from 432 starts; prints seconds and parameters as JSON.
+"""Fits a CSV of C, N, D, loss with the `chinchilla` package from 432 starts; prints the parameters as JSON.
 
 Run by tools/bench_law.py in an interpreter that has the package.
 """
@@ -9,7 +9,6 @@ import json
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +27,9 @@ def main() -> None:
             loss_fn=_huber, log_level=40,
         )  # fmt: skip
         found.visualizer.optim = lambda *a, **k: None  # its plot is no part of a fit
-        start = time.perf_counter()
         found.fit(parallel=True)
-        seconds = time.perf_counter() - start
     names = ("E", "A", "B", "alpha", "beta")
-    print(json.dumps({"seconds": seconds, **{name: float(getattr(found, name)) for name in names}}))
+    print(json.dumps({name: float(getattr(found, name)) for name in names}))
 
 
 def _huber(y_true: np.ndarray, y_pred: np.ndarray, weights: np.ndarray | None = None) -> float:
