@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -32,13 +33,19 @@ class MetricsLog:
         path: the file; made if missing.
         resume_at: rows beyond these path tokens are dropped (their steps will be made again).
         head: further facts for the first line.
+
+    Raises:
+        UserError: the file cannot be written.
     """
 
     def __init__(self, path: Path, resume_at: int, head: dict[str, Any]) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _cut(path, resume_at)
-        self._file = path.open("a", encoding="utf-8")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _cut(path, resume_at)
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise _unwritable(path, error) from error
         self._flushed = time.monotonic()
         if self._file.tell() == 0:
             self.write({"format": FORMAT, "version": VERSION} | head)
@@ -65,7 +72,11 @@ class MetricsLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
+        try:
+            self.flush()
+        finally:
+            with contextlib.suppress(OSError):  # a full disk has been told by the flush
+                self._file.close()
 
 
 def log_path(folder: Path) -> Path:

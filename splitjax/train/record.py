@@ -22,6 +22,7 @@ FORMAT = "splitjax.checkpoint"
 VERSION = 1
 RECORD = "checkpoint.json"
 STATE = "state"
+MEND = "Remove this checkpoint's folder and run again: it is made anew from the one before."
 
 
 def name_of(tokens: int) -> str:
@@ -74,7 +75,7 @@ def read(folder: Path) -> dict[str, Any]:
     if record.get("version") != VERSION:
         raise UserError(f"checkpoint version {record.get('version')} cannot be read; this is {VERSION}", where=where)
     if hash_json({key: value for key, value in record.items() if key != "hash"}) != record.get("hash"):
-        raise UserError("the record is damaged (its hash does not match)", where=where)
+        raise UserError("the record is damaged (its hash does not match)", where=where, mend=MEND)
     for name in (*record.get("leaves", ()), *record.get("files", ())):
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise UserError(f"the record names a file outside its checkpoint ('{name}')", where=where)
@@ -114,11 +115,11 @@ def _verify(folder: Path, record: dict[str, Any], experts: Sequence[int] | None)
     wanted = list(files) if experts is None else store.needed_files(list(files), record["leaves"], experts)
     missing = [file for file in wanted if not (folder / STATE / file).is_file()]
     if missing:
-        raise UserError("file of a checkpoint is missing", where=str(folder / STATE / missing[0]))
+        raise UserError("file of a checkpoint is missing", where=str(folder / STATE / missing[0]), mend=MEND)
     for file, digest in zip(wanted, _hashes(folder / STATE, wanted), strict=True):
         if digest != files[file]:
             where = str(folder / STATE / file)
-            raise UserError("file of a checkpoint is damaged (its hash does not match)", where=where)
+            raise UserError("file of a checkpoint is damaged (its hash does not match)", where=where, mend=MEND)
 
 
 def _hashes(folder: Path, files: Iterable[str]) -> list[str]:

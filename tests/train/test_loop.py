@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -246,6 +247,33 @@ def test_a_repacked_phase_resumes_bit_for_bit(trainer, tmp_path, steps):
 def test_as_many_ends_as_experts(trainer, tmp_path):
     with pytest.raises(ValueError, match="2 ends for 1 experts"):
         run_phase(trainer, starts.init(trainer, 0), Batches(1), Phase(0, (STEP, STEP)), tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(trainer, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="file"):
+        run_phase(trainer, starts.init(trainer, 0), Batches(1), Phase(0, STEP), tmp_path / "file" / "p")
+
+
+def test_a_full_disk_is_told_when_the_log_is_closed(tmp_path):
+    log = MetricsLog(tmp_path / "metrics.jsonl", 0, {})
+    log._file.close()
+    log._file = open("/dev/full", "w")  # noqa: SIM115
+    with pytest.raises(UserError, match="No space left"), log:
+        log.write({"tokens": 1})
+
+
+def test_a_damaged_mark_is_made_anew_once_its_folder_is_removed(trainer, tmp_path):
+    run_phase(trainer, starts.init(trainer, 0), Batches(1), TRUNK, tmp_path)
+    mark = checkpoint.at(tmp_path / "checkpoints", 6 * STEP)
+    before, _ = checkpoint.restore(mark)
+    victim = mark / "state" / "params.embedding" / "0.0.0"
+    victim.write_bytes(b"\0" * victim.stat().st_size)
+    with pytest.raises(UserError, match="Remove this checkpoint's folder"):
+        checkpoint.restore(mark)
+    shutil.rmtree(mark)
+    run_phase(trainer, starts.init(trainer, 0), Batches(1), TRUNK, tmp_path)
+    assert same_bits(checkpoint.restore(mark)[0], before)
 
 
 def test_the_error_of_a_batch_surfaces(trainer, tmp_path):
