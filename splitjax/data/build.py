@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from .documents import SPLITS, order_keys, take_chars
 from .manifest import REPORT, Manifest, Shard
 from .progress import Progress
 from .rows import Rows, choose
-from .runners import runner
+from .runners import RunTasks, runner
 from .streams import window_order
 from .tasks import AssignCluster, ReadPart, Spool, Tokenise, WriteShard
 from .tokenizer import Tokenizer, given, train
@@ -35,10 +36,10 @@ class Build:
     parts: list[tuple[Source, str]]
     settings: str
     progress: Progress
+    rows: Rows = dataclasses.field(init=False)
 
     def run(self) -> Manifest:
         """Prepare into `work/data`."""
-        self._run_tasks = runner(self.data)
         with self.progress.stage("reading", 0.0, 0.15) as tell:
             identities = [sources.identity(source, part) for source, part in self.parts]
             self.rows = self._read(tell)
@@ -52,6 +53,10 @@ class Build:
         with self.progress.stage("writing shards", 0.9, 1.0) as tell:
             shards = self._write_shards(names, domain_N, tokenizer.vocab_size, tell)
             return self._finish(names, domain_N, shards, tokenizer, identities)
+
+    @cached_property
+    def _run_tasks(self) -> RunTasks:
+        return runner(self.data)
 
     @property
     def out(self) -> Path:
