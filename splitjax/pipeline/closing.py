@@ -10,12 +10,12 @@ from rich.table import Table
 from splitjax.config import format_count
 
 COLUMNS = ("seed", "dense", "80/20", "planned")
-"""The models of the per-domain table, where they exist; further splits stand in the curve."""
 
 
 def shown(results: Mapping[str, Any]) -> list[str]:
-    """The models to show as columns, in order."""
-    return [name for name in COLUMNS if name in results["models"]]
+    """The models to show as columns: the four that every reader asks for, where they exist, then the others."""
+    names = results["models"]
+    return [name for name in COLUMNS if name in names] + sorted(names.keys() - set(COLUMNS))
 
 
 def closing_table(results: Mapping[str, Any]) -> Table:

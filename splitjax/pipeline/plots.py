@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from splitjax.config import format_count
+from splitjax.config import format_count, read_json
 from splitjax.train import read_metrics
 
 BLUE, RED, GREY, GREEN, BAND = "#1f5fa8", "#c2412d", "#6b7280", "#2f7d4f", "#cfe0f3"
@@ -26,20 +26,12 @@ def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> bytes:
     measured = {name: row for name, row in results["models"].items() if "fraction" in row}
     measured.pop("dense_equal_compute", None)  # another budget: it does not lie on this curve
     losses = [row["validation"]["mean"] for row in measured.values()]
-    if curve := plan.get("curve"):
-        x, loss, low, high = (np.asarray(curve[key], float) for key in ("fraction", "loss", "low", "high"))
-        axes.fill_between(100 * x, low, high, color=BAND, label="law, 90 % band")
-        axes.plot(100 * x, loss, color=BLUE, label="law")
-        start, end = (100 * edge for edge in plan["interval"])
-        axes.axvspan(start, end, color=RED, alpha=0.08, lw=0, label="90 % interval of the split")
-        losses += list(loss[(x >= 0.1) & (x <= 0.9) & np.isfinite(loss)])
+    if "curve" in plan:
+        losses += _draw_law(axes, plan)
     for name, row in measured.items():
         mark, color, label = _MARKS.get(name, ("^", "black", "other measured splits"))
-        known = {text.get_label() for text in axes.get_children()}
-        axes.plot(
-            100 * row["fraction"], row["validation"]["mean"], mark, color=color, ms=8, mec="white", clip_on=False,
-            zorder=4 if name == "planned" else 5, label=None if label in known else label,
-        )  # fmt: skip
+        _mark(axes, row["fraction"], row["validation"]["mean"], label, mark, color=color, mec="white", ms=8,
+              zorder=4 if name == "planned" else 5)  # fmt: skip
     room = 0.12 * (max(losses) - min(losses)) + 0.02
     axes.set_ylim(min(losses) - room, max(losses) + room)  # a law may be infinite at a corner
     axes.set_xlabel("split: share of the budget spent on the mixture, D / T (%)")
@@ -49,26 +41,62 @@ def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> bytes:
     return _png(figure)
 
 
-def loss_curves(phases: Path, names: Sequence[str]) -> bytes:
-    """Training loss over path tokens of the main run's phases: the mixture in blue, experts (their mean) in red."""
-    figure, axes = _figure(7.2, 3.2)
-    for name in names:
-        tokens, losses_TK = _losses(phases / name / "metrics.jsonl")
-        if len(tokens) < 2:
-            continue
-        split, decays = ".experts" in name, "-decay" in name.rsplit(".", 1)[1]
-        label = f"{'experts' if split else 'mixture'}, rate {'decaying' if decays else 'constant'}"
-        known = {text.get_label() for text in axes.get_children()}
-        color = {(False, False): BLUE, (False, True): "#7fb0e3", (True, False): RED, (True, True): "#eb9a8c"}
-        axes.plot(
-            tokens, _smooth(losses_TK.mean(1)), lw=1.2, color=color[split, decays],
-            label=None if label in known else label,
-        )  # fmt: skip
+def _draw_law(axes: Any, plan: Mapping[str, Any]) -> list[float]:
+    """The deciding family's curve, the interval, other families' picks and corners; returns losses to make room for."""
+    x, loss, low, high = (np.asarray(plan["curve"][key], float) for key in ("fraction", "loss", "low", "high"))
+    spoken = [base for base in plan["baselines"].values() if base["split_fraction"] in (0.0, 1.0)]
+    spoken = [base for base in spoken if base["family"] != plan["family"] and base["predicted_loss"]]
+    own = ~np.isin(x, [base["split_fraction"] for base in spoken])
+    axes.fill_between(100 * x[own], low[own], high[own], color=BAND, label=f"law ({plan['family']}), 90 % band")
+    axes.plot(100 * x[own], loss[own], color=BLUE, label=f"law ({plan['family']})")
+    start, end = (100 * edge for edge in plan["interval"])
+    axes.axvspan(start, end, color=RED, alpha=0.08, lw=0, label="90 % interval of the split")
+    for base in spoken:
+        _mark(axes, base["split_fraction"], base["predicted_loss"], "corner, as another family predicts it", "o",
+              color="none", mec=BLUE, ms=7, zorder=3)  # fmt: skip
+    for told in plan["by_family"].values():
+        axes.plot(100 * told["split_fraction"], 0.02, "|", color=BLUE, ms=12, mew=2, clip_on=False,
+                  transform=axes.get_xaxis_transform())  # fmt: skip
+    inside = loss[(x >= 0.1) & (x <= 0.9) & np.isfinite(loss)]
+    return [*inside, *(base["predicted_loss"] for base in spoken)]
+
+
+def _mark(axes: Any, fraction: float, loss: float, label: str, mark: str, **style: Any) -> None:
+    known = {item.get_label() for item in axes.get_children()}
+    axes.plot(100 * fraction, loss, mark, clip_on=False, ls="none", label=None if label in known else label, **style)
+
+
+def loss_curves(phases: Path, results: Mapping[str, Any]) -> bytes:
+    """Training loss of each compared model over the tokens it has seen, from step 0 through its split to its end."""
+    figure, axes = _figure(7.2, 3.4)
+    order = sorted((name for name in results["models"] if "cell" in results["models"][name]), reverse=True)
+    others = iter(["#8a63b8", "#c98a1b", "#4a9aa8", "#7a7a52"] * len(order))
+    for name in order:
+        tokens, losses = _path_losses(phases, results["models"][name]["cell"])
+        if len(tokens) > 1:
+            color = _MARKS[name][1] if name in _MARKS else next(others)
+            axes.plot(tokens, _smooth(losses), lw=1.2, color=color, label=name, zorder=3 if name == "planned" else 2)
     axes.set_xlabel("tokens seen by a model")
     axes.set_ylabel("training loss (nats a token)")
     axes.xaxis.set_major_formatter(lambda value, _: format_count(value))
     axes.legend(fontsize=8, frameon=False)
     return _png(figure)
+
+
+def _path_losses(phases: Path, cell: str) -> tuple[np.ndarray, np.ndarray]:
+    """(tokens, mean loss of the stack) along a cell's whole path: its last phase and what that branched from."""
+    records = {path.parent.name: read_json(path)["phase"] for path in phases.glob(f"{cell.split('.')[0]}.*/phase.json")}
+    name = next((name for name, phase in records.items() if cell in phase["ends"]), None)
+    pieces: list[tuple[np.ndarray, np.ndarray]] = []
+    until = np.inf
+    while name is not None:
+        rows = read_metrics(phases / name / "metrics.jsonl") if (phases / name / "metrics.jsonl").exists() else []
+        rows = [row for row in rows if row["tokens"] <= until]
+        pieces.append((np.array([row["tokens"] for row in rows]), np.array([np.mean(row["loss"]) for row in rows])))
+        until = rows[0]["tokens"] - 1 if rows else until
+        name = records[name]["parent"]
+    tokens, losses = (np.concatenate([piece[part] for piece in pieces[::-1]]) for part in (0, 1))
+    return tokens, losses
 
 
 def law_against_observations(predicted: Sequence[float], rows: Sequence[Mapping[str, str]]) -> bytes:
@@ -90,12 +118,6 @@ def law_against_observations(predicted: Sequence[float], rows: Sequence[Mapping[
     right.set_ylabel("law off by (%)")
     left.legend(fontsize=8, frameon=False)
     return _png(figure)
-
-
-def _losses(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(path tokens, losses (rows, K)) of a phase's log; empty where it has none."""
-    rows = read_metrics(path) if path.exists() else []
-    return np.array([row["tokens"] for row in rows]), np.array([row["loss"] for row in rows], dtype=float)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

@@ -118,6 +118,7 @@ def _gains(planned: Scores, rival: Scores) -> dict[str, Any]:
 
     return {
         "routed": scoring.gain(planned.routed_MW(), rival.routed_MW()).to_json(),
+        "oracle_after_prefix": scoring.gain(planned.oracle_MW(whole=False), rival.oracle_MW(whole=False)).to_json(),
         "oracle": scoring.gain(planned.oracle_MW(), rival.oracle_MW()).to_json(),
         "oracle_by_domain": of_domains(zip(planned.oracle_MW(), rival.oracle_MW(), strict=True)),
     }

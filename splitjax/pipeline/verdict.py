@@ -48,19 +48,23 @@ def _worth(plan: Mapping[str, Any], gains: Mapping[str, Any]) -> str:
         return "The law expects no gain from splitting at this size and budget."
     routed = gains["planned_vs_dense"]["routed"]
     if routed["perplexity"] < -2 * routed["perplexity_error"]:
-        return "Splitting did not pay here: train one model at this size and budget."
+        return "At equal training tokens splitting did not pay: train one model at this size and budget."
     if routed["perplexity"] < 2 * routed["perplexity_error"]:
-        return "The difference is within the noise: splitting neither pays nor costs here."
-    return "Splitting paid."
+        return "The difference is within the noise: at equal training tokens splitting neither pays nor costs."
+    return "At equal training tokens, splitting paid."
 
 
 def _missed(gains: Mapping[str, Any]) -> str:
     """A measured split that was clearly better than the planned one is said, not hidden."""
-    better = {name: gain["routed"] for name, gain in gains.items() if "_vs_split at" in name}
-    if not better:
+    found = [
+        (name.removeprefix("planned_vs_"), words, gain[kind])
+        for name, gain in gains.items()
+        if "_vs_split at" in name
+        for kind, words in (("routed", "routed"), ("oracle", "label known"))
+        if gain[kind]["perplexity"] < -2 * gain[kind]["perplexity_error"]
+    ]
+    if not found:
         return ""
-    name, gain = min(better.items(), key=lambda item: item[1]["perplexity"])
-    if gain["perplexity"] > -2 * gain["perplexity_error"]:
-        return ""
+    name, words, gain = min(found, key=lambda item: item[2]["perplexity"])
     value, error = -gain["perplexity"], gain["perplexity_error"]
-    return f" A {name.removeprefix('planned_vs_')} was better still, by {value:.1f} ± {error:.1f} %: the law missed it."
+    return f" A {name} was better still, by {value:.1f} ± {error:.1f} % ({words}): the law missed it."

@@ -10,9 +10,8 @@ from splitjax.pipeline.verdict import headline
 
 
 def gain(perplexity: float, error: float) -> dict[str, Any]:
-    return {
-        "routed": {"nats": perplexity / 100, "error": error / 100, "perplexity": perplexity, "perplexity_error": error}
-    }
+    one = {"nats": perplexity / 100, "error": error / 100, "perplexity": perplexity, "perplexity_error": error}
+    return {"routed": one, "oracle": one}
 
 
 def results(dense: float, habit: float, error: float = 0.4, accounting: str = "total") -> dict[str, Any]:
@@ -36,7 +35,7 @@ def test_a_split_that_paid() -> None:
     assert headline(plan(), results(6.04, 2.5)) == (
         "Split at 22 %, 90 % interval 15–31, anything in 10–38 % is as good; experts beat dense by 6.0 ± 0.4 % "
         "perplexity, beat 80/20 by 2.5 ± 0.4 % perplexity (accounting total; routed by a 32-token prefix, scored "
-        "after it). Splitting paid."
+        "after it). At equal training tokens, splitting paid."
     )
 
 
@@ -44,8 +43,8 @@ def test_a_split_that_did_not() -> None:
     text = headline(plan(), results(-3.0, 1.0, accounting="per_model"))
     assert "experts lose to dense by 3.0 ± 0.4 %" in text
     assert "accounting per_model" in text
-    assert text.endswith("Splitting did not pay here: train one model at this size and budget.")
-    assert headline(plan(), results(0.5, 1.0)).endswith("neither pays nor costs here.")
+    assert text.endswith("splitting did not pay: train one model at this size and budget.")
+    assert headline(plan(), results(0.5, 1.0)).endswith("neither pays nor costs.")
 
 
 @pytest.mark.parametrize(
@@ -70,6 +69,17 @@ def test_dense_against_itself_is_not_a_comparison() -> None:
 def test_a_measured_split_that_did_better_is_not_hidden() -> None:
     found = results(6.0, 2.5)
     found["gains"]["planned_vs_split at 40 %"] = gain(-3.3, 1.1)
-    assert headline(plan(), found).endswith("A split at 40 % was better still, by 3.3 ± 1.1 %: the law missed it.")
+    assert headline(plan(), found).endswith(
+        "A split at 40 % was better still, by 3.3 ± 1.1 % (routed): the law missed it."
+    )
     found["gains"]["planned_vs_split at 40 %"] = gain(-1.0, 1.1)
-    assert headline(plan(), found).endswith("Splitting paid.")
+    assert headline(plan(), found).endswith("splitting paid.")
+
+
+def test_a_split_that_did_better_only_with_the_label_known_is_said_too() -> None:
+    found = results(6.0, 2.5)
+    found["gains"]["planned_vs_split at 40 %"] = {
+        "routed": gain(0.2, 1.0)["routed"],
+        "oracle": gain(-1.8, 0.7)["oracle"],
+    }
+    assert headline(plan(), found).endswith("by 1.8 ± 0.7 % (label known): the law missed it.")
