@@ -5,7 +5,8 @@
     python tools/bench_law.py --table df.csv --columns n_params=N,d_pretrain=D
 
 Wall seconds mean little on a busy machine; seconds of processor stand beside them. The package's row includes the start
-of its interpreter (1 to 2 s). The first fit of a shape compiles ("cold"); the same call again is "warm". Rows without --table are synthetic: 240 of
+of its interpreter (1 to 2 s).
+The first fit of a shape compiles ("cold"); the same call again is "warm". Rows without --table are synthetic: 240 of
 E + A/N^a + B/D^b with 0.5 % noise. The scipy row is what one writes in ten minutes: L-BFGS-B with finite differences
 from a grid of 432 starts over logarithms of E, A and B.
 """

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from .engine import Found, Part, Problem
-from .solver import Loss, value
+from .solver import Loss, on_host, value
 
 
 def search(problem: Problem, loss: Loss, weights: np.ndarray, starts: int, rng: np.random.Generator) -> Found:
@@ -32,7 +32,7 @@ def _part(
     form = part.form
     data = problem.data(part, problem.table.loss[None], weights[None])
     low, high = form.bounds
-    with jax.enable_x64(True):
+    with on_host():
         slope = jax.jit(jax.value_and_grad(partial(value, form, loss.kind, data.rows, data.y[0], data.w[0])))
         ends = [_descend(slope, _start(problem, part, rng), low, high, loss.delta) for _ in range(starts)]
     return np.stack([x for x, _ in ends]), np.array([f for _, f in ends])

@@ -10,6 +10,8 @@ converge to the last digits.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -101,6 +103,17 @@ _COMPILED: dict[Any, Any] = {}
 _ONE_AT_A_TIME = threading.Lock()
 
 
+@contextmanager
+def on_host() -> Iterator[None]:
+    """Float64 on the CPU, for this thread and this block alone: a training process may hold an accelerator without it."""
+    try:
+        host = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
+        host = None
+    with jax.enable_x64(True), jax.default_device(host):
+        yield
+
+
 def _run(function: Any, form: Form, kind: str, *args: Any) -> list[np.ndarray]:
     """Call a jitted function in float64; families compile side by side on threads, but run one after the other.
 
@@ -109,7 +122,7 @@ def _run(function: Any, form: Form, kind: str, *args: Any) -> list[np.ndarray]:
     """
     shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(args))
     key = (function.__name__, form, kind, shapes)
-    with jax.enable_x64(True):
+    with on_host():
         if key not in _COMPILED:
             _COMPILED[key] = jax.jit(partial(function, form, kind)).lower(*args).compile()
         with _ONE_AT_A_TIME:

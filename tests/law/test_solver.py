@@ -84,3 +84,16 @@ def test_nnls_is_exact() -> None:
             a, b = rng.normal(size=(12, 4)), rng.normal(size=12)
             got = np.asarray(_nnls(jnp.asarray(a.T @ a), jnp.asarray(a.T @ b)))
             np.testing.assert_allclose(got, nnls(a, b)[0], atol=1e-8)
+
+
+def test_it_runs_on_the_host_whatever_is_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    from splitjax.law import solver
+
+    asked = []
+    real = jax.local_devices
+    monkeypatch.setattr(jax, "local_devices", lambda **options: asked.append(options) or real(**options))
+    with solver.on_host():
+        assert jnp.ones(2).dtype == jnp.float64
+        assert next(iter(jnp.ones(2).devices())).platform == "cpu"
+    assert asked == [{"backend": "cpu"}]
+    assert jnp.ones(2).dtype == jnp.float32
