@@ -105,7 +105,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @contextmanager
 def on_host() -> Iterator[None]:
-    """Float64 on the CPU, for this thread and this block alone: a training process may hold an accelerator without it."""
+    """Float64 on the CPU, for this thread and block alone: a training process may hold an accelerator without it."""
     try:
         host = jax.local_devices(backend="cpu")[0]
     except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
