@@ -55,7 +55,14 @@ def alone(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("count", "devices", "loop"), [(1, 4, "scan"), (2, 2, "vmap"), (4, 1, "scan")])
+@pytest.mark.parametrize(
+    ("count", "devices", "loop"),
+    [
+        (2, 2, "vmap"),
+        pytest.param(1, 4, "scan", marks=pytest.mark.slow),
+        pytest.param(4, 1, "scan", marks=pytest.mark.slow),
+    ],
+)
 def test_losses_do_not_depend_on_devices_and_processes(alone, count, devices, loop):
     finish(begin(alone, count, devices, loop))
     here, there = alone / run_name(1, 1, "scan"), alone / run_name(count, devices, loop)
