@@ -115,8 +115,7 @@ class Executor:
         return measured
 
     def _run_phase(self, phase: Phase) -> Stack:
-        experts = phase.stack_size(self.clock.experts)
-        per_step = _work_of_step(phase.model, self.config, self.clock, self.corpus.vocab_size) * experts
+        per_expert = _work_of_step(phase.model, self.config, self.clock, self.corpus.vocab_size)
         began = last = time.monotonic()
         stepping = 0.0
 
@@ -125,7 +124,7 @@ class Executor:
             now = time.monotonic()
             # The first step waits for the compiler and the checkpoint: that is no speed.
             seconds = now - last if last != began else 0.0
-            self.reporter.advance(per_step, seconds, report.tokens_per_s)
+            self.reporter.advance(per_expert * report.experts, seconds, report.tokens_per_s)
             last, stepping = now, stepping + seconds
 
         stack = run_phase(
