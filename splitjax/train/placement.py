@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import jax
@@ -33,6 +34,10 @@ class Placement:
         _field, *path = name.split(".")
         axes = logical_axes(tuple(path), len(shape)) if path else ("expert", *(None,) * (len(shape) - 1))
         return NamedSharding(self.mesh, spec_for(axes, shape, self.mesh))
+
+    def active(self) -> AbstractContextManager[Any]:
+        """The mesh as the surroundings of a trace: kernels that the compiler cannot cut up ask for it."""
+        return nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
 
     def constrain(self, stack: T) -> T:
         """The stack, told to the compiler to lie where `leaf` says."""

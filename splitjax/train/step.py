@@ -107,11 +107,13 @@ class Trainer:
         its parameters, moments and count; its path advances (the data was read) and the skip is counted. The others
         are untouched by it, bit for bit.
         """
-        return self._step(stack, tokens_KBT, controls)
+        with self.placement.active():
+            return self._step(stack, tokens_KBT, controls)
 
     def lower(self, stack: Stack, tokens_KBT: Any, controls: Controls) -> jax.stages.Lowered:
         """The step lowered ahead of time; shapes (`jax.ShapeDtypeStruct`) serve for arrays."""
-        return self._step.lower(stack, tokens_KBT, controls)
+        with self.placement.active():
+            return self._step.lower(stack, tokens_KBT, controls)
 
     def _stack_step(self, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
         form = self.train.expert_loop if self.train.expert_loop != "auto" else _fastest_loop(self.placement.platform)
