@@ -37,9 +37,9 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         place, what, mend = first_mistake(error)
-        if cause := _cause(place, overrides):
-            raise UserError(what.removeprefix(f"{'.'.join(map(str, place))}: "), where=cause, mend=mend) from None
         line = document.line(place)
+        if cause := _cause(place, overrides, below=line is None):
+            raise UserError(what.removeprefix(f"{'.'.join(map(str, place))}: "), where=cause, mend=mend) from None
         raise UserError(what, where=f"{path}:{line}" if line else str(path), mend=mend) from None
 
 
@@ -61,12 +61,12 @@ def dump(config: Config) -> str:
     return to_yaml(config.resolved())
 
 
-def _cause(place: Sequence[str | int], overrides: Sequence[str]) -> str:
-    """The override that set the key at `place`, or a section around it; "" where none did."""
+def _cause(place: Sequence[str | int], overrides: Sequence[str], below: bool) -> str:
+    """The override that set the key at `place`, or a section around it (or a key `below` it); "" where none did."""
     parts = [str(part) for part in place]
     for override in reversed(overrides):
         key = override.partition("=")[0].split(".")
-        if key == parts[: len(key)]:
+        if key == parts[: len(key)] or (below and parts and key[: len(parts)] == parts):
             return f"override {override}"
     return ""
 

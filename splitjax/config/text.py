@@ -110,7 +110,7 @@ class Document:
             raise UserError(f"not valid YAML ({what})", where=place) from None
 
     def line(self, path: Sequence[str | int]) -> int | None:
-        """1-based line of the deepest part of `path` that the text has; None where it has no part of it."""
+        """1-based line on which the key at `path` stands; None where the text does not have it."""
         node, line = self._node, None
         for part in path:
             if isinstance(node, yaml.MappingNode):
@@ -120,7 +120,7 @@ class Document:
             else:
                 found = None
             if found is None:
-                break
+                return None
             line, node = found[0].start_mark.line + 1, found[1]
         return line
 

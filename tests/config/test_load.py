@@ -169,6 +169,8 @@ def test_the_last_override_wins(minimal: Path) -> None:
         ("data.sources=[]", r"should have at least 1 item, not \[\]$"),
         ("train.bach_size=3", r"unknown key 'train\.bach_size'\. Did you mean 'batch_size'\?$"),
         ("data.sources.0.pth=3", r"unknown key 'data\.sources\.0\.pth'\. Did you mean 'path'\?$"),
+        ("trin.x=3", r"^override trin\.x=3: unknown key 'trin'\. Did you mean 'train'\?$"),
+        ("model.n_heads=3", r"^override model\.n_heads=3: n_heads=3 does not divide d_model=128; give head_dim$"),
         ("budget={}", r"key 'budget\.tokens' is missing\. It is: T: training tokens"),
         ("train=3", r"^override train=3: should be a section \(a mapping of keys\), not 3$"),
         ("train.batch_size.x=3", r"'train\.batch_size' is a value, not a section$"),

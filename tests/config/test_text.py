@@ -78,7 +78,8 @@ def test_lines_of_keys() -> None:
     assert document.line(("a",)) == 1
     assert document.line(("b",)) == 2
     assert document.line(("b", 1, "z")) == 5
-    assert document.line(("b", 1, "missing")) == 4
+    assert document.line(("b", 1)) == 4
+    assert document.line(("b", 1, "missing")) is None
     assert document.line(("missing",)) is None
 
 
