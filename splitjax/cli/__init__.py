@@ -15,6 +15,7 @@ from splitjax.config import UserError
 COMMANDS = {
     "run": "every stage that is not done yet, in order, resumable: the main job",
     "prepare": "sources → tokenised, split into domains, sharded, with a manifest",
+    "data": "show: documents of prepared data as a model sees them, decoded",
     "sweep": "the small runs that feed the law",
     "fit": "observations → law; also of any table: splitjax fit TABLE.csv",
     "plan": "law + budget → split with interval; also of any law: splitjax plan --law law.json",

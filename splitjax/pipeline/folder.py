@@ -41,7 +41,7 @@ _FIRST_STAGE = {
     "evaluate.prefix": "evaluate",
 }
 # Keys that change no number: free to differ between starts.
-_FREE = ("name", "run_dir", "data.workers")
+_FREE = ("name", "run_dir", "data.workers", "data.runner")
 
 
 class RunFolder:

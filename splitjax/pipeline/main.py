@@ -63,15 +63,7 @@ def prepare(config: Config, **options: Any) -> dict[str, Any]:
     """Sources → prepared data, in this process. Returns what `splitjax prepare --json` prints."""
     with job_of(config, **options) as job:
         stages.run_prepare(job, in_child=False)
-        manifest = job.corpus.manifest
-        return {
-            "domains": {
-                "method": manifest.method, "k": manifest.k, "names": list(job.corpus.domains),
-                "sizes": list(manifest.sizes), "purity": manifest.purity,
-            },
-            "vocab_size": job.corpus.vocab_size,
-            "hash": manifest.hash,
-        }  # fmt: skip
+        return job.corpus.manifest.summary()
 
 
 def sweep(config: Config, **options: Any) -> None:

@@ -93,8 +93,8 @@ def _path_losses(phases: Path, cell: str) -> tuple[np.ndarray, np.ndarray]:
         rows = read_metrics(phases / name / "metrics.jsonl") if (phases / name / "metrics.jsonl").exists() else []
         rows = [row for row in rows if row["tokens"] <= until]
         # An expert that ended has no loss any more, and a skipped step's may be NaN.
-        losses = [np.nanmean(np.array(row["loss"], dtype=float)) for row in rows]
-        pieces.append((np.array([row["tokens"] for row in rows]), np.array(losses)))
+        means = [np.nanmean(np.array(row["loss"], dtype=float)) for row in rows]
+        pieces.append((np.array([row["tokens"] for row in rows]), np.array(means)))
         until = rows[0]["tokens"] - 1 if rows else until
         name = records[name]["parent"]
     tokens, losses = (np.concatenate([piece[part] for piece in pieces[::-1]]) for part in (0, 1))

@@ -18,7 +18,8 @@ from .progress import Reporter
 def inputs_of(config: Config) -> dict[str, Any]:
     """What the prepared data depend on."""
     tree = config.resolved()
-    tree["data"].pop("workers")  # the same bytes come out for any number
+    for key in ("workers", "runner", "runner_options"):
+        tree["data"].pop(key)  # the same bytes come out whoever makes them
     return {"data": tree["data"], "seed": config.seed}
 
 

@@ -95,6 +95,7 @@ def _losses(score: Scores, bytes_M: np.ndarray) -> dict[str, Any]:
 def _spent(job: Job, cell: Cell) -> dict[str, Any]:
     """D, D', what all models together were trained on, and how often the text was repeated."""
     quantum, sizes = job.clock.tokens_per_step, job.corpus.manifest.sizes
+    weights = job.corpus.manifest.weights or sizes
     d_pretrain, d_special = cell.pretrain * quantum, cell.special * quantum
     return {
         "cell": cell.id,
@@ -103,7 +104,9 @@ def _spent(job: Job, cell: Cell) -> dict[str, Any]:
         "tokens": cell.steps(job.clock.experts) * quantum,
         "fraction": cell.pretrain / (cell.pretrain + job.clock.share * cell.special),
         # An expert's domain has given its share of the mixture before it gives the expert's own stream.
-        "epochs": [d_pretrain / sum(sizes) + d_special / size for size in sizes],
+        "epochs": [
+            (d_pretrain * weight / sum(weights) + d_special) / size for weight, size in zip(weights, sizes, strict=True)
+        ],
     }
 
 

@@ -130,6 +130,18 @@ def test_a_changed_key_is_refused_and_redo_covers_it(finished: Path) -> None:
     assert splitjax("run", finished / "tiny.yaml", "--redo", "evaluate").returncode == 0  # as the other tests know it
 
 
+def test_data_show_decodes_what_a_model_sees(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(finished / "run")
+    assert cli.main(["data", "show", run, "--domain", "colours", "--n", "2", "--split", "test", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["documents"]
+    assert list(told) == ["colours"]
+    assert len(told["colours"]) == 2
+    assert cli.main(["data", "show", run, "--n", "1"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("document 1 of 1") == 3
+    assert told["colours"][0] not in text, "test documents are not train documents"
+
+
 def test_law_settings_reach_the_fit(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(finished / "run", tmp_path / "run", ignore=shutil.ignore_patterns("phases", ".lock"))
     overrides = ["law.families=[effective_data, additive]", "law.loss=squared", "law.bootstrap=13"]
