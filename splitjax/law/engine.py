@@ -148,14 +148,13 @@ class Problem:
 
         x = np.concatenate([self._starts(part, loss, w, starts, rng) for w in weights])
         x, values = run(x, np.repeat(weights, starts, 0), anneal=64.0)
-        ends = []
-        for i, w in enumerate(weights):
-            own, value = x[i * starts : (i + 1) * starts], values[i * starts : (i + 1) * starts]
-            if len(weights) == 1 and _agreeing(value) < ENOUGH:  # a crooked valley: the best go on for longer
-                best = np.argsort(value)[:LANES]
-                own[best], value[best] = run(own[best], w[None].repeat(len(best), 0), steps=1000)
-            ends.append((own, value))
-        return ends
+        values = values.reshape(len(weights), starts)
+        slow = [i for i, value in enumerate(values) if _agreeing(value) < ENOUGH]
+        if slow:  # a crooked valley: the best go on for longer
+            each = min(starts, max(1, LANES // len(slow)))
+            at = np.concatenate([i * starts + np.argsort(values[i])[:each] for i in slow])
+            x[at], values.reshape(-1)[at] = run(x[at], weights[at // starts], steps=1000 if len(weights) == 1 else 300)
+        return list(zip(x.reshape(len(weights), starts, -1), values, strict=True))
 
     def _starts(self, part: Part, loss: Loss, w: np.ndarray, starts: int, rng: np.random.Generator) -> np.ndarray:
         """Starts [starts, size]: the best of many screened candidates, with some of the others for variety."""
@@ -184,7 +183,7 @@ class Problem:
         for part, x in zip(self.parts, xs, strict=True):
             low, high = (np.tile(bound, (len(y), 1)) for bound in part.form.bounds)
             start = np.tile(np.clip(x, *part.form.bounds), (len(y), 1))
-            out.append(refine(part.form, loss, self.data(part, y, w), start, low, high, steps=60)[0])
+            out.append(refine(part.form, loss, self.data(part, y, w), start, low, high)[0])
         return out
 
     def sensitivity(self, part: Part, x: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ def screen(form: Form, loss: Loss, data: Data, thetas: np.ndarray) -> tuple[np.n
 
 def refine(
     form: Form, loss: Loss, data: Data, x: np.ndarray, low: np.ndarray, high: np.ndarray, *,
-    anneal: float = 1.0, steps: int = 150,
+    anneal: float = 1.0, steps: int = 60,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimise from each start.
 
