@@ -201,7 +201,8 @@ class _Run:
         order = sorted(range(len(tried)), key=lambda i: (i != chosen, _error(tried[i])))
         gain = selection.mean_errors(self.table, cuts, common) - pairs[chosen][0]
         beats = bool(gain.mean() > selection.clustered_se(gain, units))
-        notes = [f"Held out: {', '.join(cuts)}; {len(units)} rows that all {len(tried)} families predict."]
+        every = f" that all {len(tried)} families predict" if len(tried) > 1 else ""
+        notes = [f"Held out: {', '.join(cuts)}; {len(units)} rows{every}."]
         return order, near, beats, notes
 
     def with_draws(self, candidate: Candidate) -> Candidate:
@@ -282,6 +283,8 @@ def _notes(table: Table, chosen: Fitted, draws: int) -> list[str]:
         notes.append("No 'run' column: residuals were redrawn row by row.")
     if chosen.ridge:
         notes.append(f"The fit lies on a ridge: {', '.join(chosen.ridge)} are not determined.")
+    if chosen.at_bound:
+        notes.append(f"At a bound: {', '.join(chosen.at_bound)}.")
     if chosen.agree == 1:
         notes.append(f"Only one of {chosen.starts} starts found this optimum.")
     return notes
