@@ -267,6 +267,9 @@ class Train(Settings):
     placement: Literal["stacked", "serial"] = Field(
         "stacked", description="stacked: all experts in one program; serial: one after another, the rest on disk."
     )
+    domain_stream: Literal["continue", "restart"] = Field(
+        "continue", description="An expert's text: from where the trunk left its domain, or from its beginning again."
+    )
     expert_loop: Literal["auto", "vmap", "scan"] = Field("auto", description="How a device steps through its experts.")
 
 

@@ -160,6 +160,8 @@ class Executor:
         if phase.split_at is None:
             return stack_streams([self.corpus.mixture(batch, length, seed)])
         seen_K = self.corpus.mixture_counts(phase.split_at * batch, length, seed)
+        if self.config.train.domain_stream == "restart":
+            seen_K = np.zeros_like(seen_K)
         return stack_streams([
             self.corpus.domain(k, batch, length, seed, start=int(seen)) for k, seen in enumerate(seen_K)
         ])  # fmt: skip

@@ -1,0 +1,58 @@
+"""What an expert reads after the split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from splitjax import pipeline
+from splitjax.config import Config, from_dict
+from splitjax.pipeline.folder import RunFolder
+from splitjax.pipeline.job import Job
+from splitjax.pipeline.progress import Reporter
+from splitjax.pipeline.tree import Cell
+
+
+@pytest.fixture(scope="module")
+def tree(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    tree = {
+        "run_dir": str(tmp_path_factory.mktemp("execute") / "run"),
+        "data": {
+            "sources": [{"type": "jsonl", "path": str(corpus_file)}],
+            "tokenizer": {"vocab_size": 300},
+            "validation": 0.15,
+            "test": 0.15,
+        },
+        "model": {"d_model": 16, "n_layers": 1, "n_heads": 2},
+        "train": {"seq_len": 32, "batch_size": 4},
+        "budget": {"tokens": "8k"},
+        "split": 0.5,
+        "evaluate": {"windows": 4, "prefix": 8},
+    }
+    pipeline.prepare(from_dict(tree))
+    return tree
+
+
+def first_batches(config: Config, pretrain: int) -> tuple[np.ndarray, Job]:
+    job = Job(config, RunFolder(config.folder), Reporter())
+    phases = job.phases([Cell(config.model, pretrain, 20)])
+    experts = next(phase for phase in phases if phase.splits)
+    return job.executor()._streams(experts).batch(0), job
+
+
+def test_an_expert_goes_on_where_the_trunk_left_its_domain(tree: dict) -> None:
+    pretrain = 30
+    found_KBT, job = first_batches(from_dict(tree), pretrain)
+    trunk = job.corpus.mixture(4, 32, 0)
+    seen = {row.tobytes() for t in range(pretrain) for row in trunk.batch(t)}
+    fresh = [row.tobytes() for batch_BT in found_KBT for row in batch_BT]
+    assert not seen & set(fresh), "nothing that the trunk has read comes again in the first epoch"
+
+
+def test_an_expert_may_begin_its_domain_again(tree: dict) -> None:
+    restarted = from_dict(tree | {"train": tree["train"] | {"domain_stream": "restart"}})
+    found_KBT, job = first_batches(restarted, 30)
+    for k, batch_BT in enumerate(found_KBT):
+        np.testing.assert_array_equal(batch_BT, job.corpus.domain(k, 4, 32, 0).batch(0))
