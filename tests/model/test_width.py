@@ -29,6 +29,13 @@ def test_groups_ignore_the_expert_axis(model: LanguageModel, params: Any) -> Non
     assert model.groups(stack) == model.groups(params)
 
 
+def test_a_tied_head_moves_through_the_last_norm() -> None:
+    tied = LanguageModel(config.Model(d_model=32, n_heads=2, n_layers=1, tied_embeddings=True), 64, base_width=16)
+    groups = tied.groups(jax.eval_shape(tied.init, jax.random.key(0)))
+    assert groups["final_norm"]["scale"] == (16 / 32, False)
+    assert groups["layers"]["ffn_norm"]["scale"] == (1.0, False)
+
+
 def _logit_change(d_model: int, tied: bool) -> float:
     """How far ten sign-descent steps (Adam's first ones) move the logits."""
     cfg = config.Model(d_model=d_model, n_layers=2, n_heads=d_model // 16, tied_embeddings=tied)
