@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,11 @@ def shared() -> Path:
     if not folder:
         pytest.skip("SPLITJAX_SHARED names no folder of shared corpora and tables")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_programs_end_with_their_module() -> Iterator[None]:
+    """No module shares shapes with another: kept, the programs of all tests together fill gigabytes."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
