@@ -34,11 +34,3 @@ def _compiled_programs_end_with_their_module() -> Iterator[None]:
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _forget_compiled_programs() -> Iterator[None]:
-    """Compiled programs are never freed otherwise: the whole suite in one process grew to 6 GB."""
-    yield
-    if "jax" in sys.modules:
-        sys.modules["jax"].clear_caches()
