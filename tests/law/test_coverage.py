@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from splitjax.law import FAMILIES, fit, plan
+from splitjax.law import FAMILIES, Budget, fit, plan, propose
 
 from .synthetic import TRUTHS, exact, table
 
 SEEDS, DRAWS, NOISE = 200, 100, 0.01
 N, T, K = 3e7, 1e9, 8
-"""Three times the largest N of the tables, five times their largest D."""
-PRETRAIN = (0.0, 2e6, 6e6, 2e7, 6e7, 2e8)
+"""Of the main run: 6 times the largest N and 13 times the largest D of the design."""
+AXES = {"sizes": "n_params", "pretrain": "d_pretrain", "special": "d_special"}
+SMALL_RUNS = 1e17
+"""FLOPs of the proposed design."""
 AT_A_CORNER = {"chinchilla"}
 """Its best split is D* = T whatever the table says, so its interval is a point that always holds it."""
 
@@ -31,9 +33,11 @@ class Coverage:
 def coverage(family: str, seeds: range = range(SEEDS)) -> Coverage:
     """Fit noisy tables of a known law and count the intervals that hold its split, loss and parameters."""
     truth = plan(exact(family), N, T, K)
+    cells = propose(SMALL_RUNS, Budget(N, T, K, "total")).cells
+    grid = {key: sorted({getattr(cell, name) for cell in cells}) for key, name in AXES.items()}
     split, loss, parameters = [], [], []
     for seed in seeds:
-        law = fit(table(family, noise=NOISE, seed=seed, pretrain=PRETRAIN), family, bootstrap=DRAWS, seed=seed)
+        law = fit(table(family, noise=NOISE, seed=seed, **grid), family, bootstrap=DRAWS, seed=seed)
         found = plan(law, N, T, K)
         split.append(_holds(found.interval, truth.split_fraction, slack=1e-6))
         loss.append(_holds(_loss_at(law, truth.split_fraction), truth.predicted_loss))
