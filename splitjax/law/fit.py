@@ -23,8 +23,8 @@ Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what was just done."""
 
 DELTA = 1e-3
-STARTS = 64
-HELDOUT_STARTS = 16
+STARTS = 32
+HELDOUT_STARTS = 8
 WORKERS = 2  # XLA compiles outside the interpreter lock; more threads than that only share the cores
 
 

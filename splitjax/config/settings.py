@@ -1,0 +1,68 @@
+"""Types that every section of a config is made of: strict, frozen settings; counts, splits and fractions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from .units import PerParam, exact_count, parse_count
+
+
+def _whole(value: object) -> int:
+    count = parse_count(value)
+    if isinstance(count, PerParam):
+        raise ValueError(f"{count} is relative to a model; give an absolute count here")
+    return count
+
+
+def _dump_count(value: int | PerParam) -> int | str:
+    return str(value) if isinstance(value, PerParam) else value
+
+
+def _split(value: object) -> object:
+    """A split: null, a fraction 0-1, or tokens with a unit."""
+    if value is None or (isinstance(value, float) and 0 <= value <= 1):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value in (0, 1):
+        return float(value)
+    if isinstance(value, str):
+        try:
+            fraction = float(value)
+        except ValueError:
+            return _whole(value)
+        if 0 <= fraction <= 1:
+            return fraction
+    raise ValueError(f"{value!r} is neither a fraction from 0 to 1 nor tokens with a unit such as 2M")
+
+
+def _dump_split(value: float | int | None) -> float | str | None:
+    return exact_count(value) if isinstance(value, int) else value
+
+
+Count = Annotated[int, BeforeValidator(_whole)]
+"""A whole count; accepts "40M"."""
+TokenCount = Annotated[
+    int | PerParam, BeforeValidator(parse_count), PlainSerializer(_dump_count, return_type=int | str)
+]
+"""Tokens, absolute ("40M") or per parameter ("20x")."""
+Split = Annotated[float | int | None, BeforeValidator(_split), PlainSerializer(_dump_split)]
+"""A float is a fraction of T, an int is tokens."""
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Settings(BaseModel):
+    """Base of every section: unknown keys refused, values frozen, nothing converted silently."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False,
+        arbitrary_types_allowed=True, protected_namespaces=(),
+    )  # fmt: skip
+
+    @model_validator(mode="before")
+    @classmethod
+    def _freeze_lists(cls, values: Any) -> Any:
+        """YAML and JSON have lists where the settings hold tuples."""
+        if not isinstance(values, dict):
+            return values
+        return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}

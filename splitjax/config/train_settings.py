@@ -1,0 +1,54 @@
+"""Settings of the recipe: one for every phase."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from .settings import Count, Settings
+
+
+class Train(Settings):
+    """One recipe for every phase: trunks, branches, experts, baselines."""
+
+    seq_len: int = Field(256, ge=8, description="Tokens a window (S).")
+    batch_size: int = Field(16, ge=1, description="Windows a step and model (B).")
+    optimizer: Literal["adamw"] = Field("adamw", description="Update rule.")
+    learning_rate: float = Field(
+        4e-3, gt=0, description="Peak rate at base_width; matrices get rate · base_width / fan-in."
+    )
+    base_width: int = Field(128, ge=8, description="d_model at which learning_rate was tuned.")
+    weight_decay: float = Field(0.1, ge=0, description="Decoupled decay of matrices, times the rate.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW.")
+    beta2: float = Field(0.98, ge=0, lt=1, description="AdamW.")
+    clip: float = Field(1.0, gt=0, description="Global gradient-norm clip of each expert.")
+    spike: float | None = Field(
+        None, gt=1, description="Skip a step whose gradient norm is above this times its running mean (null: never)."
+    )
+    z_loss: float = Field(1e-4, ge=0, description="Weight of log²Z in the training loss (never in reported losses).")
+    warmup: Count = Field(100_000, ge=0, description="Tokens of linear warm-up, from token 0 of a path.")
+    decay_fraction: float = Field(0.2, gt=0, le=1, description="Share of the path D + D' that decays the rate.")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="Compute type; masters stay float32.")
+    attention: Literal["auto", "xla", "splash"] = Field("auto", description="splash: on TPU; xla: anywhere.")
+    layers: Literal["unroll", "scan"] = Field("unroll", description="scan compiles one block instead of n_layers.")
+    remat: Literal["none", "full", "dots", "dots_no_batch", "offload"] = Field(
+        "none", description="What backward recomputes: full: all but block inputs; dots: all but products; "
+        "dots_no_batch: all but products with weights; offload: named tensors wait in host memory."
+    )
+    loss_blocks: int | None = Field(
+        None, ge=1, description="Blocks of positions in the vocabulary loss (null: of about 512 tokens each)."
+    )
+    checkpoint_minutes: float = Field(
+        10.0, gt=0, description="Minutes between temporary checkpoints; the next checkpoint replaces them."
+    )
+    keep_every: Count | None = Field(
+        None, ge=1, description="Tokens of a path between checkpoints kept besides splits and ends (null: none)."
+    )
+    placement: Literal["stacked", "serial"] = Field(
+        "stacked", description="stacked: all experts in one program; serial: one after another, the rest on disk."
+    )
+    domain_stream: Literal["continue", "restart"] = Field(
+        "continue", description="An expert's text: from where the trunk left its domain, or from its beginning again."
+    )
+    expert_loop: Literal["auto", "vmap", "scan"] = Field("auto", description="How a device steps through its experts.")
