@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from splitjax.config import Data, UserError
@@ -42,7 +44,7 @@ def _here(tasks: Sequence[Task], tell: Tell) -> None:
 def _in_processes(tasks: Sequence[Task], tell: Tell, workers: int) -> None:
     # spawn: a fork would copy locks held by the threads of JAX and of the tokenizer.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_one_thread)
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_begin_worker)
     try:
         futures = [pool.submit(_run, task) for task in tasks]
         for done, future in enumerate(as_completed(futures), 1):
@@ -56,8 +58,17 @@ def _run(task: Task) -> None:
     task.run()
 
 
-def _one_thread() -> None:
+def _begin_worker() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for ever, and write where the next preparation writes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _on_beam(tasks: Sequence[Task], tell: Tell, data: Data) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from splitjax.config import (
 
 STAGES = ("prepare", "sweep", "fit", "plan", "train", "evaluate", "report")
 FORMAT = 1
+LOCK_SECONDS = 2.0
 
 # The first stage that each part of the config reaches; a change there makes that stage and all after it stale.
 _FIRST_STAGE = {
@@ -58,6 +60,8 @@ class RunFolder:
         self.report = self.path / "report.html"
         self.phases = self.path / "phases"
         self.config = self.path / "config.yaml"
+        self.lock: int | None = None
+        """Descriptor of the lock while it is held."""
 
     def claim(self, config: Config, redo: str | None = None) -> None:
         """Write the resolved config, or check that it is the one this folder was made with.
@@ -87,11 +91,13 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"cannot be written ({error.strerror})", where=str(self.path)) from error
         with lock:
+            if not _acquire(lock.fileno()):
+                raise UserError("another splitjax process is working in it", where=str(self.path))
+            self.lock = lock.fileno()
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError("another splitjax process is working in it", where=str(self.path)) from None
-            yield
+                yield
+            finally:
+                self.lock = None
 
     def forget_if_empty(self) -> None:
         """Remove what `claim` and `locked` made, where no stage came to an end: a refusal leaves nothing behind."""
@@ -161,6 +167,19 @@ class RunFolder:
                 f"was made with another config: {keys}{more}", where=str(self.path),
                 mend=f"Use another run_dir, or --redo {needed} to make that stage and all after it anew.",
             )  # fmt: skip
+
+
+def _acquire(lock: int) -> bool:
+    """Take the lock, waiting a moment: the child of a process that was killed holds it until it has ended too."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
 
 
 def stored_tree(path: Path) -> dict[str, Any]:

@@ -28,8 +28,14 @@ def here(config: Config, out: Path, reporter: Reporter) -> None:
     data.prepare(config.data, out, seed=config.seed, progress=lambda what, fraction: _show(reporter, what, fraction))
 
 
-def in_child(config: Config, out: Path, reporter: Reporter) -> None:
+def in_child(config: Config, out: Path, reporter: Reporter, lock: int | None = None) -> None:
     """Prepare in a child process; its progress and its errors come back as lines of JSON.
+
+    The child never outlives this process: it ends when its standard input closes, however this process died.
+
+    Args:
+        lock: descriptor of the run folder's lock. The child holds it too, so that nobody works in the folder before
+            both are gone.
 
     Raises:
         UserError: what the child refused, or that it died.
@@ -37,12 +43,15 @@ def in_child(config: Config, out: Path, reporter: Reporter) -> None:
     command = [sys.executable, "-m", "splitjax.pipeline.preparing_child", str(out)]
     # A platform with one device of ours must not be opened twice: the child works on the CPU.
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        pass_fds=() if lock is None else (lock,),
+    )  # fmt: skip
     try:
         assert child.stdin is not None
         assert child.stdout is not None
-        child.stdin.write(json.dumps(config.resolved()))
-        child.stdin.close()
+        child.stdin.write(json.dumps(config.resolved()) + "\n")
+        child.stdin.flush()
         for line in child.stdout:
             message = _parse(line)
             if "error" in message:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,13 +22,20 @@ def _child(out: str) -> int:
             last = time.monotonic()
             print(json.dumps({"what": what, "fraction": fraction}), flush=True)
 
-    config = from_dict(json.load(sys.stdin))
+    config = from_dict(json.loads(sys.stdin.readline()))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         data.prepare(config.data, Path(out), seed=config.seed, progress=tell)
     except UserError as error:
         print(json.dumps({"error": {"what": error.what, "where": error.where, "mend": error.mend}}), flush=True)
         return 2
     return 0
+
+
+def _end_with_parent() -> None:
+    """Two preparations must never write into one folder: an orphan ends at once."""
+    os.read(sys.stdin.fileno(), 1)  # nothing more is sent: this returns when the parent is gone
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def run_prepare(job: Job, in_child: bool = True) -> None:
         return
     job.reporter.stage("prepare", "reading sources")
     if in_child:
-        preparing.in_child(job.config, job.folder.data, job.reporter)
+        preparing.in_child(job.config, job.folder.data, job.reporter, job.folder.lock)
     else:
         preparing.here(job.config, job.folder.data, job.reporter)
     job._corpus = None
