@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0, 2 for a mistake of the user's (told in one line), 130 after Ctrl-C, 143 after SIGTERM.
+        0, 1 where cells of a sweep failed, 2 for a mistake of the user's (told in one line), 130 after Ctrl-C, 143
+        after SIGTERM.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -62,12 +63,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = getattr(error, "exit_code", None)
         if code is None:
             raise
-        return _stopped(code)
+        return _stopped(code) if code > 128 else _failed(error, code)
 
 
 def _stopped(code: int) -> int:
     word = "interrupted" if code == 130 else "terminated"
     print(f"splitjax: {word}; the same command goes on from here", file=sys.stderr)
+    return code
+
+
+def _failed(error: BaseException, code: int) -> int:
+    print(f"splitjax: {error}", file=sys.stderr)
     return code
 
 

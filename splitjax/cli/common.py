@@ -45,6 +45,11 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 
+def add_jobs_argument(parser: argparse.ArgumentParser) -> None:
+    told = "phases of the sweep to train at a time, each in a process of its own (1: in this one)"
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help=told)
+
+
 def config_of(args: argparse.Namespace) -> Config:
     """The config that the arguments mean.
 

@@ -10,6 +10,7 @@ from . import common
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_config_arguments(parser)
     common.add_json_argument(parser)
+    common.add_jobs_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from splitjax.pipeline.folder import RunFolder
     from splitjax.pipeline.verdict import headline
 
-    results = pipeline.run(config, **common.options_of(args))
+    results = pipeline.run(config, jobs=args.jobs, **common.options_of(args))
     if args.json:
         common.print_json(results)
         return 0

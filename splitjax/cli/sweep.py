@@ -1,29 +1,58 @@
-"""`splitjax sweep CONFIG.yaml [--dry-run]`."""
+"""`splitjax sweep CONFIG.yaml [--dry-run] [--jobs N] [--part I/N]`."""
 
 from __future__ import annotations
 
 import argparse
+
+from splitjax.config import Config, UserError
 
 from . import common
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_config_arguments(parser)
+    common.add_json_argument(parser)
+    common.add_jobs_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="list the cells with tokens and FLOPs; train nothing")
+    parser.add_argument("--part", metavar="I/N", type=_part, help="only the I-th of N parts that share no training; "
+                        "without --part the same command gathers them")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     config = common.config_of(args)
+    if args.dry_run:
+        return _list(config, args.json)
     from splitjax import pipeline
+    from splitjax.pipeline.folder import RunFolder
+    from splitjax.pipeline.state import cells_of
 
-    if not args.dry_run:
-        pipeline.sweep(config, **common.options_of(args))
-        return 0
-    from rich.console import Console
+    pipeline.sweep(config, jobs=args.jobs, part=args.part, **common.options_of(args))
+    if args.json:
+        common.print_json({"cells": cells_of(config, RunFolder(config.folder))})
+    return 0
 
-    from splitjax.pipeline.costs import sweep_table
+
+def _list(config: Config, as_json: bool) -> int:
+    from splitjax import pipeline
+    from splitjax.pipeline.costs import sweep_list, sweep_tables
     from splitjax.pipeline.folder import RunFolder
     from splitjax.pipeline.progress import Reporter
 
-    Console().print(sweep_table(pipeline.Job(config, RunFolder(config.folder), Reporter())))
+    if config.sweep is None:
+        raise UserError("the config has no sweep", where="sweep", mend="See docs/sweeps.md for its keys.")
+    told = sweep_list(pipeline.Job(config, RunFolder(config.folder), Reporter()))
+    if as_json:
+        common.print_json(told)
+        return 0
+    from rich.console import Console
+
+    for table in sweep_tables(told):
+        Console().print(table)
     return 0
+
+
+def _part(text: str) -> tuple[int, int]:
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise UserError(f"--part {text} is not I/N", mend="For example --part 2/4; I counts from 1.")
+    return int(part), int(parts)

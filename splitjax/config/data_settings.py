@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from .settings import Count, Settings
 
@@ -121,5 +122,15 @@ class Data(Settings):
         0.8, gt=0, le=1, description="Jaccard similarity (MinHash) from which the later of two documents is dropped."
     )
     workers: int = Field(1, ge=1, description="Processes that prepare; the output does not depend on it.")
-    runner: str = Field("local", description="local, or an Apache Beam runner; the output does not depend on it.")
-    runner_options: tuple[str, ...] = Field((), description="Options of the Beam runner, such as --runner_endpoint=….")
+    runner: str = Field(
+        "local",
+        description="local, or an Apache Beam runner and its flags: FlinkRunner --flink_master=…. The output does not "
+        "depend on it.",
+    )
+
+    @field_validator("runner")
+    @classmethod
+    def _words(cls, runner: str) -> str:
+        if not shlex.split(runner):  # which says itself what is wrong with quotes
+            raise ValueError("name a runner: local, or one of Apache Beam's")
+        return runner

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from .data_settings import Data, Domains, Source, Tokenizer
 from .model_settings import Model
-from .settings import Count, Fraction, Settings, Split, TokenCount
+from .settings import Fraction, Settings, Split, TokenCount
+from .sweep_settings import Sweep
 from .train_settings import Train
 
 __all__ = [
@@ -23,15 +24,6 @@ class Budget(Settings):
     accounting: Literal["total", "per_model"] = Field(
         "total", description="total: T = D + K·D' over all models; per_model: T = D + D' seen by each expert."
     )
-
-
-class Sweep(Settings):
-    """The small runs that feed the law: every model × D × D', each ending in its own decay."""
-
-    models: tuple[Model, ...] = Field(min_length=1, description="Sizes N.")
-    d_pretrain: tuple[TokenCount, ...] = Field(min_length=1, description="Mixture tokens D; 0: experts from step 0.")
-    d_special: tuple[TokenCount, ...] = Field(min_length=1, description="Domain tokens D' an expert; 0: no split.")
-    min_path: Count = Field(0, description="Leave out cells with D + D' below this: hardly out of the warm-up.")
 
 
 class Law(Settings):
@@ -73,6 +65,8 @@ class Config(Settings):
             raise ValueError("evaluate.prefix must be shorter than train.seq_len")
         if self.sweep is None and self.split is None:
             raise ValueError("give a 'sweep' for the law to pick the split, or an explicit 'split'")
+        if self.sweep is not None:
+            self.sweep.check()
         return self
 
     @property

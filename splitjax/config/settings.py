@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 from .units import PerParam, exact_count, parse_count
 
@@ -36,19 +45,64 @@ def _split(value: object) -> object:
     raise ValueError(f"{value!r} is neither a fraction from 0 to 1 nor tokens with a unit such as 2M")
 
 
-def _dump_split(value: float | int | None) -> float | str | None:
+def _split_or_law(value: object) -> object:
+    if value == "law":
+        return value
+    if value is None:
+        raise ValueError("a fraction from 0 to 1, tokens with a unit such as 2M, or law")
+    return _split(value)
+
+
+def _dump_split(value: float | int | str | None) -> float | str | None:
     return exact_count(value) if isinstance(value, int) else value
 
 
-Count = Annotated[int, BeforeValidator(_whole)]
+def _listed(value: object) -> object:
+    return value if isinstance(value, tuple | list) else (value,)
+
+
+class _OneOrMany:
+    """Tells editors that a single value serves as well as a list."""
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        many = handler(core)
+        return {"anyOf": [many["items"], many]}
+
+
+def _text_count(unit: str) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": unit}]})
+
+
+T = TypeVar("T")
+_COUNT = r"^[0-9][0-9_]*(\.[0-9]+)?([eE][+-]?[0-9]{1,2})?\s*"
+
+Count = Annotated[int, BeforeValidator(_whole), _text_count(_COUNT + "[kKmMbBgGtT]?$")]
 """A whole count; accepts "40M"."""
 TokenCount = Annotated[
-    int | PerParam, BeforeValidator(parse_count), PlainSerializer(_dump_count, return_type=int | str)
+    int | PerParam,
+    BeforeValidator(parse_count),
+    PlainSerializer(_dump_count, return_type=int | str),
+    _text_count(_COUNT + "[kKmMbBgGtTxX]?$"),
 ]
 """Tokens, absolute ("40M") or per parameter ("20x")."""
-Split = Annotated[float | int | None, BeforeValidator(_split), PlainSerializer(_dump_split)]
+Split = Annotated[
+    float | int | None,
+    BeforeValidator(_split),
+    PlainSerializer(_dump_split),
+    WithJsonSchema({"type": ["number", "string", "null"]}),
+]
 """A float is a fraction of T, an int is tokens."""
+SplitOrLaw = Annotated[
+    float | int | Literal["law"],
+    BeforeValidator(_split_or_law),
+    PlainSerializer(_dump_split),
+    WithJsonSchema({"type": ["number", "string"]}),
+]
+"""A split, or "law"."""
+Many = Annotated[tuple[T, ...], BeforeValidator(_listed), _OneOrMany()]
+"""A list; one value stands for a list of one."""
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Settings(BaseModel):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from .settings import Count, Settings
+from .settings import Beta, Count, Settings
 
 
 class Train(Settings):
@@ -20,8 +20,7 @@ class Train(Settings):
     )
     base_width: int = Field(128, ge=8, description="d_model at which learning_rate was tuned.")
     weight_decay: float = Field(0.1, ge=0, description="Decoupled decay of matrices, times the rate.")
-    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW.")
-    beta2: float = Field(0.98, ge=0, lt=1, description="AdamW.")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.98), description="AdamW: decay of the first and the second moment.")
     clip: float = Field(1.0, gt=0, description="Global gradient-norm clip of each expert.")
     spike: float | None = Field(
         None, gt=1, description="Skip a step whose gradient norm is above this times its running mean (null: never)."
@@ -33,8 +32,9 @@ class Train(Settings):
     attention: Literal["auto", "xla", "splash"] = Field("auto", description="splash: on TPU; xla: anywhere.")
     layers: Literal["unroll", "scan"] = Field("unroll", description="scan compiles one block instead of n_layers.")
     remat: Literal["none", "full", "dots", "dots_no_batch", "offload"] = Field(
-        "none", description="What backward recomputes: full: all but block inputs; dots: all but products; "
-        "dots_no_batch: all but products with weights; offload: named tensors wait in host memory."
+        "none",
+        description="What backward recomputes: full: all but block inputs; dots: all but products; "
+        "dots_no_batch: all but products with weights; offload: named tensors wait in host memory.",
     )
     loss_blocks: int | None = Field(
         None, ge=1, description="Blocks of positions in the vocabulary loss (null: of about 512 tokens each)."

@@ -31,7 +31,7 @@ def prepare(
             a full disk, or a folder made from other settings or sources; nothing is left half-written.
     """
     out = Path(out)
-    settings = hash_json([data.model_dump(mode="json", exclude={"workers", "runner", "runner_options"}), seed])
+    settings = hash_json([data.model_dump(mode="json", exclude={"workers", "runner"}), seed])
     parts = [(source, part) for source in data.sources for part in sources.parts(source)]
     if (out / FILE).exists():
         return _standing(out, settings, parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shlex
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -79,9 +80,10 @@ def _on_beam(tasks: Sequence[Task], tell: Tell, data: Data) -> None:
     except ImportError:
         mend = "pip install 'splitjax[beam]'"
         raise UserError("Apache Beam is not installed", where="data.runner", mend=mend) from None
-    options = PipelineOptions(list(data.runner_options), save_main_session=False)
+    runner, *flags = shlex.split(data.runner)
+    options = PipelineOptions(flags, save_main_session=False)
     try:
-        with beam.Pipeline(data.runner, options=options) as pipeline:
+        with beam.Pipeline(runner, options=options) as pipeline:
             _ = pipeline | beam.Create(list(tasks)) | beam.Reshuffle() | beam.Map(_run)
     except Exception as error:  # a runner wraps what a worker raised, each in its own way
         raise _told(error) from error

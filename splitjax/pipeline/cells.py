@@ -1,4 +1,4 @@
-"""Config and split → cells: what the sweep and the main run train, in whole steps."""
+"""Budget and split → cells in whole steps: what the main run trains."""
 
 from __future__ import annotations
 
@@ -38,6 +38,19 @@ class Clock:
         """T in steps; under `total` a multiple of K, so that every split spends exactly the same."""
         return self.steps(tokens) // self.share * self.share
 
+    def spendable(self, tokens: int, where: str) -> int:
+        """`budget`, refused where it is not one step.
+
+        Raises:
+            UserError: names the key `where`.
+        """
+        if budget := self.budget(tokens):
+            return budget
+        raise UserError(
+            f"{tokens} tokens, in steps of {self.tokens_per_step} tokens, cannot be split over {self.experts} domains",
+            where=where, mend="Raise it, or lower train.batch_size or train.seq_len.",
+        )  # fmt: skip
+
     def split(self, budget_steps: int, fraction: float) -> tuple[int, int]:
         """(D, D') in steps that spend the whole budget exactly, D nearest to `fraction` of it.
 
@@ -50,21 +63,6 @@ class Clock:
 def budget_tokens(config: Config) -> int:
     """T in tokens ("20x" is relative to the main model's non-embedding parameters)."""
     return tokens_of(config.budget.tokens, n_params(config.model))
-
-
-def sweep_cells(config: Config, clock: Clock) -> list[Cell]:
-    """Every model × D × D' of the sweep with D + D' ≥ min_path, each once after rounding to steps, sorted by id."""
-    if config.sweep is None:
-        return []
-    cells = set()
-    for model in config.sweep.models:
-        size = n_params(model)
-        for d_pretrain in config.sweep.d_pretrain:
-            for d_special in config.sweep.d_special:
-                pretrain, special = (clock.steps(tokens_of(d, size)) for d in (d_pretrain, d_special))
-                if (pretrain + special) * clock.tokens_per_step >= max(config.sweep.min_path, 1):
-                    cells.add(Cell(model, pretrain, special))
-    return sorted(cells, key=lambda cell: cell.id)
 
 
 def explicit_fraction(config: Config) -> float | None:
@@ -83,14 +81,7 @@ def main_cells(config: Config, clock: Clock, fraction: float) -> dict[str, Cell]
     All spend the same T under the accounting. Under `per_model`, `dense_equal_compute` spends what
     the planned experts cost together, D + K·D'.
     """
-    budget = clock.budget(budget_tokens(config))
-    if not budget:
-        raise UserError(
-            f"{budget_tokens(config)} tokens, in steps of {clock.tokens_per_step} tokens, cannot be split over "
-            f"{clock.experts} domains",
-            where="budget.tokens",
-            mend="Raise it, or lower train.batch_size or train.seq_len.",
-        )
+    budget = clock.spendable(budget_tokens(config), "budget.tokens")
     fractions = {"planned": fraction, "dense": 1.0, "80/20": CUSTOMARY}
     fractions |= {f"split at {100 * f:g} %": f for f in config.evaluate.compare}
     cells = {name: Cell(config.model, *clock.split(budget, f)) for name, f in fractions.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -9,11 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from splitjax import __version__
 from splitjax.config import Config, Model, UserError, hash_json, read_json, write_json
-from splitjax.data import Corpus, Stacked
+from splitjax.data import Corpus, Stacked, Stream
 from splitjax.data import stack as stack_streams
 from splitjax.evaluate import own_losses
 from splitjax.model import LanguageModel, flops_per_token
@@ -25,7 +27,9 @@ from .folder import RunFolder
 from .progress import Reporter
 from .tree import Phase
 
-FORMAT = 1
+FORMAT = 2
+Losses = dict[str, dict[str, float]]
+"""Validation loss, nats a token, by cell id and domain."""
 # FLOPs a second are far lower for tiny models, whose steps are all overhead. A constant cost a token
 # beside the FLOPs keeps the estimate of the time left honest across sizes.
 _OVERHEAD_FLOPS = 2e6
@@ -67,21 +71,28 @@ class Executor:
         self._trainers: dict[Model, Trainer] = {}
         self._held_out: np.ndarray | None = None
 
-    def run(self, phases: Iterable[Phase]) -> dict[str, dict[str, float]]:
+    def run(self, phases: Iterable[Phase]) -> Losses:
         """Train what is not done.
 
         Returns:
             Validation losses (nats a token, by domain) of every cell that ends here, by cell id.
         """
-        losses: dict[str, dict[str, float]] = {}
+        losses: Losses = {}
         for phase in phases:
-            measured = self._recorded(phase)
-            if measured is None:
-                measured = self._train(phase)
-            else:
-                self.reporter.skip(work_of([phase], self.config, self.clock.experts, self.corpus.vocab_size))
-            losses |= {cell.id: measured for cell in phase.ends}
+            losses |= self.attempt(phase)
         return losses
+
+    def attempt(self, phase: Phase) -> Losses:
+        """Train one phase, if it is not done; its parent must be.
+
+        Returns:
+            As `run`.
+        """
+        measured = self.recorded(phase)
+        if measured is None:
+            return self._train(phase)
+        self.reporter.skip(work_of([phase], self.config, self.clock.experts, self.corpus.vocab_size))
+        return measured
 
     def model(self, shape: Model) -> LanguageModel:
         """The language model of a shape under this recipe."""
@@ -92,14 +103,14 @@ class Executor:
         return checkpoint.restore(self._checkpoint(phase.name, position))[0]
 
     def path(self, name: str) -> Path:
-        return self.folder.phases / name
+        return self.folder.phase(name)
 
     def held_out(self, part: str) -> np.ndarray:
         """The windows (M, W, T) that every model is scored on."""
         count, length = self.config.evaluate.windows, self.config.train.seq_len
         return np.stack([self.corpus.held_out(part, domain, count, length) for domain in self.corpus.domains])
 
-    def _train(self, phase: Phase) -> dict[str, float]:
+    def _train(self, phase: Phase) -> Losses:
         path = self.path(phase.name)
         identity = self._identity(phase)
         if (path / "phase.json").exists() and self._read(phase, "phase.json").get("identity") != identity:
@@ -107,7 +118,7 @@ class Executor:
         write_json(path / "phase.json", {"format": FORMAT, "identity": identity, "phase": _plain(phase)})
         self.reporter.now(phase.name)
         stack = self._run_phase(phase)
-        measured = self._measure(phase, stack) if phase.ends else {}
+        measured = self._measure(phase, stack)
         write_json(
             path / "done.json",
             {"format": FORMAT, "identity": identity, "stop": phase.stop, "validation": measured},
@@ -137,9 +148,14 @@ class Executor:
     def _start(self, phase: Phase) -> starts.Start:
         trainer = self._trainer(phase.model)
         if phase.parent is None:
-            return starts.init(trainer, self.config.seed)
+            return starts.init(trainer, self._seeds(phase))
         parent = self._checkpoint(phase.parent, phase.start)
-        return starts.split(trainer, parent, self.clock.experts) if phase.splits else starts.branch(trainer, parent)
+        if phase.splits:
+            return starts.split(trainer, parent, self.clock.experts, seeds=len(phase.seeds))
+        return starts.branch(trainer, parent)
+
+    def _seeds(self, phase: Phase) -> list[int]:
+        return [self.config.seed if seed is None else seed for seed in phase.seeds]
 
     def _checkpoint(self, name: str, position: int) -> Path:
         return checkpoint.at(self.path(name) / "checkpoints", position * self.clock.tokens_per_step)
@@ -155,24 +171,33 @@ class Executor:
         return steps * self.clock.tokens_per_step
 
     def _streams(self, phase: Phase) -> Stacked:
-        """The mixture from step 0, or from the split each domain on from where the trunk left it."""
-        batch, length, seed = self.config.train.batch_size, self.config.train.seq_len, self.config.seed
+        """The mixture from step 0, or from the split each domain on from where the trunk left it; seed by seed."""
+        return stack_streams([stream for seed in self._seeds(phase) for stream in self._streams_of(phase, seed)])
+
+    def _streams_of(self, phase: Phase, seed: int) -> list[Stream]:
+        batch, length = self.config.train.batch_size, self.config.train.seq_len
         if phase.split_at is None:
-            return stack_streams([self.corpus.mixture(batch, length, seed)])
+            return [self.corpus.mixture(batch, length, seed)]
         seen_K = self.corpus.mixture_counts(phase.split_at * batch, length, seed)
         if self.config.train.domain_stream == "restart":
             seen_K = np.zeros_like(seen_K)
-        return stack_streams([
-            self.corpus.domain(k, batch, length, seed, start=int(seen)) for k, seen in enumerate(seen_K)
-        ])  # fmt: skip
+        return [self.corpus.domain(k, batch, length, seed, start=int(seen)) for k, seen in enumerate(seen_K)]
 
-    def _measure(self, phase: Phase, stack: Stack) -> dict[str, float]:
+    def _measure(self, phase: Phase, stack: Stack) -> Losses:
+        """Losses of the cells that end here: a seed's models are neighbours in the stack."""
+        if not phase.ends:
+            return {}
         if self._held_out is None:
             self._held_out = self.held_out("validation")
-        losses = own_losses(self.model(phase.model), stack.params, self._held_out, self.config.train.batch_size)
-        return {domain: float(loss) for domain, loss in zip(self.corpus.domains, losses, strict=True)}
+        size, found = stack.experts // len(phase.seeds), {}
+        for cell in phase.ends:
+            first = phase.seeds.index(cell.seed) * size
+            params = jax.tree.map(lambda leaf, first=first: leaf[first : first + size], stack.params)
+            losses = own_losses(self.model(phase.model), params, self._held_out, self.config.train.batch_size)
+            found[cell.id] = dict(zip(self.corpus.domains, map(float, losses), strict=True))
+        return found
 
-    def _recorded(self, phase: Phase) -> dict[str, float] | None:
+    def recorded(self, phase: Phase) -> Losses | None:
         """Validation losses of a finished phase, or None where it is not finished (or for another recipe)."""
         if not (self.path(phase.name) / "done.json").exists():
             return None
@@ -181,7 +206,11 @@ class Executor:
             return None
         if not set(map(self._tokens, phase.save_at)) <= set(checkpoint.saved(self.path(phase.name) / "checkpoints")):
             return None  # another cell leaves it where nothing was saved
-        return record["validation"]
+        measured = {cell.id: record["validation"].get(cell.id) for cell in phase.ends}
+        if None in measured.values():
+            return None
+        # JSON has no NaN: a loss that was not finite comes back as null.
+        return {cell: {k: math.nan if v is None else v for k, v in losses.items()} for cell, losses in measured.items()}
 
     def _read(self, phase: Phase, name: str) -> dict[str, Any]:
         path = self.path(phase.name) / name
@@ -194,7 +223,7 @@ class Executor:
         """Everything that the phase's numbers depend on, except how far it goes."""
         return hash_json([
             phase.name, phase.model.model_dump(mode="json"), self.config.train.model_dump(mode="json"),
-            self.config.seed, self.corpus.manifest.hash, self.clock.experts, self.config.evaluate.windows,
+            self._seeds(phase), self.corpus.manifest.hash, self.clock.experts, self.config.evaluate.windows,
         ])  # fmt: skip
 
     def _meta(self, phase: Phase) -> dict[str, Any]:

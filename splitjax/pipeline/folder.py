@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -53,6 +54,7 @@ class RunFolder:
         self.path = Path(path)
         self.data = self.path / "data"
         self.observations = self.path / "observations.csv"
+        self.splits = self.path / "splits.json"
         self.law = self.path / "law.json"
         self.plan = self.path / "plan.json"
         self.main = self.path / "main.json"
@@ -60,8 +62,12 @@ class RunFolder:
         self.report = self.path / "report.html"
         self.phases = self.path / "phases"
         self.config = self.path / "config.yaml"
-        self.lock: int | None = None
-        """Descriptor of the lock while it is held."""
+        self.locks: tuple[int, ...] = ()
+        """Descriptors of the locks held, for child processes to hold them too."""
+
+    def phase(self, name: str) -> Path:
+        """Folder of a phase."""
+        return self.phases / name
 
     def claim(self, config: Config, redo: str | None = None) -> None:
         """Write the resolved config, or check that it is the one this folder was made with.
@@ -75,35 +81,47 @@ class RunFolder:
             self._check_same(config, redo)
         elif self.config.exists():
             pass  # nothing was made with it yet: a mended config may take its place
-        elif self.path.exists() and any(p.name != ".lock" for p in self.path.iterdir()):
+        elif self.path.exists() and any(not p.name.startswith(".lock") for p in self.path.iterdir()):
             raise UserError("holds files but no config.yaml: not a run folder", where=str(self.path))
+        if redo and STAGES.index(redo) <= STAGES.index("sweep"):
+            self.splits.unlink(missing_ok=True)
         if redo:
             for stage in STAGES[STAGES.index(redo) :]:
                 self._record(stage).unlink(missing_ok=True)
         write_atomic(self.config, dump(config))
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One process at a time works in a run folder."""
+    def locked(self, part: str | None = None) -> Iterator[None]:
+        """One process at a time works in a run folder; of a sweep's parts each one.
+
+        Raises:
+            UserError: another is at work and does not end within seconds (its workers may outlive it by a moment).
+        """
+        names = [".lock"] if part is None else [".lock", f".lock-{part}"]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path / ".lock", "w")  # noqa: SIM115 - held for the whole run
+            locks = [open(self.path / name, "a") for name in names]  # noqa: SIM115 - held for the whole run
         except OSError as error:
             raise UserError(f"cannot be written ({error.strerror})", where=str(self.path)) from error
-        with lock:
-            if not _acquire(lock.fileno()):
-                raise UserError("another splitjax process is working in it", where=str(self.path))
-            self.lock = lock.fileno()
+        with contextlib.ExitStack() as stack:
+            for lock in locks:
+                stack.enter_context(lock)
+            for lock in locks:
+                shared = part is not None and lock is locks[0]
+                if not _acquire(lock.fileno(), fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
+                    raise UserError("another splitjax process is working in it", where=str(self.path))
+            self.locks = tuple(lock.fileno() for lock in locks)
             try:
                 yield
             finally:
-                self.lock = None
+                self.locks = ()
 
     def forget_if_empty(self) -> None:
         """Remove what `claim` and `locked` made, where no stage came to an end: a refusal leaves nothing behind."""
-        if {path.name for path in self.path.iterdir()} <= {self.config.name, ".lock"}:
-            self.config.unlink(missing_ok=True)
-            (self.path / ".lock").unlink(missing_ok=True)
+        left = list(self.path.iterdir())
+        if all(path == self.config or path.name.startswith(".lock") for path in left):
+            for path in left:
+                path.unlink(missing_ok=True)
             self.path.rmdir()
 
     def is_done(self, stage: str, inputs: dict[str, Any]) -> bool:
@@ -159,7 +177,10 @@ class RunFolder:
         )  # fmt: skip
         if not changed:
             return
-        needed = min((_first_stage(key) for key in changed), key=STAGES.index)
+        stages = {_first_stage(key) for key in changed}
+        if config.sweep is not None and config.sweep.counts_tokens and "budget.accounting" in changed:
+            stages.add("sweep")  # its cells are other ones
+        needed = min(stages, key=STAGES.index)
         if redo is None or STAGES.index(redo) > STAGES.index(needed):
             keys = ", ".join(f"{key} ({before.get(key)} → {now.get(key)})" for key in changed[:5])
             more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
@@ -169,12 +190,12 @@ class RunFolder:
             )  # fmt: skip
 
 
-def _acquire(lock: int) -> bool:
+def _acquire(lock: int, how: int) -> bool:
     """Take the lock, waiting a moment: the child of a process that was killed holds it until it has ended too."""
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, how | fcntl.LOCK_NB)
             return True
         except OSError:
             if time.monotonic() > deadline:

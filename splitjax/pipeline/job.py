@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from splitjax.config import Config, UserError
 from splitjax.data import Corpus
 
+from . import splits
 from .cells import Clock
 from .execute import Executor
 from .folder import RunFolder
 from .progress import Reporter
+from .sweeping import sweep_cells
 from .tree import Cell, Phase, grow
 
 
@@ -26,6 +29,8 @@ class Job:
     command: str = "splitjax.run"
     ran: list[str] = field(default_factory=list)
     """Stages that this process ran (not found done)."""
+    platform: str | None = None
+    """What trains, where it is not this process ("cpu", "gpu", "tpu")."""
     _corpus: Corpus | None = None
 
     @property
@@ -42,6 +47,33 @@ class Job:
 
     def phases(self, cells: Iterable[Cell]) -> list[Phase]:
         return grow(cells, self.config.train.decay_fraction)
+
+    @cached_property
+    def sweep_cells(self) -> list[Cell]:
+        """The cells of the sweep, by the law's picks where it asks for them."""
+        return sweep_cells(self.config, self.clock, splits.picks(self.config, self.clock, self.folder))
+
+    @cached_property
+    def sweep_phases(self) -> list[Phase]:
+        """The tree of the sweep. Seeds are one stack where small batched products are fast: not on a CPU.
+
+        Measured by tools/bench_seeds.py; a function of the sweep and the platform, so a restart finds the same phases.
+        """
+        cells = self.sweep_cells
+        together = any(cell.seed is not None for cell in cells) and self._platform() != "cpu"
+        return grow(cells, self.config.train.decay_fraction, together)
+
+    def _platform(self) -> str:
+        if self.platform is None:
+            import jax
+
+            self.platform = jax.default_backend()
+        return self.platform
+
+    def sweep_executor(self) -> Executor:
+        """The executor of the sweep's phases; their checkpoints name the law that picked splits."""
+        law = splits.fix(self.config, self.clock, self.folder)
+        return self.executor(**({"law": law} if law else {}))
 
     def executor(self, **lineage: Any) -> Executor:
         return Executor(self.config, self.corpus, self.folder, self.reporter, lineage)

@@ -9,50 +9,64 @@ from typing import Any
 from splitjax.config import Config, UserError, read_json
 
 from . import stages
-from .costs import whole_work
+from .costs import sweep_work, whole_work
 from .folder import RunFolder
 from .job import Job
 from .progress import Reporter
+from .workers import platform_of_workers
 
-AFTER_PREPARE: tuple[Callable[[Job], None], ...] = (
-    stages.run_sweep, stages.run_fit, stages.run_plan, stages.run_train, stages.run_evaluate, stages.run_report,
+AFTER_SWEEP: tuple[Callable[[Job], None], ...] = (
+    stages.run_fit, stages.run_plan, stages.run_train, stages.run_evaluate, stages.run_report,
 )  # fmt: skip
 
 
 @contextmanager
 def job_of(
-    config: Config, *, redo: str | None = None, command: str = "", reporter: Reporter | None = None
+    config: Config,
+    *,
+    redo: str | None = None,
+    command: str = "",
+    reporter: Reporter | None = None,
+    part: tuple[int, int] | None = None,
+    jobs: int = 1,
 ) -> Iterator[Job]:
     """Open the run folder of a config for work: claimed, locked, with progress.
 
     Raises:
         UserError: the folder was made with another config, or another process works in it.
     """
+    if jobs < 1:
+        raise UserError(f"{jobs} jobs", where="--jobs", mend="Give 1 or more.")
     folder = RunFolder(config.folder)
-    with folder.locked():
+    with folder.locked("part-{}-of-{}".format(*part) if part else None):
         folder.claim(config, redo)
         try:
             with reporter or Reporter() as told:
-                yield Job(config, folder, told, command or f"splitjax.run({config.name!r})")
+                job = Job(config, folder, told, command or f"splitjax.run({config.name!r})")
+                if jobs > 1:
+                    job.platform = platform_of_workers()
+                yield job
         except UserError:
             folder.forget_if_empty()
             raise
 
 
-def run(config: Config, **options: Any) -> dict[str, Any]:
+def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:
     """Every stage that is not done yet, in order.
 
     Args:
         config: from `splitjax.load`.
+        jobs: phases of the sweep to train at a time.
         options: `redo` (a stage to make anew, with all after it), `command` (for the record), `reporter`.
 
     Returns:
         results.json as a dict.
     """
-    with job_of(config, **options) as job:
+    with job_of(config, jobs=jobs, **options) as job:
         stages.run_prepare(job)
         job.reporter.plan_work(*whole_work(job))
-        for stage in AFTER_PREPARE:
+        stages.run_sweep(job, jobs)
+        for stage in AFTER_SWEEP:
             stage(job)
         if not job.ran:
             job.reporter.say("Nothing to do: every stage is done.")
@@ -66,11 +80,24 @@ def prepare(config: Config, **options: Any) -> dict[str, Any]:
         return job.corpus.manifest.summary()
 
 
-def sweep(config: Config, **options: Any) -> None:
-    """The small runs that feed the law → observations.csv."""
-    with job_of(config, **options) as job:
-        job.reporter.plan_work(*whole_work(job))
-        stages.run_sweep(job)
+def sweep(config: Config, *, jobs: int = 1, part: tuple[int, int] | None = None, **options: Any) -> None:
+    """The small runs that feed the law → observations.csv.
+
+    Args:
+        jobs: phases to train at a time, each in a process of its own; 1: in this one.
+        part: (i, n): only the i-th of n parts, which share nothing; `sweep` without it gathers them.
+
+    Raises:
+        SweepError: some cells failed for good; the others are done.
+    """
+    if config.sweep is None:
+        raise UserError("the config has no sweep", where="sweep", mend="See docs/sweeps.md for its keys.")
+    with job_of(config, part=part, jobs=jobs, **options) as job:
+        job.reporter.plan_work(*sweep_work(job))
+        if part is None:
+            stages.run_sweep(job, jobs)
+        else:
+            stages.run_part(job, *part, jobs=jobs)
 
 
 def fit_run(config: Config, **options: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from splitjax.config import write_atomic
 from splitjax.model import n_params, n_params_total
 
-from .tree import Cell, model_tag
+from .tree import Cell
 
 COLUMNS = (
     "run", "trunk", "domain", "n_params", "n_params_total", "d_pretrain", "d_special",
@@ -36,7 +36,7 @@ def rows_of(
     d_pretrain, d_special = cell.pretrain * tokens_per_step, cell.special * tokens_per_step
     shared = {
         "run": cell.id,
-        "trunk": model_tag(cell.model),
+        "trunk": cell.trunk,
         "n_params": n_params(cell.model),
         "n_params_total": n_params_total(cell.model, vocab_size),
         "d_pretrain": d_pretrain,

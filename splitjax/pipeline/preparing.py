@@ -18,7 +18,7 @@ from .progress import Reporter
 def inputs_of(config: Config) -> dict[str, Any]:
     """What the prepared data depend on."""
     tree = config.resolved()
-    for key in ("workers", "runner", "runner_options"):
+    for key in ("workers", "runner"):
         tree["data"].pop(key)  # the same bytes come out whoever makes them
     return {"data": tree["data"], "seed": config.seed}
 
@@ -28,14 +28,14 @@ def here(config: Config, out: Path, reporter: Reporter) -> None:
     data.prepare(config.data, out, seed=config.seed, progress=lambda what, fraction: _show(reporter, what, fraction))
 
 
-def in_child(config: Config, out: Path, reporter: Reporter, lock: int | None = None) -> None:
+def in_child(config: Config, out: Path, reporter: Reporter, locks: tuple[int, ...] = ()) -> None:
     """Prepare in a child process; its progress and its errors come back as lines of JSON.
 
     The child never outlives this process: it ends when its standard input closes, however this process died.
 
     Args:
-        lock: descriptor of the run folder's lock. The child holds it too, so that nobody works in the folder before
-            both are gone.
+        locks: descriptors of the run folder's locks. The child holds them too, so that nobody works in the folder
+            before both are gone.
 
     Raises:
         UserError: what the child refused, or that it died.
@@ -45,7 +45,7 @@ def in_child(config: Config, out: Path, reporter: Reporter, lock: int | None = N
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-        pass_fds=() if lock is None else (lock,),
+        pass_fds=locks,
     )  # fmt: skip
     try:
         assert child.stdin is not None

@@ -27,6 +27,8 @@ class Reporter:
         self._clock, self._lock = clock, threading.Lock()
         self._total = self._done = self._step_seconds = self._beside_seconds = 0.0
         self._phases_left = self._phases_done = 0
+        self.jobs = 1
+        """Phases that are trained at a time."""
         self._tokens_per_s: float | None = None
         self._stage, self._what = "", ""
         self._stage_start = self._last_line = clock()
@@ -102,7 +104,8 @@ class Reporter:
         if not self._done or not self._step_seconds:
             return None
         beside = self._beside_seconds / self._phases_done if self._phases_done else 0.0
-        return (self._total - self._done) * self._step_seconds / self._done + self._phases_left * beside
+        left = (self._total - self._done) * self._step_seconds / self._done + self._phases_left * beside
+        return left / self.jobs
 
     def _beat(self) -> None:
         while not self._closing.wait(0.5):

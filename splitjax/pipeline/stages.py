@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from splitjax import law
 from splitjax.config import UserError, format_count, hash_file, write_json
 
-from . import observations, preparing, results
-from .cells import sweep_cells
+from . import observations, preparing, results, splits
+from .attempts import Ledger, run_here
+from .execute import Losses, work_of
 from .folder import FORMAT
 from .job import Job
 from .plan import main_tree, make_plan, plan_note
-from .tree import Cell, tokens_trained
+from .tree import Cell, Phase, part_of, tokens_trained
+from .workers import run_in_workers
 
 
 def run_prepare(job: Job, in_child: bool = True) -> None:
@@ -23,7 +26,7 @@ def run_prepare(job: Job, in_child: bool = True) -> None:
         return
     job.reporter.stage("prepare", "reading sources")
     if in_child:
-        preparing.in_child(job.config, job.folder.data, job.reporter, job.folder.lock)
+        preparing.in_child(job.config, job.folder.data, job.reporter, job.folder.locks)
     else:
         preparing.here(job.config, job.folder.data, job.reporter)
     job._corpus = None
@@ -33,29 +36,69 @@ def run_prepare(job: Job, in_child: bool = True) -> None:
     job.finish("prepare", inputs, [job.folder.data / "manifest.json"], note)
 
 
-def run_sweep(job: Job) -> None:
-    """The small runs that feed the law → observations.csv."""
+def run_sweep(job: Job, jobs: int = 1) -> None:
+    """The small runs that feed the law → observations.csv, which grows as cells end.
+
+    Raises:
+        SweepError: some cells failed for good; the others are done.
+    """
     if job.config.sweep is None:
         return
     inputs = _data_inputs(job) | job.part("sweep", "train", "seed") | {"windows": job.config.evaluate.windows}
+    if job.config.sweep.counts_tokens:
+        inputs["accounting"] = job.config.budget.accounting
+    if picked_by := splits.fix(job.config, job.clock, job.folder):
+        inputs["law"] = picked_by
     if job.skip_if_done("sweep", inputs):
         return
-    cells = sweep_cells(job.config, job.clock)
-    phases = job.phases(cells)
-    tokens = tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step)
-    job.reporter.stage("sweep", f"{len(cells)} cells in {len(phases)} phases, {format_count(tokens)} tokens")
-    losses = job.executor().run(phases)
-    rows = [row for cell in cells for row in _rows(job, cell, losses[cell.id])]
-    observations.write(job.folder.observations, rows)
-    sizes = len({row["n_params"] for row in rows})
-    note = f"{len(rows)} observations of {len(cells)} cells over {sizes} sizes, {format_count(tokens)} tokens"
+    cells = {cell.id: cell for cell in job.sweep_cells}
+
+    def grown(losses: Losses) -> None:
+        rows = [row for cell, by_domain in losses.items() for row in _rows(job, cells[cell], by_domain)]
+        observations.write(job.folder.observations, rows)
+
+    tokens = _train_tree(job, job.sweep_phases, jobs, grown)
+    sizes = len({cell.model for cell in cells.values()})
+    rows = len(cells) * len(job.corpus.domains)
+    note = f"{rows} observations of {len(cells)} cells over {sizes} sizes, {format_count(tokens)} tokens"
     job.finish("sweep", inputs, [job.folder.observations], note)
+
+
+def run_part(job: Job, part: int, parts: int, jobs: int = 1) -> None:
+    """The trees of one part of the sweep; `run_sweep` gathers the parts into observations.csv.
+
+    Raises:
+        SweepError: some of its cells failed for good.
+    """
+
+    def work(phase: Phase) -> float:
+        return work_of([phase], job.config, job.clock.experts, job.corpus.vocab_size)
+
+    phases = part_of(job.sweep_phases, part, parts, work)
+    tokens = _train_tree(job, phases, jobs, lambda losses: None, f" of part {part}/{parts}")
+    job.reporter.finish(f"part {part}/{parts}: {sum(len(p.ends) for p in phases)} cells, {format_count(tokens)} tokens")
+
+
+def _train_tree(job: Job, phases: list[Phase], jobs: int, grown: Callable[[Losses], None], part: str = "") -> int:
+    """Train these phases; returns their tokens."""
+    tokens = tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step)
+    count = sum(len(phase.ends) for phase in phases)
+    job.reporter.stage("sweep", f"{count} cells{part} in {len(phases)} phases, {format_count(tokens)} tokens")
+    ledger = Ledger(phases, job.folder.phase, job.reporter, grown)
+    if jobs > 1:
+        run_in_workers(ledger, job, jobs)
+    else:
+        run_here(ledger, job.sweep_executor())
+    ledger.told(part)
+    return tokens
 
 
 def run_fit(job: Job) -> None:
     """observations.csv → law.json."""
     if job.config.sweep is None:
         return
+    if job.folder.done("sweep") is None:
+        raise UserError("the sweep has not ended", where=str(job.folder.path), mend="Run 'splitjax sweep' first.")
     inputs = {"observations": _hash_of(job.folder.observations, "sweep")} | job.part("law", "seed")
     if job.skip_if_done("fit", inputs):
         return
@@ -130,7 +173,7 @@ def _rows(job: Job, cell: Cell, losses: dict[str, float]) -> list[dict[str, obje
     sizes = dict(zip(job.corpus.domains, job.corpus.manifest.sizes, strict=True))
     return observations.rows_of(
         cell, losses, tokens_per_step=job.clock.tokens_per_step, sizes=sizes,
-        vocab_size=job.corpus.vocab_size, seed=job.config.seed,
+        vocab_size=job.corpus.vocab_size, seed=job.config.seed if cell.seed is None else cell.seed,
     )  # fmt: skip
 
 

@@ -3,37 +3,65 @@
 from __future__ import annotations
 
 import fcntl
+from pathlib import Path
 from typing import Any
 
-from splitjax.config import UserError, read_json
+from splitjax.config import Config, UserError, from_dict, read_json
 
-from .folder import STAGES, RunFolder
+from .folder import STAGES, RunFolder, stored_tree
+from .job import Job
+from .progress import Reporter
 
 
 def status(folder: RunFolder) -> dict[str, Any]:
     """State of every stage and phase.
 
     Returns:
-        ``{run_dir, running, stages: {name: "done" | "not done"}, phases: {name: "done" | "begun"}}``
+        ``{run_dir, running, stages: {name: "done" | "not done"}, phases: {name: "done" | "begun" | "failed"}, cells:
+        {id: "done" | "begun" | "waiting" | "failed: why"}, report, decision}``
 
     Raises:
         UserError: no run there.
     """
     if not folder.config.exists():
         raise UserError("no such run", where=str(folder.path), mend="Start it with 'splitjax run CONFIG.yaml'.")
+    tree = from_dict(stored_tree(folder.config), where=str(folder.config))
     done = {stage: folder.done(stage) is not None for stage in STAGES}
     phases = {}
     for record in sorted(folder.phases.glob("*/phase.json")):
-        finished = (record.parent / "done.json").exists()
-        phases[record.parent.name] = "done" if finished else "begun"
+        phases[record.parent.name] = _state(record.parent)
     return {
         "run_dir": str(folder.path),
         "running": _is_locked(folder),
         "stages": {stage: "done" if ended else "not done" for stage, ended in done.items()},
         "phases": phases,
+        "cells": cells_of(tree, folder),
         "report": str(folder.report) if folder.report.exists() else None,
         "decision": read_json(folder.plan).get("decision") if folder.plan.exists() else None,
     }
+
+
+def cells_of(config: Config, folder: RunFolder) -> dict[str, str]:
+    """State of every cell of the sweep; empty before the data are prepared."""
+    if config.sweep is None or not (folder.data / "manifest.json").exists():
+        return {}
+    cells = Job(config, folder, Reporter()).sweep_cells
+    states = dict.fromkeys((cell.id for cell in cells), "waiting")
+    for record in sorted(folder.phases.glob("*/phase.json")):
+        state, failure = _state(record.parent), record.parent / "failed.json"
+        ended = read_json(record)["phase"]["ends"]
+        told = dict.fromkeys(ended, state)
+        if state == "failed":
+            found = read_json(failure)
+            told = dict.fromkeys(found["cells"], f"failed: {found['reason']}")
+        states |= {cell: state for cell, state in told.items() if cell in states}
+    return states
+
+
+def _state(phase: Path) -> str:
+    if (phase / "failed.json").exists():
+        return "failed"
+    return "done" if (phase / "done.json").exists() else "begun"
 
 
 def _is_locked(folder: RunFolder) -> bool:
@@ -43,7 +71,7 @@ def _is_locked(folder: RunFolder) -> bool:
         return False
     with open(lock) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return True
     return False

@@ -4,17 +4,21 @@ A cell's path of P = D + D' steps is cut into legs: constant rate on the mixture
 the mixture (where D' is shorter than the decay), constant rate on the domains, decay on the domains.
 Legs with the same past, stream and schedule are one phase, trained as far as its longest cell needs
 and saved wherever another cell leaves it. Positions are steps of B·S tokens since step 0.
+
+Seeds of one size that have the same cells may share a tree: each of its phases is then one stack over the seeds. Which
+seeds do is a function of the cells alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from splitjax.config import Model, hash_json
 
 On = Literal["mixture", "domains"]
+Seeds = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class Cell:
     model: Model
     pretrain: int
     special: int
+    seed: int | None = None
+    """Of initialisation and data order; None: the run's own."""
 
     def __post_init__(self) -> None:
         if self.pretrain < 0 or self.special < 0 or self.path == 0:
@@ -37,7 +43,12 @@ class Cell:
     @property
     def id(self) -> str:
         """Stable name from the content alone."""
-        return f"{model_tag(self.model)}.D{self.pretrain}.S{self.special}"
+        return f"{self.trunk}.D{self.pretrain}.S{self.special}"
+
+    @property
+    def trunk(self) -> str:
+        """Name of the constant trunk that it shares with the other cells of its size and seed."""
+        return trunk_tag(self.model, (self.seed,))
 
     def steps(self, experts: int) -> int:
         """Steps over all models: D + K·D'."""
@@ -50,6 +61,8 @@ class Phase:
 
     name: str
     model: Model
+    seeds: Seeds
+    """Of the stack: one, or several that are trained side by side."""
     parent: str | None
     start: int
     stop: int
@@ -61,7 +74,7 @@ class Phase:
     save_at: tuple[int, ...]
     """Positions where a child starts or a cell ends, ascending."""
     ends: tuple[Cell, ...]
-    """Cells that end at `stop`."""
+    """Cells that end at `stop`, one a seed."""
 
     @property
     def splits(self) -> bool:
@@ -69,7 +82,7 @@ class Phase:
         return self.on == "domains" and self.start == self.split_at
 
     def stack_size(self, experts: int) -> int:
-        return experts if self.on == "domains" else 1
+        return len(self.seeds) * (experts if self.on == "domains" else 1)
 
     def steps(self, experts: int) -> int:
         """Steps over all models of the stack."""
@@ -84,9 +97,23 @@ class _Leg:
     decay: tuple[int, int] | None
 
 
+_FIRST_KEYS = {
+    "d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "qk_norm", "tied_embeddings", "rope_theta",
+    "norm_eps",
+}  # fmt: skip
+
+
 def model_tag(model: Model) -> str:
-    """A readable, unique tag of a model's shape."""
-    return f"d{model.d_model}l{model.n_layers}-{hash_json(model.model_dump(mode='json'))[:4]}"
+    """A readable, unique tag of a model's shape; a key that is younger than the tags counts where it is not default."""
+    own, default = model.model_dump(mode="json"), Model().model_dump(mode="json")
+    content = {key: value for key, value in own.items() if key in _FIRST_KEYS or value != default[key]}
+    return f"d{model.d_model}l{model.n_layers}-{hash_json(content)[:4]}"
+
+
+def trunk_tag(model: Model, seeds: Seeds) -> str:
+    """The tag of a model's shape and of its seeds, where they are not the run's own."""
+    own = ["own" if seed is None else str(seed) for seed in seeds]
+    return model_tag(model) + ("" if seeds == (None,) else f"-s{'+'.join(own)}")
 
 
 def decay_start(path: int, decay_fraction: float) -> int:
@@ -94,16 +121,59 @@ def decay_start(path: int, decay_fraction: float) -> int:
     return path - min(path, max(1, round(decay_fraction * path)))
 
 
-def grow(cells: Iterable[Cell], decay_fraction: float) -> list[Phase]:
-    """The phases of these cells, parents before children, in an order that depends on the cells alone."""
+def grow(cells: Iterable[Cell], decay_fraction: float, together: bool = False) -> list[Phase]:
+    """The phases of these cells, parents before children, in an order that depends on the cells alone.
+
+    Args:
+        together: train seeds that have the same cells as one stack.
+    """
+    cells = set(cells)
+    seeds_of = _groups(cells) if together else {cell.trunk: (cell.seed,) for cell in cells}
     growing: dict[str, _Growing] = {}
-    for cell in sorted(set(cells), key=lambda c: (model_tag(c.model), c.pretrain, c.special)):
-        name = f"{model_tag(cell.model)}.trunk"
-        node = growing.setdefault(name, _Growing(name, cell.model, None, 0, "mixture", None, None))
+    for cell in sorted(cells, key=lambda c: (model_tag(c.model), c.pretrain, c.special, c.trunk)):
+        seeds = seeds_of[cell.trunk]
+        name = f"{trunk_tag(cell.model, seeds)}.trunk"
+        node = growing.setdefault(name, _Growing(name, cell.model, seeds, None, 0, "mixture", None, None))
         for leg in _legs(cell, decay_fraction):
             node = _follow(growing, node, leg)
         node.ends.append(cell)
     return [node.freeze() for node in _parents_first(growing)]
+
+
+def _groups(cells: set[Cell]) -> dict[str, Seeds]:
+    """Trunk of a cell → seeds of its stack: those of the same size that have the same (D, D')."""
+    paths: dict[tuple[Model, int | None], set[tuple[int, int]]] = {}
+    for cell in cells:
+        paths.setdefault((cell.model, cell.seed), set()).add((cell.pretrain, cell.special))
+    alike: dict[tuple[Model, frozenset[tuple[int, int]]], list[int | None]] = {}
+    for model, seed in sorted(paths, key=lambda key: (key[1] is not None, key[1] or 0)):
+        alike.setdefault((model, frozenset(paths[model, seed])), []).append(seed)
+    return {trunk_tag(model, (seed,)): tuple(seeds) for (model, _), seeds in alike.items() for seed in seeds}
+
+
+def lost_with(phase: Phase, phases: Iterable[Phase]) -> list[str]:
+    """Ids of the cells that cannot be had without `phase`: its own and those that branch from it."""
+    gone, cells = {phase.name}, [cell.id for cell in phase.ends]
+    for other in phases:  # parents come first
+        if other.parent in gone:
+            gone.add(other.name)
+            cells += [cell.id for cell in other.ends]
+    return cells
+
+
+def part_of(phases: Sequence[Phase], part: int, parts: int, work: Callable[[Phase], float]) -> list[Phase]:
+    """The phases of part `part` (from 1) of `parts`: whole trees, dealt out so that the parts cost about the same.
+
+    A pure function of the phases: no two parts share a phase, all together have each.
+    """
+    trees: dict[str, list[Phase]] = {}
+    for phase in phases:
+        trees.setdefault(phase.name.split(".")[0], []).append(phase)
+    cost = {tag: sum(map(work, tree)) for tag, tree in trees.items()}
+    dealt: list[list[str]] = [[] for _ in range(parts)]
+    for tag in sorted(trees, key=lambda tag: (-cost[tag], tag)):
+        min(dealt, key=lambda tags: sum(cost[tag] for tag in tags)).append(tag)
+    return [phase for phase in phases if phase.name.split(".")[0] in dealt[part - 1]]
 
 
 def tokens_trained(phases: Iterable[Phase], experts: int, tokens_per_step: int) -> int:
@@ -127,6 +197,7 @@ def _legs(cell: Cell, decay_fraction: float) -> list[_Leg]:
 class _Growing:
     name: str
     model: Model
+    seeds: Seeds
     parent: str | None
     start: int
     on: On
@@ -140,7 +211,7 @@ class _Growing:
 
     def freeze(self) -> Phase:
         return Phase(
-            self.name, self.model, self.parent, self.start, self.stop, self.on, self.split_at, self.decay,
+            self.name, self.model, self.seeds, self.parent, self.start, self.stop, self.on, self.split_at, self.decay,
             tuple(sorted(self.leaves | {self.stop})), tuple(self.ends),
         )  # fmt: skip
 
@@ -151,7 +222,7 @@ def _follow(growing: dict[str, _Growing], node: _Growing, leg: _Leg) -> _Growing
         node.leaves.add(leg.start)
         name = f"{node.name}.{_leg_name(leg)}"
         split_at = leg.start if leg.on == "domains" and node.on == "mixture" else node.split_at
-        child = _Growing(name, node.model, node.name, leg.start, leg.on, split_at, leg.decay)
+        child = _Growing(name, node.model, node.seeds, node.name, leg.start, leg.on, split_at, leg.decay)
         node = growing.setdefault(name, child)
     node.stop = max(node.stop, leg.stop)
     return node

@@ -29,7 +29,7 @@ def adamw(
     Returns:
         (params, mu, nu) after the update.
     """
-    adam = optax.scale_by_adam(b1=train.beta1, b2=train.beta2)
+    adam = optax.scale_by_adam(*train.betas)
     direction, moments = adam.update(grads, optax.ScaleByAdamState(steps, mu, nu))
 
     def step(leaf: Array, way: Array, group: Any) -> Array:

@@ -66,30 +66,32 @@ def branch(trainer: Trainer, folder: Path, experts: Sequence[int] | None = None)
     return Start(len(rows), make)
 
 
-def split(trainer: Trainer, folder: Path, k: int, *, moments: Moments = "inherit") -> Start:
-    """The split: the stack of one in a checkpoint becomes K equal experts.
+def split(trainer: Trainer, folder: Path, k: int, *, seeds: int = 1, moments: Moments = "inherit") -> Start:
+    """The split: the stack of one in a checkpoint becomes K equal experts; each of several `seeds` its own K.
 
     Every leaf is read once and broadcast straight into its target sharding, so a host never holds more than the rows
     of its own devices. Path tokens go on from the seed's, whatever `moments` says.
 
     Args:
-        folder: a checkpoint of a stack of one (step 0 included).
+        folder: a checkpoint of a stack of one (step 0 included), or of one model a seed.
         k: K.
+        seeds: models in the checkpoint; the experts of the first come first.
         moments: "inherit" keeps Adam's moments and count; "zero" starts both anew.
 
     Raises:
-        ValueError: when begun, if the checkpoint holds more than one expert.
+        ValueError: when begun, if the checkpoint holds more models than `seeds`.
     """
 
     def make(experts: Sequence[int]) -> tuple[Stack, Lineage]:
-        stack, meta = checkpoint.restore(folder, (0,) * len(experts), trainer.placement.leaf)
-        if meta["experts"] != 1:
-            raise ValueError(f"a split starts from a stack of one; {folder} holds {meta['experts']}")
+        rows = [expert // k for expert in experts]
+        stack, meta = checkpoint.restore(folder, rows, trainer.placement.leaf)
+        if meta["experts"] != seeds:
+            raise ValueError(f"a split of {seeds} starts from a stack of {seeds}; {folder} holds {meta['experts']}")
         if moments == "zero":
             stack = _without_moments(stack)
         return stack, _from("split", folder, meta, experts=k, moments=moments)
 
-    return Start(k, make)
+    return Start(seeds * k, make)
 
 
 def _without_moments(stack: Stack) -> Stack:

@@ -41,7 +41,7 @@ def keys(section: type[BaseModel] = Config, prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field in section.model_fields.items():
         found[prefix + name] = field
-        if inner := _settings_in(field.annotation):
+        if (inner := _settings_in(field.annotation)) and inner is not section:
             index = "0." if "tuple" in str(field.annotation) else ""
             found |= keys(inner, f"{prefix}{name}.{index}")
     return found

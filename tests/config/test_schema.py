@@ -15,8 +15,23 @@ from splitjax.config.explain import _settings_in
 def sections(section: type[BaseModel] = Config) -> Iterator[type[BaseModel]]:
     yield section
     for field in section.model_fields.values():
-        if inner := _settings_in(field.annotation):
+        if (inner := _settings_in(field.annotation)) and inner is not section:  # a sweep holds sweeps
             yield from sections(inner)
+
+
+def test_there_are_fewer_than_100_keys() -> None:
+    """Keys that hold a value; a section is no key."""
+    keys = [
+        f"{section.__name__}.{name}"
+        for section in set(sections())
+        for name, field in section.model_fields.items()
+        if field.is_required() is None or not _is_section(field.annotation)
+    ]
+    assert len(keys) < 100
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 @pytest.mark.parametrize("section", sorted(set(sections()), key=lambda each: each.__name__))

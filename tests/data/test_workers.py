@@ -13,7 +13,7 @@ from splitjax.data import Corpus, prepare
 
 from .conftest import rows_of, settings, write_jsonl
 
-BEAM = {"runner": "FnApiRunner", "runner_options": ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]}
+BEAM = {"runner": "FnApiRunner --direct_num_workers=2 --direct_running_mode=multi_processing"}
 S, B, SCHEDULE = 16, 8, [(0, [1, 1, 1]), (16 * 8 * 40, [5, 1, 0])]
 
 HOST = """

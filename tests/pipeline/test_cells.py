@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitjax.config import Config, UserError, from_dict
-from splitjax.model import n_params
-from splitjax.pipeline.cells import Clock, explicit_fraction, main_cells, sweep_cells
+from splitjax.pipeline.cells import Clock, explicit_fraction, main_cells
 
 
 def config(**changes: Any) -> Config:
@@ -75,20 +74,3 @@ def test_an_explicit_split_is_a_fraction_or_tokens(split: object, fraction: floa
 def test_a_split_beyond_the_budget_is_refused() -> None:
     with pytest.raises(UserError, match="exceeds the budget"):
         explicit_fraction(config(split="2M"))
-
-
-def test_sweep_cells_are_the_product_without_the_empty_cell() -> None:
-    shapes = [{"d_model": 16, "n_heads": 2}, {"d_model": 32, "n_heads": 2}]
-    chosen = config(sweep={"models": shapes, "d_pretrain": [0, "100k", "20x"], "d_special": [0, "10k"]})
-    cells = sweep_cells(chosen, Clock.of(chosen, 4))
-    assert len(cells) == 2 * (3 * 2 - 1)
-    assert [cell.id for cell in cells] == sorted(cell.id for cell in cells)
-    relative = {cell.pretrain for cell in cells if cell.model.d_model == 16} - {0, round(100_000 / 256)}
-    assert relative == {round(20 * n_params(chosen.sweep.models[0]) / 256)}
-
-
-def test_cells_with_too_short_a_path_are_left_out() -> None:
-    grid = {"models": [{"d_model": 16, "n_heads": 2}], "d_pretrain": [0, "100k"], "d_special": [0, "10k", "60k"]}
-    chosen = config(sweep=grid | {"min_path": "50k"})
-    clock = Clock.of(chosen, 4)
-    assert {round(cell.path * 256, -4) for cell in sweep_cells(chosen, clock)} == {60_000, 100_000, 110_000, 160_000}

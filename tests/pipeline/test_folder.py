@@ -133,6 +133,6 @@ def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_config_from_before_a_key_existed_is_still_the_same(begun: RunFolder) -> None:
     tree = stored_tree(begun.config)
-    del tree["train"]["beta2"]
+    del tree["train"]["betas"]
     begun.config.write_text(yaml.safe_dump(tree))
     begun.claim(config())

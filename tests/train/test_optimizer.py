@@ -27,7 +27,7 @@ def ours(train, groups, steps: int = 3, rate: float = 1e-2) -> dict:
 
 
 def test_is_adamw():
-    train = recipe(weight_decay=0.3, beta1=0.8, beta2=0.9)
+    train = recipe(weight_decay=0.3, betas=(0.8, 0.9))
     reference = optax.adamw(1e-2, b1=0.8, b2=0.9, weight_decay=0.3, mask={"w": True, "gain": False})
     params, state = PARAMS, reference.init(PARAMS)
     for t in range(3):
@@ -48,6 +48,6 @@ def test_a_group_s_multiplier_scales_the_step_and_not_the_decay():
     assert np.array_equal(decayed["gain"], PARAMS["gain"])
 
 
-@pytest.mark.parametrize("change", [{"beta1": 0.5}, {"beta2": 0.5}, {"weight_decay": 0.7}])
+@pytest.mark.parametrize("change", [{"betas": (0.5, 0.98)}, {"betas": (0.9, 0.5)}, {"weight_decay": 0.7}])
 def test_every_setting_counts(change):
     assert not np.array_equal(ours(recipe(**change), SAME)["w"], ours(recipe(), SAME)["w"])
