@@ -104,6 +104,7 @@ def test_a_mended_config_may_take_the_folder(tree, tmp_path, capsys) -> None:
     ("stage", "words"), [("sweep", "prepare"), ("plan", "prepare"), ("train", "prepare"), ("report", "evaluate")]
 )
 def test_a_stage_before_its_time_names_what_is_missing(tree, tmp_path, capsys, stage: str, words: str) -> None:
+    tree |= {"sweep": {"models": "0.3M", "d_pretrain": "10k", "d_special": [0, "1k"]}}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     assert cli.main([stage, str(tmp_path / "c.yaml")]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
