@@ -1,7 +1,7 @@
 """Train one model on everything, or split it into domain experts, and when?
 
 The whole command line as functions: `run`, `prepare`, `sweep`, `fit`, `plan`, `train`, `evaluate`,
-`report`. They are imported on first use, so that ``import splitjax`` is instant.
+`report`, `launch`. They are imported on first use, so that ``import splitjax`` is instant.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _HOME = {
     "train": "splitjax.pipeline",
     "evaluate": "splitjax.pipeline",
     "report": "splitjax.pipeline",
+    "launch": "splitjax.pipeline.launch",
 }
 __all__ = sorted([*_HOME, "__version__"])
 

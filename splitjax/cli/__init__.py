@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "seed → split → experts, and the baselines, by the plan or an explicit split=",
     "evaluate": "loss per domain, routed, against dense, 80/20 and the seed",
     "report": "one HTML page with plots and tables",
+    "launch": "the same run elsewhere: several processes here, Slurm, TPU VMs, GKE",
     "status": "what is done, running, failed",
     "bench": "tokens/s, MFU and memory of a config, beside the matmul ceiling of this machine",
 }

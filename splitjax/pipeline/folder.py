@@ -43,6 +43,7 @@ _FIRST_STAGE = {
     "evaluate.compare": "train",
     "evaluate.prefix": "evaluate",
 }
+_LOGS = "logs"  # where a launcher sends what its jobs print
 # Keys that change no number: free to differ between starts.
 _FREE = ("name", "run_dir", "data.workers", "data.runner")
 
@@ -81,7 +82,7 @@ class RunFolder:
             self._check_same(config, redo)
         elif self.config.exists():
             pass  # nothing was made with it yet: a mended config may take its place
-        elif self.path.exists() and any(not p.name.startswith(".lock") for p in self.path.iterdir()):
+        elif self.path.exists() and not all(map(_may_come_before, self.path.iterdir())):
             raise UserError("holds files but no config.yaml: not a run folder", where=str(self.path))
         if redo and STAGES.index(redo) <= STAGES.index("sweep"):
             self.splits.unlink(missing_ok=True)
@@ -119,10 +120,12 @@ class RunFolder:
     def forget_if_empty(self) -> None:
         """Remove what `claim` and `locked` made, where no stage came to an end: a refusal leaves nothing behind."""
         left = list(self.path.iterdir())
-        if all(path == self.config or path.name.startswith(".lock") for path in left):
+        if all(path == self.config or _may_come_before(path) for path in left):
             for path in left:
-                path.unlink(missing_ok=True)
-            self.path.rmdir()
+                if path.name != _LOGS:  # they tell of the refusal
+                    path.unlink(missing_ok=True)
+            if not (self.path / _LOGS).exists():
+                self.path.rmdir()
 
     def is_done(self, stage: str, inputs: dict[str, Any]) -> bool:
         """Whether `stage` ended with these inputs and its outputs are still what it wrote.
@@ -201,6 +204,11 @@ def _acquire(lock: int, how: int) -> bool:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.05)
+
+
+def _may_come_before(path: Path) -> bool:
+    """Whether it may lie in a run folder before its config: a lock, or a launcher's logs."""
+    return path.name.startswith(".lock") or path.name == _LOGS
 
 
 def stored_tree(path: Path) -> dict[str, Any]:

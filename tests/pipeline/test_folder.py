@@ -136,3 +136,11 @@ def test_a_config_from_before_a_key_existed_is_still_the_same(begun: RunFolder) 
     del tree["train"]["betas"]
     begun.config.write_text(yaml.safe_dump(tree))
     begun.claim(config())
+
+
+def test_a_launchers_logs_may_come_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "run" / "logs").mkdir(parents=True)
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(config())
+    folder.forget_if_empty()
+    assert [path.name for path in folder.path.iterdir()] == ["logs"]

@@ -1,0 +1,142 @@
+"""`--on gke`: a JobSet of TPU slices, one pod a host, restarted as a whole after a preemption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from splitjax.config import UserError
+
+from . import shell
+from .request import Request, refuse_lost_run_dir
+from .slices import Slices
+
+_SECONDS_TO_SAVE = 120
+_CONFIG_FOLDER = "/etc/splitjax"
+_BUCKET_FOLDER = "/bucket"
+_MISTAKE = 2  # exit code of a mistake in the config: starting again would not mend it
+
+
+class Gke:
+    """Renders a JobSet with the config beside it and applies both."""
+
+    name = "gke"
+    takes = frozenset({"topology", "on_demand", "image", "bucket", "service_account", "retries"})
+    needs = frozenset({"topology", "image"})
+
+    def script(self, request: Request) -> str:
+        name = request.name
+        delete = shell.line(["kubectl", "delete", "jobset", name, "--ignore-not-found"])
+        if request.action == "delete":
+            return f"{delete}\n" + shell.line(["kubectl", "delete", "configmap", name, "--ignore-not-found"])
+        if request.action == "logs":
+            first = f"jobset.sigs.k8s.io/jobset-name={name},jobset.sigs.k8s.io/job-index=0"
+            labels = f"{first},batch.kubernetes.io/job-completion-index=0"
+            return shell.line(["kubectl", "logs", "--follow", "--tail=100", f"--selector={labels}"])
+        refuse_lost_run_dir(request)
+        state = ["kubectl", "get", "jobset", name, "--ignore-not-found", "--output=jsonpath={.status.terminalState}"]
+        text = "---\n".join(_yaml(part) for part in (config_map(request), job_set(request)))
+        return "\n".join([
+            f'if [ -n "$({shell.line(state)})" ]; then  # an ended one stands in the way of its name',
+            f"    {delete}",
+            "fi",
+            shell.here("kubectl apply --filename=-", text),
+        ])  # fmt: skip
+
+    def run(self, request: Request) -> int:
+        return shell.run(self.script(request), ["kubectl"])
+
+
+def config_map(request: Request) -> dict[str, Any]:
+    """The config file as it is, for the pods to mount.
+
+    Raises:
+        UserError: it is not a file.
+    """
+    path = Path(request.path)
+    if not path.is_file():
+        raise UserError("must be a config file, to be sent to the pods", where=request.path)
+    return {
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": request.name},
+        "data": {"config.yaml": path.read_text(encoding="utf-8")},
+    }  # fmt: skip
+
+
+def job_set(request: Request) -> dict[str, Any]:
+    """The JobSet: a job a slice, a pod a host."""
+    tpu = Slices.parse(request.options.topology or "")
+    job = {
+        "parallelism": tpu.hosts, "completions": tpu.hosts, "completionMode": "Indexed", "backoffLimit": 0,
+        "podFailurePolicy": {"rules": [
+            {"action": "FailJob", "onExitCodes": {"containerName": "splitjax", "operator": "In", "values": [_MISTAKE]}},
+        ]},
+        "template": pod(request, tpu),
+    }  # fmt: skip
+    return {
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
+        "metadata": {
+            "name": request.name,
+            "annotations": {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"},
+        },
+        "spec": {
+            "failurePolicy": {
+                "maxRestarts": request.options.retries,
+                "rules": [{"name": "mistake", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}],
+            },
+            "replicatedJobs": [{"name": "slice", "replicas": tpu.count, "template": {"spec": job}}],
+        },
+    }
+
+
+def pod(request: Request, tpu: Slices) -> dict[str, Any]:
+    """One host's pod."""
+    options = request.options
+    container: dict[str, Any] = {
+        "name": "splitjax",
+        "image": options.image,
+        "command": request.command("run", python="python", path=f"{_CONFIG_FOLDER}/config.yaml"),
+        "resources": {"limits": {"google.com/tpu": tpu.chips // tpu.hosts}},
+        "volumeMounts": [{"name": "config", "mountPath": _CONFIG_FOLDER}],
+    }
+    volumes: list[dict[str, Any]] = [{"name": "config", "configMap": {"name": request.name}}]
+    annotations: dict[str, str] = {}
+    if tpu.several_hosts:
+        container["env"] = [{"name": "SPLITJAX_DISTRIBUTED", "value": "auto"}]
+    if options.bucket:
+        attributes = {"bucketName": options.bucket, "mountOptions": "implicit-dirs"}
+        volumes.append({
+            "name": "bucket", "csi": {"driver": "gcsfuse.csi.storage.gke.io", "volumeAttributes": attributes},
+        })  # fmt: skip
+        container["volumeMounts"].append({"name": "bucket", "mountPath": _BUCKET_FOLDER})
+        container["workingDir"] = _BUCKET_FOLDER
+        annotations["gke-gcsfuse/volumes"] = "true"
+    where = {
+        "cloud.google.com/gke-tpu-accelerator": tpu.label,
+        "cloud.google.com/gke-tpu-topology": tpu.topology,
+        **({} if options.on_demand else {"cloud.google.com/gke-spot": "true"}),
+    }
+    return {
+        **({"metadata": {"annotations": annotations}} if annotations else {}),
+        "spec": {
+            "restartPolicy": "Never", "terminationGracePeriodSeconds": _SECONDS_TO_SAVE, "nodeSelector": where,
+            **({"serviceAccountName": options.service_account} if options.service_account else {}),
+            "containers": [container], "volumes": volumes,
+        },
+    }  # fmt: skip
+
+
+class _Readable(yaml.SafeDumper):
+    """Text of several lines as a block, so that a person can read the config in the manifest."""
+
+
+_Readable.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
+
+
+def _yaml(value: dict[str, Any]) -> str:
+    return yaml.dump(value, Dumper=_Readable, sort_keys=False, allow_unicode=True, width=120)
