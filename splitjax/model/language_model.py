@@ -12,6 +12,7 @@ from flax import nnx
 from jax import Array
 
 from splitjax import config
+from splitjax.parallel import constrain, mean_of_shards
 
 from . import loss as losses
 from . import splash
@@ -21,6 +22,7 @@ from .layers import Layers, Remat, apply_layers
 from .width import group_tree
 
 Params = dict[str, Any]
+_BATCH = ("batch", None, None)
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,12 @@ class LanguageModel:
     def hidden(self, params: Params, tokens_BS: Array) -> Array:
         """Normalised activations (B, S, D) that the output head reads."""
         ends = self._ends(params)
-        x_BSD = ends.embed(tokens_BS)
+        x_BSD = constrain(ends.embed(tokens_BS), _BATCH)
         positions = rotary(tokens_BS.shape[1], self.cfg.width_of_head, self.cfg.rope_theta)
         document_BS = documents(tokens_BS)
 
         def block(layer: Params, x_BSD: Array) -> Array:
-            return nnx.merge(self._block_def, layer)(x_BSD, positions, document_BS)
+            return constrain(nnx.merge(self._block_def, layer)(x_BSD, positions, document_BS), _BATCH)
 
         x_BSD = apply_layers(block, params["layers"], x_BSD, form=self.layers, remat=self.remat)
         return ends.final_norm(x_BSD)
@@ -95,14 +97,17 @@ class LanguageModel:
     def loss(self, params: Params, tokens_BT: Array) -> tuple[Array, dict[str, Array]]:
         """Objective to differentiate, and the mean cross entropy (nats a token) over S = T - 1 targets."""
         x_BSD = self.hidden(params, tokens_BT[:, :-1])
-        head_DV, blocks = self._ends(params).head_weights_DV(), self._loss_blocks(tokens_BT)
-        objective, nll = losses.mean_loss(x_BSD, head_DV, tokens_BT[:, 1:], self.z_loss, blocks)
+
+        def mean(x_BSD: Array, head_DV: Array, target_BS: Array) -> tuple[Array, Array]:
+            return losses.mean_loss(x_BSD, head_DV, target_BS, self.z_loss, self._loss_blocks(target_BS))
+
+        objective, nll = mean_of_shards(mean, x_BSD, self._ends(params).head_weights_DV(), tokens_BT[:, 1:])
         return objective, {"loss": jax.lax.stop_gradient(nll)}
 
     def token_losses(self, params: Params, tokens_BT: Array) -> Array:
         """Cross entropy of each target in nats, float32 (B, S)."""
         x_BSD = self.hidden(params, tokens_BT[:, :-1])
-        head_DV, blocks = self._ends(params).head_weights_DV(), self._loss_blocks(tokens_BT)
+        head_DV, blocks = self._ends(params).head_weights_DV(), self._loss_blocks(tokens_BT[:, 1:])
         return losses.token_losses(x_BSD, head_DV, tokens_BT[:, 1:], blocks)
 
     def groups(self, params: Params) -> dict[str, Any]:
@@ -135,8 +140,8 @@ class LanguageModel:
     def _ends(self, params: Params) -> Ends:
         return nnx.merge(self._ends_def, {name: leaf for name, leaf in params.items() if name != "layers"})
 
-    def _loss_blocks(self, tokens_BT: Array) -> int:
-        batch, length = tokens_BT.shape[0], tokens_BT.shape[1] - 1
+    def _loss_blocks(self, target_BS: Array) -> int:
+        batch, length = target_BS.shape
         if self.loss_blocks is None:
             return losses.blocks_for(batch, length, self.vocab_size)
         if length % self.loss_blocks:

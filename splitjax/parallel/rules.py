@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 Axes = tuple[str | None, ...]
@@ -58,6 +59,42 @@ def tree_shardings(tree: Any, logical_axes: Callable[[tuple[str, ...], int], Axe
         return NamedSharding(mesh, spec_for(logical_axes(names, len(leaf.shape)), leaf.shape, mesh))
 
     return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def constrain(x: Array, axes: Axes) -> Array:
+    """x, told to the compiler to lie by its axis names on the mesh around the trace (`jax.set_mesh`); none: as it is.
+
+    Without being told, the compiler spreads activations by whichever weight they meet first.
+    """
+    mesh: Any = jax.sharding.get_abstract_mesh()
+    return x if mesh.empty else jax.lax.with_sharding_constraint(x, spec_for(axes, x.shape, mesh))
+
+
+def mean_of_shards(
+    mean: Callable[[Array, Array, Array], tuple[Array, ...]], x_BSD: Array, weights: Array, target_BS: Array
+) -> tuple[Array, ...]:
+    """`mean(x, weights, target)` over all positions, each device on its own of them: windows as the batch lies,
+    positions over `tensor`.
+
+    Weights are gathered once and their gradient is summed once. Left to the compiler, a loop over blocks of
+    positions inside `mean` would sum it over all devices in every round.
+    """
+    mesh: Any = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return mean(x_BSD, weights, target_BS)
+    windows = spec_for(("batch",), target_BS.shape[:1], mesh)[0]
+    positions = "tensor" if target_BS.shape[1] % mesh.shape["tensor"] == 0 else None
+    batch = () if windows is None else (windows,) if isinstance(windows, str) else windows
+    shared = (*batch, positions) if positions else batch
+    spec = PartitionSpec(windows, positions)
+
+    def local(x_BSD: Array, weights: Array, target_BS: Array) -> tuple[Array, ...]:
+        return tuple(jax.lax.pmean(value, shared) if shared else value for value in mean(x_BSD, weights, target_BS))
+
+    # The loop's carry has no record of which axes it varies over, so that check must be off.
+    whole = PartitionSpec()
+    mapped = jax.shard_map(local, mesh=mesh, in_specs=(spec, whole, spec), out_specs=whole, check_vma=False)
+    return mapped(x_BSD, weights, target_BS)
 
 
 def batch_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:

@@ -11,7 +11,7 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from splitjax.model import logical_axes
-from splitjax.parallel import batch_sharding, spec_for
+from splitjax.parallel import batch_sharding, constrain, spec_for
 
 Tree = Any
 T = TypeVar("T")
@@ -90,6 +90,15 @@ class Placement:
     def expert_groups(self) -> int:
         """Groups of devices that hold different experts."""
         return 1 if self.mesh is None else self.mesh.shape["expert"]
+
+
+def like_params(grads: Tree) -> Tree:
+    """One expert's gradients, told to lie where its parameters do: summed and scattered at once, never moved again."""
+
+    def one(path: Any, leaf: Array) -> Array:
+        return constrain(leaf, logical_axes(tuple(str(entry.key) for entry in path), leaf.ndim))
+
+    return jax.tree_util.tree_map_with_path(one, grads)
 
 
 def owned(values_K: Array) -> dict[int, np.ndarray]:

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from splitjax.config import Train
 
 from .optimizer import adamw
-from .placement import Placement
+from .placement import Placement, like_params
 from .spikes import running_mean, spike_limit
 from .stack import Stack, Tree, add_tokens, fresh
 
@@ -124,6 +124,7 @@ class Trainer:
         """The step of one expert: a Stack, Controls and Metrics without their expert axis."""
         value_and_grad = jax.value_and_grad(self.model.loss, has_aux=True)
         (objective, aux), grads = value_and_grad(expert.params, tokens_BT)
+        grads = like_params(grads)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(norm) & jnp.isfinite(objective)
         limit = spike_limit(self.train.spike, expert)
