@@ -67,6 +67,8 @@ class Config(Settings):
             raise ValueError("give a 'sweep' for the law to pick the split, or an explicit 'split'")
         if self.sweep is not None:
             self.sweep.check()
+            if self.train.schedule == "constant":
+                raise ValueError("train.schedule: a sweep needs wsd or cosine: a law is fitted to ends of decays")
         return self
 
     @property

@@ -27,7 +27,12 @@ class Train(Settings):
     )
     z_loss: float = Field(1e-4, ge=0, description="Weight of log²Z in the training loss (never in reported losses).")
     warmup: Count = Field(100_000, ge=0, description="Tokens of linear warm-up, from token 0 of a path.")
-    decay_fraction: float = Field(0.2, gt=0, le=1, description="Share of the path D + D' that decays the rate.")
+    schedule: Literal["wsd", "cosine", "constant"] = Field(
+        "wsd",
+        description="After the warm-up: wsd: constant, then linear to zero; cosine: to zero over the whole path, so no "
+        "two lengths of path share a trunk; constant: no decay.",
+    )
+    decay_fraction: float = Field(0.2, gt=0, le=1, description="wsd: share of the path D + D' that decays the rate.")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Compute type; masters stay float32.")
     attention: Literal["auto", "xla", "splash"] = Field("auto", description="splash: on TPU; xla: anywhere.")
     layers: Literal["unroll", "scan"] = Field("unroll", description="scan compiles one block instead of n_layers.")
@@ -52,3 +57,8 @@ class Train(Settings):
         "continue", description="An expert's text: from where the trunk left its domain, or from its beginning again."
     )
     expert_loop: Literal["auto", "vmap", "scan"] = Field("auto", description="How a device steps through its experts.")
+
+    @property
+    def decay_share(self) -> float:
+        """Share of a path over which the rate falls: 0 under `constant`."""
+        return {"wsd": self.decay_fraction, "cosine": 1.0, "constant": 0.0}[self.schedule]

@@ -46,7 +46,7 @@ class Job:
         return Clock.of(self.config, len(self.corpus.domains))
 
     def phases(self, cells: Iterable[Cell]) -> list[Phase]:
-        return grow(cells, self.config.train.decay_fraction)
+        return grow(cells, self.config.train.decay_share)
 
     @cached_property
     def sweep_cells(self) -> list[Cell]:
@@ -61,7 +61,7 @@ class Job:
         """
         cells = self.sweep_cells
         together = any(cell.seed is not None for cell in cells) and self._platform() != "cpu"
-        return grow(cells, self.config.train.decay_fraction, together)
+        return grow(cells, self.config.train.decay_share, together)
 
     def _platform(self) -> str:
         if self.platform is None:

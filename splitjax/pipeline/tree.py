@@ -5,6 +5,9 @@ the mixture (where D' is shorter than the decay), constant rate on the domains, 
 Legs with the same past, stream and schedule are one phase, trained as far as its longest cell needs
 and saved wherever another cell leaves it. Positions are steps of B·S tokens since step 0.
 
+Where the decay is the whole path (cosine), there is no constant leg: paths share a trunk only if they
+are equally long. Where there is none (constant), the trunk serves every cell up to its split.
+
 Seeds of one size that have the same cells may share a tree: each of its phases is then one stack over the seeds. Which
 seeds do is a function of the cells alone.
 """
@@ -116,15 +119,16 @@ def trunk_tag(model: Model, seeds: Seeds) -> str:
     return model_tag(model) + ("" if seeds == (None,) else f"-s{'+'.join(own)}")
 
 
-def decay_start(path: int, decay_fraction: float) -> int:
-    """First step of the decay: the last `decay_fraction` of the path, one step at least."""
-    return path - min(path, max(1, round(decay_fraction * path)))
+def decay_start(path: int, decay_share: float) -> int:
+    """First step of the decay: the last `decay_share` of the path, one step at least unless it is 0."""
+    return path - min(path, max(1, round(decay_share * path))) if decay_share else path
 
 
-def grow(cells: Iterable[Cell], decay_fraction: float, together: bool = False) -> list[Phase]:
+def grow(cells: Iterable[Cell], decay_share: float, together: bool = False) -> list[Phase]:
     """The phases of these cells, parents before children, in an order that depends on the cells alone.
 
     Args:
+        decay_share: share of every path that decays (`Train.decay_share`).
         together: train seeds that have the same cells as one stack.
     """
     cells = set(cells)
@@ -134,7 +138,7 @@ def grow(cells: Iterable[Cell], decay_fraction: float, together: bool = False) -
         seeds = seeds_of[cell.trunk]
         name = f"{trunk_tag(cell.model, seeds)}.trunk"
         node = growing.setdefault(name, _Growing(name, cell.model, seeds, None, 0, "mixture", None, None))
-        for leg in _legs(cell, decay_fraction):
+        for leg in _legs(cell, decay_share):
             node = _follow(growing, node, leg)
         node.ends.append(cell)
     return [node.freeze() for node in _parents_first(growing)]
@@ -181,8 +185,8 @@ def tokens_trained(phases: Iterable[Phase], experts: int, tokens_per_step: int) 
     return sum(phase.steps(experts) for phase in phases) * tokens_per_step
 
 
-def _legs(cell: Cell, decay_fraction: float) -> list[_Leg]:
-    turn, path, split = decay_start(cell.path, decay_fraction), cell.path, cell.pretrain
+def _legs(cell: Cell, decay_share: float) -> list[_Leg]:
+    turn, path, split = decay_start(cell.path, decay_share), cell.path, cell.pretrain
     decay = (turn, path)
     legs = [
         _Leg(0, min(turn, split), "mixture", None),
@@ -190,7 +194,11 @@ def _legs(cell: Cell, decay_fraction: float) -> list[_Leg]:
         _Leg(split, turn, "domains", None),
         _Leg(max(turn, split), path, "domains", decay),
     ]
-    return [leg for leg in legs if leg.stop > leg.start]
+    legs = [leg for leg in legs if leg.stop > leg.start]
+    if not decay_share:
+        # No decay ends this path, and its trunk may go on: a phase of no steps keeps its end.
+        legs.append(_Leg(path, path, legs[-1].on, decay))
+    return legs
 
 
 @dataclass

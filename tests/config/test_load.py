@@ -203,6 +203,13 @@ def test_a_mistake_in_the_file_names_its_line(minimal: Path, before: str, after:
         load(minimal)
 
 
+def test_a_sweep_needs_runs_that_end_in_a_decay(minimal: Path) -> None:
+    minimal.write_text(MINIMAL + "sweep: {models: 2M, d_pretrain: 1M, d_special: 1M}\n")
+    assert load(minimal, ["train.schedule=cosine"]).train.decay_share == 1.0
+    with pytest.raises(UserError, match=r"train\.schedule: a sweep needs wsd or cosine"):
+        load(minimal, ["train.schedule=constant"])
+
+
 def test_several_mistakes_are_counted() -> None:
     with pytest.raises(UserError, match=r"And 2 more\.$"):
         from_dict({"name": 1, "seed": "x", "split": 0.5, "budget": {"tokens": 1}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,10 @@ from hypothesis import strategies as st
 
 from splitjax.config import Config, UserError, from_dict
 from splitjax.pipeline.cells import Clock, explicit_fraction, main_cells
+from splitjax.pipeline.folder import RunFolder
+from splitjax.pipeline.job import Job
+from splitjax.pipeline.progress import Reporter
+from splitjax.pipeline.tree import Cell, grow
 
 
 def config(**changes: Any) -> Config:
@@ -74,3 +79,11 @@ def test_an_explicit_split_is_a_fraction_or_tokens(split: object, fraction: floa
 def test_a_split_beyond_the_budget_is_refused() -> None:
     with pytest.raises(UserError, match="exceeds the budget"):
         explicit_fraction(config(split="2M"))
+
+
+@pytest.mark.parametrize(("schedule", "share"), [("wsd", 0.3), ("cosine", 1.0), ("constant", 0.0)])
+def test_the_recipe_s_schedule_shapes_the_tree(schedule: str, share: float, tmp_path: Path) -> None:
+    train = {"seq_len": 64, "batch_size": 4, "schedule": schedule, "decay_fraction": 0.3}
+    job = Job(config(train=train), RunFolder(tmp_path), Reporter())
+    cells = [Cell(job.config.model, 100, 0), Cell(job.config.model, 60, 40)]
+    assert job.phases(cells) == grow(cells, share)

@@ -19,7 +19,7 @@ cells_of = st.lists(
     min_size=1,
     max_size=12,
 )
-fractions = st.floats(0.01, 1.0)
+fractions = st.floats(0.01, 1.0) | st.sampled_from([0.0, 1.0])
 
 
 def way_to(cell: Cell, phases: list[Phase]) -> list[tuple[Phase, int, int]]:
@@ -44,7 +44,7 @@ def test_every_cell_gets_its_whole_path(cells: list[Cell], fraction: float) -> N
         on_mixture = sum(stop - start for phase, start, stop in way if phase.on == "mixture")
         on_domains = sum(stop - start for phase, start, stop in way if phase.on == "domains")
         assert (on_mixture, on_domains) == (cell.pretrain, cell.special)
-        assert way[-1][0].stop == cell.path, "a cell ends where its phase stops, at the end of its decay"
+        assert way[-1][0].stop == cell.path, "a cell ends where its phase stops, at the end of its path"
 
 
 @given(cells_of, fractions)
@@ -99,6 +99,27 @@ def test_a_short_tail_starts_its_decay_on_the_mixture() -> None:
         ("mixture", 0, 80, None),
         ("mixture", 80, 90, (80, 100)),
         ("domains", 90, 100, (80, 100)),
+    ]
+
+
+def test_cosine_paths_share_a_trunk_only_where_they_are_equally_long() -> None:
+    cells = [Cell(SMALL, 100, 0), Cell(SMALL, 60, 40), Cell(SMALL, 200, 0)]
+    phases = grow(cells, 1.0)
+    assert [(p.on, p.start, p.stop, p.decay) for p in phases] == [
+        ("mixture", 0, 0, None),  # step 0, where all begin
+        ("mixture", 0, 100, (0, 100)),
+        ("domains", 60, 100, (0, 100)),
+        ("mixture", 0, 200, (0, 200)),
+    ]
+
+
+def test_without_a_decay_one_trunk_goes_to_every_end() -> None:
+    phases = grow([Cell(SMALL, 100, 0), Cell(SMALL, 60, 40)], 0.0)
+    assert [(p.on, p.start, p.stop, p.decay) for p in phases] == [
+        ("mixture", 0, 100, None),
+        ("domains", 60, 100, None),
+        ("domains", 100, 100, (100, 100)),
+        ("mixture", 100, 100, (100, 100)),
     ]
 
 

@@ -25,6 +25,21 @@ def test_no_warmup_starts_at_the_peak():
     assert schedule(recipe(warmup=0, learning_rate=0.5), 0) == 0.5
 
 
+def test_cosine_falls_over_the_whole_path():
+    train = recipe(warmup=0, learning_rate=0.5, schedule="cosine")
+    span = decay_span(train, 1000)
+    assert span == (0, 1000)
+    at = np.array([0, 250, 500, 750, 1000])
+    assert schedule(train, at, *span) == pytest.approx(0.25 * (1 + np.cos(np.pi * at / 1000)))
+    warm = recipe(warmup=100, learning_rate=0.5, schedule="cosine")
+    assert schedule(warm, 50, *span) == pytest.approx(schedule(train, 50, *span) / 2)
+
+
+def test_a_constant_schedule_never_decays():
+    train = recipe(warmup=0, learning_rate=0.5, schedule="constant")
+    assert schedule(train, [0, 999, 1000], *decay_span(train, 1000)).tolist() == [0.5] * 3
+
+
 def test_experts_may_end_at_different_tokens():
     assert schedule(TRAIN, 900, [800, 850], [1000, 950]) == pytest.approx([0.25, 0.25])
     assert schedule(TRAIN, 950, [800, 850], [1000, 950]) == pytest.approx([0.125, 0.0])
