@@ -48,5 +48,11 @@ def _kills(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     return kill_runs(folder, args.count or 100, args.seed)
 
 
+def _flips(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    from faults.flips import flip_run
+
+    return flip_run(folder, args.count or 500, args.seed)
+
+
 if __name__ == "__main__":
     sys.exit(main())

@@ -18,8 +18,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from splitjax import pipeline
-    from splitjax.config import read_json
     from splitjax.pipeline.folder import RunFolder
+    from splitjax.pipeline.plan import read_plan
     from splitjax.pipeline.verdict import headline
 
     results = pipeline.run(config, jobs=args.jobs, **common.options_of(args))
@@ -29,6 +29,6 @@ def run(args: argparse.Namespace) -> int:
     folder = RunFolder(config.folder)
     console = Console()
     console.print(pipeline.closing_table(results))
-    console.print(headline(read_json(folder.plan), results), style="bold", highlight=False)
+    console.print(headline(read_plan(folder), results), style="bold", highlight=False)
     console.print(f"Report: {folder.report}", highlight=False, soft_wrap=True)
     return 0

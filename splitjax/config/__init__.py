@@ -1,7 +1,7 @@
 """Floor 0: settings, units, errors, files. Imports no other room and no JAX."""
 
 from .errors import UserError, did_you_mean
-from .files import hash_file, hash_json, read_json, write_atomic, write_json
+from .files import hash_file, hash_json, read_json, read_record, write_atomic, write_json, write_record
 from .load import dump, from_dict, load
 from .schema import Budget, Config, Data, Domains, Evaluate, Law, Model, Source, Sweep, Tokenizer, Train
 from .units import PerParam, format_count, parse_count, tokens_of
@@ -29,7 +29,9 @@ __all__ = [
     "load",
     "parse_count",
     "read_json",
+    "read_record",
     "tokens_of",
     "write_atomic",
     "write_json",
+    "write_record",
 ]

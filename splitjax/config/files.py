@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,37 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise UserError("no such file", where=str(path)) from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"not readable as JSON ({error})", where=str(path)) from error
+
+
+def write_record(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
+    """`write_json` of a mapping that carries its own hash, which `read_record` checks."""
+    told = json.loads(json.dumps(_finite(record)))  # hash what a reader sees: JSON has no tuples
+    write_json(path, told | {"hash": hash_json(told)})
+
+
+def read_record(
+    path: str | os.PathLike[str], what: str, expected: Mapping[str, Any], mend: str = ""
+) -> dict[str, Any]:
+    """What `write_record` wrote.
+
+    Args:
+        what: "a plan", "a law" …, for messages.
+        expected: fields that say what it is and of which version, with the values that the caller can read.
+        mend: what to do about a damaged one.
+
+    Raises:
+        UserError: missing, unreadable, something else, of another version, or its hash does not match.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise UserError(f"not {what} but {type(record).__name__}", where=str(path), mend=mend)
+    for key, value in expected.items():
+        if record.get(key) != value:
+            found = f"{record.get(key)!r:.40}"
+            raise UserError(f"not {what} of {key} {value} (this one: {found})", where=str(path), mend=mend)
+    if record.get("hash") != hash_json({key: value for key, value in record.items() if key != "hash"}):
+        raise UserError("damaged or edited (its hash does not match)", where=str(path), mend=mend)
+    return record
 
 
 def hash_json(value: Any) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from splitjax.config import UserError, did_you_mean, read_json
 
 from .documents import SPLITS
-from .manifest import FILE, REPORT, Manifest
+from .manifest import FILE, MEND, REPORT, Manifest
 from .mixing import Mixing, Schedule, Weights, mixing
 from .shards import TokenRun, token_dtype
 from .streams import Stream, Windows, domain_stream, mixture_stream, window_order
@@ -45,7 +45,7 @@ class Corpus:
         tokenizer = Tokenizer.load(folder)
         if tokenizer.hash != manifest.tokenizer["hash"]:
             raise UserError("is not the tokenizer that made the tokens", where=str(folder / "tokenizer.json"),
-                            mend="Run prepare again.")
+                            mend=MEND)
         if manifest.window_order != window_order():
             raise UserError("was prepared under a Grain that orders windows differently", where=str(folder / FILE),
                             mend="Install that version of Grain or run prepare again.")

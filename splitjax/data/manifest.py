@@ -6,13 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from splitjax.config import UserError, hash_file, hash_json, read_json, write_json
+from splitjax.config import UserError, hash_file, hash_json, read_record, write_record
 
 from .documents import SPLITS
 
-VERSION = 1
+VERSION = 2
 FILE = "manifest.json"
 REPORT = "domains.json"
+MEND = "Remove the folder of prepared data and run prepare again."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Manifest:
         }
 
     def save(self, folder: Path) -> None:
-        write_json(folder / FILE, dataclasses.asdict(self) | {"hash": self.hash})
+        write_record(folder / FILE, dataclasses.asdict(self))
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
@@ -107,21 +108,29 @@ class Manifest:
             UserError: missing, of another version, or changed by hand.
         """
         where = str(folder / FILE)
-        raw = read_json(folder / FILE)
-        version = raw.get("version") if isinstance(raw, dict) else None
-        if version != VERSION:
-            raise UserError(f"has version {version}; this splitjax reads {VERSION}", where=where,
-                            mend="Run prepare again.")
-        told = raw.pop("hash", None)
+        raw = read_record(folder / FILE, "a manifest", {"version": VERSION}, MEND)
+        del raw["hash"]
         try:
             raw["shards"] = tuple(Shard(**shard) for shard in raw["shards"])
             raw["weights"] = raw["weights"] and tuple(raw["weights"])
             manifest = cls(**raw | {key: tuple(raw[key]) for key in ("domains", "sources")})
-            if manifest.hash != told:
-                raise ValueError("its own hash does not match")
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"damaged manifest ({error})", where=where, mend="Run prepare again.") from None
+            manifest.check()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"damaged manifest ({error})", where=where, mend=MEND) from None
         return manifest
+
+    def check(self) -> None:
+        """Raise ValueError where what it says cannot be: a file outside its folder, a shard of no domain."""
+        for name in (*self.files, *(shard.file for shard in self.shards)):
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ValueError(f"it names a file outside its folder, '{name}'")
+        for shard in self.shards:
+            if shard.domain not in self.domains or shard.split not in SPLITS:
+                raise ValueError(f"'{shard.file}' belongs to no domain or split")
+            if not (isinstance(shard.tokens, int) and isinstance(shard.documents, int) and shard.tokens > 0):
+                raise ValueError(f"'{shard.file}' holds {shard.tokens!r} tokens of {shard.documents!r} documents")
+        if not isinstance(self.tokenizer["hash"], str) or len(self.weights or self.domains) != self.k:
+            raise ValueError("its tokenizer or its weights are not such")
 
     def verify(self, folder: Path) -> None:
         """Hash every file.
@@ -142,6 +151,6 @@ def verify_file(path: Path, told: str) -> None:
     try:
         found = hash_file(path)
     except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", where=str(path), mend="Run prepare again.") from None
+        raise UserError(f"cannot be read ({error.strerror})", where=str(path), mend=MEND) from None
     if found != told:
-        raise UserError("differs from its manifest", where=str(path), mend="Run prepare again.")
+        raise UserError("differs from its manifest", where=str(path), mend=MEND)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splitjax.config import UserError, did_you_mean, format_count, read_json, write_json
+from splitjax.config import UserError, did_you_mean, format_count, read_record, write_record
 
 from .engine import Reference
 from .families import family_named
@@ -21,7 +21,8 @@ from .table import Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERSION = 1
+KIND = "splitjax law"
+VERSION = 2
 INTERVAL = (5.0, 95.0)
 """Percentiles of the 90 % intervals."""
 
@@ -305,7 +306,7 @@ class LawFit:
             saved.append({"family": fitted.name, "reference": [ref.n, ref.d, ref.s], "parts": parts})
         return {
             "version": VERSION,
-            "kind": "splitjax law",
+            "kind": KIND,
             **self.summary(),
             "table": {"hash": self.table.hash, "rows": self.table.to_json()},
             "solutions": saved,
@@ -313,7 +314,7 @@ class LawFit:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write law.json, whole or not at all."""
-        write_json(path, self.to_json())
+        write_record(path, self.to_json())
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> LawFit:
@@ -322,18 +323,12 @@ class LawFit:
         Raises:
             UserError: not a law, another version, or damaged.
         """
-        tree, where = read_json(path), str(path)
-        if not isinstance(tree, dict) or tree.get("kind") != "splitjax law":
-            raise UserError("not a law", where=where, mend="Make one with splitjax fit TABLE.csv --out law.json.")
-        if tree.get("version") != VERSION:
-            raise UserError(f"law version {tree.get('version')}; this splitjax reads {VERSION}", where=where)
+        mend = "Make one with splitjax fit TABLE.csv --out law.json."
+        tree = read_record(path, "a law", {"kind": KIND, "version": VERSION}, mend)
         try:
-            law = _from_json(tree)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise UserError(f"damaged law ({error!r})", where=where, mend="Fit it again.") from None
-        if law.table.hash != tree["table"]["hash"]:
-            raise UserError("the rows do not match their hash", where=where, mend="Fit it again.")
-        return law
+            return _from_json(tree)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, UserError) as error:
+            raise UserError(f"damaged law ({error!r})", where=str(path), mend="Fit it again.") from None
 
     def plot(self) -> Figure:
         """Observations against predictions, residuals, isolines over (D, D') and extrapolation."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from splitjax.config import UserError, write_json
+from splitjax.config import UserError, write_record
 
 from .execute import FORMAT, Executor, Losses
 from .progress import Reporter
@@ -92,7 +92,7 @@ class Ledger:
         self._reporter.say(f"[red]{phase.name}: given up: {reason}[/red]")
         self.failed |= dict.fromkeys(cells, reason)
         record = {"format": FORMAT, "attempts": self._attempts[phase.name] or 1, "reason": reason, "cells": cells}
-        write_json(self._path(phase.name) / "failed.json", record)
+        write_record(self._path(phase.name) / "failed.json", record)
 
 
 def run_here(ledger: Ledger, executor: Executor) -> None:

@@ -14,20 +14,22 @@ import jax
 import numpy as np
 
 from splitjax import __version__
-from splitjax.config import Config, Model, UserError, hash_json, read_json, write_json
+from splitjax.config import Config, Model, UserError, hash_file, hash_json, read_record, write_record
 from splitjax.data import Corpus, Stacked, Stream
 from splitjax.data import stack as stack_streams
 from splitjax.evaluate import own_losses
 from splitjax.model import LanguageModel, flops_per_token
 from splitjax.train import Phase as Stretch
-from splitjax.train import Stack, StepReport, Trainer, checkpoint, run_phase, starts
+from splitjax.train import Stack, StepReport, Trainer, checkpoint, read_metrics, run_phase, starts
 
 from .cells import Clock
 from .folder import RunFolder
 from .progress import Reporter
 from .tree import Phase
 
-FORMAT = 2
+FORMAT = 3
+LOG = "metrics.jsonl"
+MEND = "Remove the folder it lies in and run again: the phase is trained anew."
 Losses = dict[str, dict[str, float]]
 """Validation loss, nats a token, by cell id and domain."""
 # FLOPs a second are far lower for tiny models, whose steps are all overhead. A constant cost a token
@@ -113,15 +115,21 @@ class Executor:
     def _train(self, phase: Phase) -> Losses:
         path = self.path(phase.name)
         identity = self._identity(phase)
-        if (path / "phase.json").exists() and self._read(phase, "phase.json").get("identity") != identity:
+        if (path / "phase.json").exists() and read_phase(path)["identity"] != identity:
             shutil.rmtree(path)
-        write_json(path / "phase.json", {"format": FORMAT, "identity": identity, "phase": _plain(phase)})
+        write_record(path / "phase.json", {"format": FORMAT, "identity": identity, "phase": _plain(phase)})
         self.reporter.now(phase.name)
         stack = self._run_phase(phase)
         measured = self._measure(phase, stack)
-        write_json(
+        write_record(
             path / "done.json",
-            {"format": FORMAT, "identity": identity, "stop": phase.stop, "validation": measured},
+            {
+                "format": FORMAT,
+                "identity": identity,
+                "stop": phase.stop,
+                "validation": measured,
+                "log": hash_file(path / LOG),
+            },
         )
         return measured
 
@@ -199,25 +207,19 @@ class Executor:
 
     def recorded(self, phase: Phase) -> Losses | None:
         """Validation losses of a finished phase, or None where it is not finished (or for another recipe)."""
-        if not (self.path(phase.name) / "done.json").exists():
+        path = self.path(phase.name)
+        if not (path / "done.json").exists():
             return None
-        record = self._read(phase, "done.json")
+        record = _read_done(path)
         if record.get("identity") != self._identity(phase) or record.get("stop") != phase.stop:
             return None
-        if not set(map(self._tokens, phase.save_at)) <= set(checkpoint.saved(self.path(phase.name) / "checkpoints")):
+        if not set(map(self._tokens, phase.save_at)) <= set(checkpoint.saved(path / "checkpoints")):
             return None  # another cell leaves it where nothing was saved
         measured = {cell.id: record["validation"].get(cell.id) for cell in phase.ends}
         if None in measured.values():
             return None
         # JSON has no NaN: a loss that was not finite comes back as null.
         return {cell: {k: math.nan if v is None else v for k, v in losses.items()} for cell, losses in measured.items()}
-
-    def _read(self, phase: Phase, name: str) -> dict[str, Any]:
-        path = self.path(phase.name) / name
-        record = read_json(path)
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise UserError(f"not a phase record of format {FORMAT}", where=str(path), mend="Remove its folder.")
-        return record
 
     def _identity(self, phase: Phase) -> str:
         """Everything that the phase's numbers depend on, except how far it goes."""
@@ -247,6 +249,33 @@ class Executor:
         if shape not in self._trainers:
             self._trainers[shape] = Trainer(self.model(shape), self.config.train)
         return self._trainers[shape]
+
+
+def read_phase(folder: Path) -> dict[str, Any]:
+    """A phase's phase.json: its identity, and the phase as plain values.
+
+    Raises:
+        UserError: missing, damaged or of another format.
+    """
+    return read_record(folder / "phase.json", "the record of a phase", {"format": FORMAT}, MEND)
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a finished phase's metrics; [] where the log was removed.
+
+    Raises:
+        UserError: the log is not as the phase left it, or the phase is not finished.
+    """
+    path = folder / LOG
+    if not path.exists():
+        return []
+    if hash_file(path) != _read_done(folder)["log"]:
+        raise UserError("changed since its phase ended", where=str(path), mend="Remove it to go on without its curve.")
+    return read_metrics(path)
+
+
+def _read_done(folder: Path) -> dict[str, Any]:
+    return read_record(folder / "done.json", "the record of a phase", {"format": FORMAT}, MEND)
 
 
 def _plain(phase: Phase) -> dict[str, Any]:

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from splitjax.config import (
     Config,
     UserError,
@@ -20,13 +18,14 @@ from splitjax.config import (
     from_dict,
     hash_file,
     hash_json,
-    read_json,
+    load,
+    read_record,
     write_atomic,
-    write_json,
+    write_record,
 )
 
 STAGES = ("prepare", "sweep", "fit", "plan", "train", "evaluate", "report")
-FORMAT = 1
+FORMAT = 2
 LOCK_SECONDS = 2.0
 
 # The first stage that each part of the config reaches; a change there makes that stage and all after it stale.
@@ -63,6 +62,7 @@ class RunFolder:
         self.report = self.path / "report.html"
         self.phases = self.path / "phases"
         self.config = self.path / "config.yaml"
+        self._claim = self.path / ".config.json"
         self.locks: tuple[int, ...] = ()
         """Descriptors of the locks held, for child processes to hold them too."""
 
@@ -78,9 +78,11 @@ class RunFolder:
         """
         if redo is not None and redo not in STAGES:
             raise UserError(f"--redo {redo} is no stage", mend=f"Stages: {', '.join(STAGES)}.")
-        if self.config.exists() and (self.phases.exists() or any(self._record(stage).exists() for stage in STAGES)):
+        made = self.phases.exists() or any(self._record(stage).exists() for stage in STAGES)
+        known = self.config.exists() or self._claim.exists()
+        if known and made:
             self._check_same(config, redo)
-        elif self.config.exists():
+        elif known:
             pass  # nothing was made with it yet: a mended config may take its place
         elif self.path.exists() and not all(map(_may_come_before, self.path.iterdir())):
             raise UserError("holds files but no config.yaml: not a run folder", where=str(self.path))
@@ -89,6 +91,7 @@ class RunFolder:
         if redo:
             for stage in STAGES[STAGES.index(redo) :]:
                 self._record(stage).unlink(missing_ok=True)
+        write_record(self._claim, {"format": FORMAT, "config": config.resolved()})
         write_atomic(self.config, dump(config))
 
     @contextmanager
@@ -120,7 +123,7 @@ class RunFolder:
     def forget_if_empty(self) -> None:
         """Remove what `claim` and `locked` made, where no stage came to an end: a refusal leaves nothing behind."""
         left = list(self.path.iterdir())
-        if all(path == self.config or _may_come_before(path) for path in left):
+        if all(path in (self.config, self._claim) or _may_come_before(path) for path in left):
             for path in left:
                 if path.name != _LOGS:  # they tell of the refusal
                     path.unlink(missing_ok=True)
@@ -136,20 +139,32 @@ class RunFolder:
         record = self.done(stage)
         if record is None or record["inputs"] != hash_json(inputs):
             return False
-        for name, digest in record["outputs"].items():
-            path = self.path / name
-            if not path.exists():
+        for name in record["outputs"]:
+            if not (self.path / name).exists():
                 return False
-            if hash_file(path) != digest:
-                raise UserError(
-                    f"changed since stage {stage} wrote it", where=str(path),
-                    mend=f"Restore it, or make it anew with --redo {stage}.",
-                )  # fmt: skip
+            self.hash_of(self.path / name, stage)
         return True
+
+    def hash_of(self, path: Path, stage: str) -> str:
+        """Hash of what a stage wrote, unchanged since.
+
+        Raises:
+            UserError: the stage has not run, or the file was changed since.
+        """
+        record = self.done(stage)
+        told = record and record["outputs"].get(str(path.relative_to(self.path)))
+        if told is None or not path.exists():
+            mend = f"Run 'splitjax {stage}' or 'splitjax run'."
+            raise UserError(f"missing: stage {stage} has not run", where=str(path), mend=mend)
+        if hash_file(path) != told:
+            mend = f"Restore it, or make it anew with --redo {stage}."
+            raise UserError(f"changed since stage {stage} wrote it", where=str(path), mend=mend)
+        return told
 
     def mark_done(self, stage: str, inputs: dict[str, Any], outputs: Sequence[Path]) -> None:
         hashes = {str(path.relative_to(self.path)): hash_file(path) for path in outputs}
-        write_json(self._record(stage), {"format": FORMAT, "inputs": hash_json(inputs), "outputs": hashes})
+        record = {"format": FORMAT, "stage": stage, "inputs": hash_json(inputs), "outputs": hashes}
+        write_record(self._record(stage), record)
 
     def done(self, stage: str) -> dict[str, Any] | None:
         """The record of a finished stage, or None.
@@ -160,20 +175,21 @@ class RunFolder:
         path = self._record(stage)
         if not path.exists():
             return None
-        record = read_json(path)
-        if not isinstance(record, dict) or record.get("format") != FORMAT or not {"inputs", "outputs"} <= set(record):
-            raise UserError(
-                f"not a done record of format {FORMAT}",
-                where=str(path),
-                mend=f"Make the stage anew with --redo {stage}.",
-            )
-        return record
+        mend = f"Make the stage anew with --redo {stage}."
+        return read_record(path, "the record of a stage", {"format": FORMAT, "stage": stage}, mend)
 
     def _record(self, stage: str) -> Path:
         return self.path / "done" / f"{stage}.json"
 
+    def _made_with(self) -> dict[str, Any]:
+        """The config that the stages were made with. config.yaml says the same for people, and can be edited."""
+        if not self._claim.exists():
+            return load(self.config).resolved()
+        mend = f"Remove it: {self.config.name} is then believed instead."
+        return read_record(self._claim, "the record of a config", {"format": FORMAT}, mend)["config"]
+
     def _check_same(self, config: Config, redo: str | None) -> None:
-        before, now = _flat(_as_read_today(stored_tree(self.config))), _flat(config.resolved())
+        before, now = _flat(_as_read_today(self._made_with())), _flat(config.resolved())
         changed = sorted(
             key for key in before.keys() | now.keys()
             if before.get(key, "absent") != now.get(key, "absent") and not key.startswith(_FREE)
@@ -209,23 +225,6 @@ def _acquire(lock: int, how: int) -> bool:
 def _may_come_before(path: Path) -> bool:
     """Whether it may lie in a run folder before its config: a lock, or a launcher's logs."""
     return path.name.startswith(".lock") or path.name == _LOGS
-
-
-def stored_tree(path: Path) -> dict[str, Any]:
-    """A run folder's config.yaml as a plain dict.
-
-    Raises:
-        UserError: missing or damaged.
-    """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError("no such run", where=str(path)) from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"damaged ({' '.join(str(error).split())})", where=str(path)) from None
-    if not isinstance(tree, dict):
-        raise UserError("damaged: not a mapping", where=str(path))
-    return tree
 
 
 def _as_read_today(tree: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from splitjax import law
-from splitjax.config import Config, UserError, hash_file, read_json
+from splitjax.config import Config, UserError, hash_file, read_record
 from splitjax.model import n_params
 
 from . import provenance
@@ -63,10 +63,7 @@ def read_plan(folder: RunFolder) -> dict[str, Any]:
         raise UserError(
             "no plan", where=str(folder.plan), mend="Run 'splitjax plan' first, or give an explicit split=."
         )
-    plan = read_json(folder.plan)
-    if not isinstance(plan, dict) or plan.get("format") != FORMAT:
-        raise UserError(f"not a plan of format {FORMAT}", where=str(folder.plan), mend="Make it anew with --redo plan.")
-    return plan
+    return read_record(folder.plan, "a plan", {"format": FORMAT}, "Make it anew with --redo plan.")
 
 
 def plan_note(plan: dict[str, Any]) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from splitjax.config import format_count, read_json
-from splitjax.train import read_metrics
+from splitjax.config import format_count
+
+from .execute import read_log, read_phase
 
 BLUE, RED, GREY, GREEN, BAND = "#1f5fa8", "#c2412d", "#6b7280", "#2f7d4f", "#cfe0f3"
 _MARKS = {
@@ -85,13 +86,13 @@ def loss_curves(phases: Path, results: Mapping[str, Any]) -> bytes:
 
 def _path_losses(phases: Path, cell: str) -> tuple[np.ndarray, np.ndarray]:
     """(tokens, mean loss of the stack) along a cell's whole path: its last phase and what that branched from."""
-    records = {path.parent.name: read_json(path)["phase"] for path in phases.glob(f"{cell.split('.')[0]}.*/phase.json")}
+    folders = [path.parent for path in phases.glob(f"{cell.split('.')[0]}.*/phase.json")]
+    records = {folder.name: read_phase(folder)["phase"] for folder in folders}
     name = next((name for name, phase in records.items() if cell in phase["ends"]), None)
     pieces: list[tuple[np.ndarray, np.ndarray]] = []
     until = np.inf
     while name is not None:
-        rows = read_metrics(phases / name / "metrics.jsonl") if (phases / name / "metrics.jsonl").exists() else []
-        rows = [row for row in rows if row["tokens"] <= until]
+        rows = [row for row in read_log(phases / name) if row["tokens"] <= until]
         # An expert that ended has no loss any more, and a skipped step's may be NaN.
         means = [np.nanmean(np.array(row["loss"], dtype=float)) for row in rows]
         pieces.append((np.array([row["tokens"] for row in rows]), np.array(means)))

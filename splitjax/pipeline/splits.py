@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from splitjax import law
-from splitjax.config import Config, Model, UserError, hash_file, read_json, write_json
+from splitjax.config import Config, Model, UserError, hash_file, read_record, write_record
 from splitjax.model import n_params
 
 from . import provenance
@@ -29,7 +29,7 @@ def fix(config: Config, clock: Clock, folder: RunFolder) -> str | None:
         return None
     made = _made(config, clock, folder)
     if not folder.splits.exists():
-        write_json(folder.splits, made)
+        write_record(folder.splits, made)
     return str(made["law"]["hash"])
 
 
@@ -50,9 +50,7 @@ def _made(config: Config, clock: Clock, folder: RunFolder) -> dict[str, Any]:
     assert config.sweep is not None
     path = Path(str(config.sweep.law))
     if folder.splits.exists():
-        made = read_json(folder.splits)
-        if not isinstance(made, dict) or made.get("format") != FORMAT:
-            raise UserError(f"not splits of format {FORMAT}", where=str(folder.splits), mend="Use --redo sweep.")
+        made = read_record(folder.splits, "the splits of a sweep", {"format": FORMAT}, "Use --redo sweep.")
         if path.exists() and hash_file(path) != made["law"]["hash"]:
             raise UserError(
                 f"changed since it picked the splits of the sweep in {folder.path}", where=str(path),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from splitjax import law
-from splitjax.config import UserError, format_count, hash_file, write_json
+from splitjax.config import UserError, format_count, write_json, write_record
 
 from . import observations, preparing, results, splits
 from .attempts import Ledger, run_here
@@ -99,7 +98,7 @@ def run_fit(job: Job) -> None:
         return
     if job.folder.done("sweep") is None:
         raise UserError("the sweep has not ended", where=str(job.folder.path), mend="Run 'splitjax sweep' first.")
-    inputs = {"observations": _hash_of(job.folder.observations, "sweep")} | job.part("law", "seed")
+    inputs = {"observations": job.folder.hash_of(job.folder.observations, "sweep")} | job.part("law", "seed")
     if job.skip_if_done("fit", inputs):
         return
     job.reporter.stage("fit", "comparing families by held-out prediction")
@@ -117,12 +116,12 @@ def run_plan(job: Job) -> None:
     """law.json + budget → plan.json; an explicit `split` needs no law."""
     inputs = _data_inputs(job) | job.part("model", "budget", "split", "train")
     if job.config.sweep is not None:
-        inputs["law"] = _hash_of(job.folder.law, "fit")
+        inputs["law"] = job.folder.hash_of(job.folder.law, "fit")
     if job.skip_if_done("plan", inputs):
         return
     job.reporter.stage("plan", "choosing the split")
     plan = make_plan(job.config, job.clock, job.folder.law if job.config.sweep else None)
-    write_json(job.folder.plan, plan)
+    write_record(job.folder.plan, plan)
     job.finish("plan", inputs, [job.folder.plan], plan_note(plan))
 
 
@@ -135,7 +134,7 @@ def run_train(job: Job) -> None:
     phases = job.phases(cells.values())
     tokens = tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step)
     job.reporter.stage("train", f"{', '.join(cells)}: {len(phases)} phases, {format_count(tokens)} tokens")
-    losses = job.executor(plan=hash_file(job.folder.plan), law=inputs.get("law")).run(phases)
+    losses = job.executor(plan=inputs["plan"], law=inputs.get("law")).run(phases)
     validation = {name: losses[cell.id] for name, cell in cells.items()}
     write_json(job.folder.main, {"format": FORMAT, "models": validation})
     job.finish("train", inputs, [job.folder.main], f"{len(cells)} models, {format_count(tokens)} tokens")
@@ -143,7 +142,7 @@ def run_train(job: Job) -> None:
 
 def run_evaluate(job: Job) -> None:
     """Every main model on the test split → results.json."""
-    inputs = _data_inputs(job) | {"main": _hash_of(job.folder.main, "train")} | job.part("evaluate", "seed")
+    inputs = _data_inputs(job) | {"main": job.folder.hash_of(job.folder.main, "train")} | job.part("evaluate", "seed")
     if job.skip_if_done("evaluate", inputs):
         return
     job.reporter.stage("evaluate", "scoring every model on the test windows")
@@ -161,7 +160,11 @@ def run_report(job: Job) -> None:
     """results.json and the rest of the folder → report.html."""
     from . import page
 
-    inputs = {"results": _hash_of(job.folder.results, "evaluate"), "plan": _hash_of(job.folder.plan, "plan")}
+    folder = job.folder
+    inputs = {"results": folder.hash_of(folder.results, "evaluate"), "plan": folder.hash_of(folder.plan, "plan")}
+    if job.config.sweep is not None:
+        inputs |= {"law": folder.hash_of(folder.law, "fit")}
+        inputs |= {"observations": folder.hash_of(folder.observations, "sweep")}
     if job.skip_if_done("report", inputs):
         return
     job.reporter.stage("report", "drawing")
@@ -189,17 +192,7 @@ def _data_inputs(job: Job) -> dict[str, Any]:
 
 def _train_inputs(job: Job) -> dict[str, Any]:
     inputs = _data_inputs(job) | job.part("model", "budget", "train", "seed")
-    inputs |= {"plan": _hash_of(job.folder.plan, "plan"), "compare": list(job.config.evaluate.compare)}
-    if job.folder.law.exists():
-        inputs["law"] = hash_file(job.folder.law)
+    inputs |= {"plan": job.folder.hash_of(job.folder.plan, "plan"), "compare": list(job.config.evaluate.compare)}
+    if job.config.sweep is not None:
+        inputs["law"] = job.folder.hash_of(job.folder.law, "fit")
     return inputs
-
-
-def _hash_of(path: Path, stage: str) -> str:
-    if not path.exists():
-        raise UserError(
-            f"missing: stage {stage} has not run",
-            where=str(path),
-            mend=f"Run 'splitjax {stage}' or 'splitjax run'.",
-        )
-    return hash_file(path)

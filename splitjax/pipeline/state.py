@@ -6,10 +6,12 @@ import fcntl
 from pathlib import Path
 from typing import Any
 
-from splitjax.config import Config, UserError, from_dict, read_json
+from splitjax.config import Config, UserError, load, read_record
 
-from .folder import STAGES, RunFolder, stored_tree
+from .execute import FORMAT, read_phase
+from .folder import STAGES, RunFolder
 from .job import Job
+from .plan import read_plan
 from .progress import Reporter
 
 
@@ -25,7 +27,7 @@ def status(folder: RunFolder) -> dict[str, Any]:
     """
     if not folder.config.exists():
         raise UserError("no such run", where=str(folder.path), mend="Start it with 'splitjax run CONFIG.yaml'.")
-    tree = from_dict(stored_tree(folder.config), where=str(folder.config))
+    tree = load(folder.config)
     done = {stage: folder.done(stage) is not None for stage in STAGES}
     phases = {}
     for record in sorted(folder.phases.glob("*/phase.json")):
@@ -37,7 +39,7 @@ def status(folder: RunFolder) -> dict[str, Any]:
         "phases": phases,
         "cells": cells_of(tree, folder),
         "report": str(folder.report) if folder.report.exists() else None,
-        "decision": read_json(folder.plan).get("decision") if folder.plan.exists() else None,
+        "decision": read_plan(folder).get("decision") if folder.plan.exists() else None,
     }
 
 
@@ -49,10 +51,10 @@ def cells_of(config: Config, folder: RunFolder) -> dict[str, str]:
     states = dict.fromkeys((cell.id for cell in cells), "waiting")
     for record in sorted(folder.phases.glob("*/phase.json")):
         state, failure = _state(record.parent), record.parent / "failed.json"
-        ended = read_json(record)["phase"]["ends"]
+        ended = read_phase(record.parent)["phase"]["ends"]
         told = dict.fromkeys(ended, state)
         if state == "failed":
-            found = read_json(failure)
+            found = read_record(failure, "the record of a failure", {"format": FORMAT}, "Remove it.")
             told = dict.fromkeys(found["cells"], f"failed: {found['reason']}")
         states |= {cell: state for cell, state in told.items() if cell in states}
     return states

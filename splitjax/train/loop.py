@@ -134,7 +134,10 @@ class _Run:
         self.working, self.parked = stack, list[tuple[Lanes, Stack]]()
 
     def log_head(self) -> dict[str, Any]:
-        return {"experts": self.experts, "phase": self.folder.name, "step_tokens": self.step_tokens}
+        return {
+            "experts": self.experts, "phase": self.folder.name, "step_tokens": self.step_tokens,
+            "start": self.phase.start,
+        }  # fmt: skip
 
     def stack(self) -> Stack:
         """All experts, in order."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-import os
+import logging
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,8 @@ import jax
 from splitjax.config import UserError, write_atomic
 
 FORMAT = "splitjax.metrics"
-VERSION = 1
+VERSION = 2
+log = logging.getLogger("splitjax")
 FLUSH_SECONDS = 1.0
 PER_EXPERT = ("loss", "grad_norm", "skipped", "rate")
 
@@ -27,12 +28,13 @@ class MetricsLog:
 
     A row: {"tokens": path tokens after the step, "loss": [K], "grad_norm": [K], "rate": [K], "skipped": [K],
     "idle": lanes that did no work, "tokens_per_s": all experts together}; null for an expert that is done. The first
-    line names format and version. Losses are nats per token.
+    line names format and version. Losses are nats per token. Each line ends in "check", a checksum of what stands
+    before it: nothing else would tell a flipped digit from a loss.
 
     Args:
         path: the file; made if missing.
         resume_at: rows beyond these path tokens are dropped (their steps will be made again).
-        head: further facts for the first line.
+        head: further facts for the first line; "start" is where the phase begins.
 
     Raises:
         UserError: the file cannot be written.
@@ -41,14 +43,11 @@ class MetricsLog:
     def __init__(self, path: Path, resume_at: int, head: dict[str, Any]) -> None:
         self.path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _cut(path, resume_at)
+            _cut(path, resume_at, head.get("start", 0), _line({"format": FORMAT, "version": VERSION} | head).encode())
             self._file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise _unwritable(path, error) from error
         self._flushed = time.monotonic()
-        if self._file.tell() == 0:
-            self.write({"format": FORMAT, "version": VERSION} | head)
 
     def write(self, row: dict[str, Any]) -> None:
         """Add a row; it reaches the disk within about a second, or at `flush`."""
@@ -119,12 +118,27 @@ def _read(path: Path) -> list[dict[str, Any]]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise UserError(f"cannot be read ({error})", where=str(path)) from None
-    rows = [row for line in lines if (row := _parse(line)) is not None]
-    if not rows or rows[0].get("format") != FORMAT:
+    _check_head(lines[0] if lines else "", path)
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, 1):
+        row = _parse(line)
+        if row is None and number < len(lines):  # a last line may be half-written
+            raise UserError("damaged row (its checksum does not match)", where=f"{path}:{number}", mend="Remove it.")
+        if row is not None and "loss" in row and "tokens" in row:
+            rows.append(row)
+    return rows
+
+
+def _check_head(line: str, path: Path) -> None:
+    try:
+        head = json.loads(line)
+    except (ValueError, RecursionError):
+        head = None
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise UserError("not a splitjax metrics file", where=str(path))
-    if rows[0].get("version") != VERSION:
-        raise UserError(f"metrics version {rows[0].get('version')} cannot be read; this is {VERSION}", where=str(path))
-    return [row for row in rows if "loss" in row and "tokens" in row]
+    if head.get("version") != VERSION:
+        version = f"{head.get('version')!r:.20}"
+        raise UserError(f"metrics version {version} cannot be read; this is {VERSION}", where=str(path))
 
 
 def _fill(row: dict[str, Any], theirs: dict[str, Any]) -> None:
@@ -137,30 +151,46 @@ def _fill(row: dict[str, Any], theirs: dict[str, Any]) -> None:
 
 def _line(row: dict[str, Any]) -> str:
     # Not strict JSON where a loss is NaN: hiding a NaN as null would hide the reason of a skip.
-    return json.dumps(row, separators=(",", ":")) + "\n"
+    text = json.dumps(row, separators=(",", ":"))[:-1]
+    return f'{text},"check":"{_check(text)}"}}\n'
+
+
+def _check(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
     return UserError(f"cannot be written ({error.strerror})", where=str(path), mend="Free space and run again.")
 
 
-def _cut(path: Path, resume_at: int) -> None:
-    """Drop every line from the first that is damaged or lies beyond `resume_at`."""
-    if not path.exists():
-        return
-    keep = 0
-    with open(path, "rb") as file:
-        for line in io.BufferedReader(file):
-            row = _parse(line.decode("utf-8", "replace"))
-            if row is None or not line.endswith(b"\n") or row.get("tokens", 0) > resume_at:
-                break
-            keep += len(line)
-    os.truncate(path, keep)
+def _cut(path: Path, resume_at: int, start: int, head: bytes) -> None:
+    """Begin the log anew, or drop the rows beyond `resume_at` and those that are damaged; says what is lost."""
+    keep, lost, last = [head], list[int](), start
+    if path.exists():
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                row = _parse(line.decode("utf-8", "replace"))
+                if row is None and not line.endswith(b"\n"):
+                    break  # cut off by a kill
+                if row is None:
+                    lost.append(number)
+                elif row.get("tokens", 0) > resume_at:
+                    break
+                elif number > 1:
+                    keep.append(line)
+                    last = row.get("tokens", last)
+    if lost:
+        log.warning("%s: damaged rows dropped (lines %s)", path, ", ".join(map(str, lost)))
+    if last < resume_at:
+        log.warning("%s: the rows from %d to %d tokens are missing", path, last, resume_at)
+    write_atomic(path, b"".join(keep))
 
 
 def _parse(line: str) -> dict[str, Any] | None:
+    """A row without its checksum, or None where that does not match."""
+    text, _, tail = line.rstrip("\n").rpartition(',"check":')
     try:
-        row = json.loads(line)
-    except ValueError:
+        row = json.loads(text + "}") if tail == f'"{_check(text)}"}}' else None
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None

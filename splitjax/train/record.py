@@ -6,7 +6,6 @@ so nothing is read whose hash does not match.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import jax
 
-from splitjax.config import UserError, hash_file, hash_json, read_json, write_json
+from splitjax.config import UserError, hash_file, read_record, write_record
 
 from . import store
 
@@ -55,9 +54,7 @@ def part_of(folder: Path, expert: int, name: str) -> Path:
 
 def _commit(folder: Path, content: dict[str, Any]) -> None:
     record = {"format": FORMAT, "version": VERSION, "versions": {"jax": jax.__version__}} | content
-    # Hash what a reader will see: JSON has no tuples and no integer keys.
-    record = json.loads(json.dumps(record, allow_nan=False))
-    write_json(folder / RECORD, record | {"hash": hash_json(record)})
+    write_record(folder / RECORD, record)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -69,13 +66,8 @@ def read(folder: Path) -> dict[str, Any]:
     where = str(folder / RECORD)
     if not (folder / RECORD).is_file():
         raise UserError("no complete checkpoint in this folder", where=str(folder))
-    record = read_json(folder / RECORD)
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise UserError("not a record of a splitjax checkpoint", where=where)
-    if record.get("version") != VERSION:
-        raise UserError(f"checkpoint version {record.get('version')} cannot be read; this is {VERSION}", where=where)
-    if hash_json({key: value for key, value in record.items() if key != "hash"}) != record.get("hash"):
-        raise UserError("the record is damaged (its hash does not match)", where=where, mend=MEND)
+    expected = {"format": FORMAT, "version": VERSION}
+    record = read_record(folder / RECORD, "the record of a checkpoint", expected, MEND)
     for name in (*record.get("leaves", ()), *record.get("files", ())):
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise UserError(f"the record names a file outside its checkpoint ('{name}')", where=where)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from splitjax.config import UserError, hash_json
+from splitjax.config import UserError, hash_json, write_record
 from splitjax.data import Corpus, Manifest
 from splitjax.data.shards import TokenRun, token_dtype, write_shard
 
@@ -82,20 +82,43 @@ def test_another_tokenizer_is_refused(copy: Path) -> None:
 def test_a_shard_taken_out_of_the_manifest_is_refused(copy: Path) -> None:
     shards = json.loads((copy / "manifest.json").read_text())["shards"]
     edit(copy, shards=shards[1:])
-    with pytest.raises(UserError, match=r"manifest.json: damaged manifest \(its own hash"):
+    with pytest.raises(UserError, match=r"manifest.json: damaged or edited"):
         Corpus.open(copy)
 
 
-@pytest.mark.parametrize("changes", [{"domains": 3}, {"shards": [{}]}, {"extra": 1}])
+def forge(copy: Path, **changes: object) -> None:
+    """Edit the manifest and give it the hash that fits."""
+    tree = json.loads((copy / "manifest.json").read_text()) | changes
+    write_record(copy / "manifest.json", {key: value for key, value in tree.items() if key != "hash"})
+
+
+@pytest.mark.parametrize("name", ["../../secret", "/etc/passwd"])
+def test_a_manifest_that_points_outside_its_folder_is_refused(copy: Path, name: str) -> None:
+    tree = json.loads((copy / "manifest.json").read_text())
+    forge(copy, shards=[tree["shards"][0] | {"file": name}, *tree["shards"][1:]])
+    with pytest.raises(UserError, match="outside its folder"):
+        Corpus.open(copy)
+    forge(copy, shards=tree["shards"], files={name: "x"})
+    with pytest.raises(UserError, match="outside its folder"):
+        Corpus.open(copy)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"domains": 3}, {"shards": [{}]}, {"extra": 1}, {"domains": ["sea"]}, {"weights": [1]}, {"tokenizer": 1}],
+)
 def test_a_manifest_edited_by_hand_is_refused(copy: Path, changes: dict[str, object]) -> None:
     edit(copy, **changes)
+    with pytest.raises(UserError, match=r"manifest.json: damaged or edited"):
+        Corpus.open(copy)
+    forge(copy, **changes)
     with pytest.raises(UserError, match=r"manifest.json: damaged manifest"):
         Corpus.open(copy)
 
 
 def test_another_version_is_named(copy: Path) -> None:
     edit(copy, version=7)
-    with pytest.raises(UserError, match="has version 7; this splitjax reads 1"):
+    with pytest.raises(UserError, match=r"not a manifest of version 2 \(this one: 7"):
         Corpus.open(copy)
     (copy / "manifest.json").write_text("[]")
     with pytest.raises(UserError, match=r"manifest.json"):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
-from splitjax.config import Config, UserError, from_dict
-from splitjax.pipeline.folder import RunFolder, stored_tree
+from splitjax.config import Config, UserError, from_dict, load, read_json, write_record
+from splitjax.pipeline.folder import FORMAT, RunFolder
 
 
 def config(**changes: object) -> Config:
@@ -105,11 +104,39 @@ def test_a_damaged_record_is_refused_by_name(folder: RunFolder, text: str) -> No
         folder.is_done("fit", {})
 
 
-@pytest.mark.parametrize("text", ["", "[", "- 1", "\x00", "a: !!python/object/apply:os.system [true]"])
-def test_a_damaged_config_is_refused_by_name(begun: RunFolder, text: str) -> None:
+DAMAGED_YAML = ["", "[", "- 1", "\x00", "a: !!python/object/apply:os.system [true]"]
+
+
+@pytest.mark.parametrize("text", DAMAGED_YAML)
+def test_a_damaged_config_is_written_anew_from_the_one_given(begun: RunFolder, text: str) -> None:
+    whole = begun.config.read_text()
     begun.config.write_text(text)
-    with pytest.raises(UserError, match=r"config\.yaml: damaged"):
+    begun.claim(config())
+    assert begun.config.read_text() == whole
+
+
+@pytest.mark.parametrize("text", DAMAGED_YAML)
+def test_without_its_record_a_damaged_config_is_refused_by_name(begun: RunFolder, text: str) -> None:
+    record(begun).unlink()
+    begun.config.write_text(text)
+    with pytest.raises(UserError, match=r"config\.yaml"):
         begun.claim(config())
+
+
+def test_a_damaged_record_of_the_config_is_refused_by_name(begun: RunFolder) -> None:
+    record(begun).write_text(record(begun).read_text().replace("0.98", "0.97"))
+    with pytest.raises(UserError, match=r"\.config\.json: damaged"):
+        begun.claim(config())
+
+
+def test_an_edited_config_is_refused_by_key_though_the_folder_is_all_that_is_given(begun: RunFolder) -> None:
+    begun.config.write_text(begun.config.read_text().replace("seed: 0", "seed: 7"))
+    with pytest.raises(UserError, match=r"seed \(0 → 7\)"):
+        begun.claim(load(begun.config))
+
+
+def record(folder: RunFolder) -> Path:
+    return folder.path / ".config.json"
 
 
 def test_before_anything_is_made_the_config_may_change(folder: RunFolder) -> None:
@@ -132,9 +159,9 @@ def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_a_config_from_before_a_key_existed_is_still_the_same(begun: RunFolder) -> None:
-    tree = stored_tree(begun.config)
+    tree = read_json(record(begun))["config"]
     del tree["train"]["betas"]
-    begun.config.write_text(yaml.safe_dump(tree))
+    write_record(record(begun), {"format": FORMAT, "config": tree})
     begun.claim(config())
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from splitjax.config import UserError, hash_json
+from splitjax.config import UserError, write_record
 from splitjax.train import checkpoint, pick
 from splitjax.train.store import rows_by_expert
 
@@ -108,7 +108,7 @@ def test_no_missing_or_cut_file_goes_unnoticed(copy, data):
 def test_a_version_that_cannot_be_read_is_named(copy):
     record = json.loads((copy / "checkpoint.json").read_text())
     (copy / "checkpoint.json").write_text(json.dumps(record | {"version": 99}))
-    with pytest.raises(UserError, match="version 99"):
+    with pytest.raises(UserError, match="this one: 99"):
         checkpoint.restore(copy)
 
 
@@ -118,7 +118,7 @@ def test_a_record_that_points_outside_its_folder_is_refused(copy, part, name):
     record = json.loads((copy / "checkpoint.json").read_text())
     record[part][name] = "x"
     del record["hash"]
-    (copy / "checkpoint.json").write_text(json.dumps(record | {"hash": hash_json(record)}))
+    write_record(copy / "checkpoint.json", record)
     with pytest.raises(UserError, match="outside its checkpoint"):
         checkpoint.restore(copy)
 

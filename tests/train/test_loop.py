@@ -311,6 +311,23 @@ def test_a_log_that_cannot_be_read_is_named(tmp_path, text, message):
         read_metrics(tmp_path / "m.jsonl")
 
 
+def test_a_damaged_row_is_refused_by_its_reader_and_dropped_by_name_on_resume(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path, 0, {}) as log:
+        for tokens in (10, 20, 30):
+            log.write({"tokens": tokens, "loss": [1.25]})
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:2], lines[2].replace("1.25", "1.75"), lines[3]]))
+    with pytest.raises(UserError, match=r"metrics\.jsonl:3: damaged row"):
+        read_metrics(path)
+    MetricsLog(path, 30, {}).__exit__(None, None, None)
+    assert [row["tokens"] for row in read_metrics(path)] == [10, 30]
+    assert f"{path}: damaged rows dropped (lines 3)" in caplog.text
+    path.write_text("".join(lines[:3]))  # cut off at the end of a line
+    MetricsLog(path, 30, {}).__exit__(None, None, None)
+    assert f"{path}: the rows from 20 to 30 tokens are missing" in caplog.text
+
+
 def test_speed_leaves_out_the_first_step():
     times = iter([100.0, 101.0, 102.0, 104.0])
     speed = Speed(clock=lambda: next(times), window=2)

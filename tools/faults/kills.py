@@ -32,18 +32,18 @@ def kill_runs(folder: Path, count: int, seed: int, say: Any = print) -> dict[str
     """
     rng = random.Random(seed)
     corpus = write_corpus(folder / "docs.jsonl")
-    whole = _finish(_config(folder, corpus, "whole"))
+    whole = finish(config_in(folder, corpus, "whole"))
     wanted = fingerprint(whole)
     hits: collections.Counter[str] = collections.Counter()
     differences: list[str] = []
     runs = 0
     while sum(hits.values()) < count:
         runs += 1
-        config = _config(folder, corpus, f"run{runs}")
+        config = config_in(folder, corpus, f"run{runs}")
         while sum(hits.values()) < count and (moment := _start_and_kill(config, rng)) is not None:
             hits[moment] += 1
             say(f"run {runs}, kill {sum(hits.values())}: {moment}")
-        run = _finish(config)
+        run = finish(config)
         differences += [f"run {runs}: {name}" for name in compare(wanted, fingerprint(run))]
         shutil.rmtree(config.parent)
         say(f"run {runs} ended, {len(differences)} differences so far")
@@ -126,14 +126,16 @@ def _start_and_kill(config: Path, rng: random.Random) -> str | None:
     return moment
 
 
-def _config(folder: Path, corpus: Path, name: str) -> Path:
+def config_in(folder: Path, corpus: Path, name: str) -> Path:
+    """Write the tiny config of a run `name` in `folder`."""
     (folder / name).mkdir(parents=True)
     path = folder / name / "tiny.yaml"
     path.write_text(yaml.safe_dump(tiny_tree(corpus, folder / name / "run")), encoding="utf-8")
     return path
 
 
-def _finish(config: Path) -> Path:
+def finish(config: Path) -> Path:
+    """Run to the end; the run folder."""
     done = subprocess.run(command("run", config), env=environment(), capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"chaos: a run failed\n{done.stderr[-2000:]}")
