@@ -3,6 +3,7 @@
 from .errors import UserError, did_you_mean
 from .files import hash_file, hash_json, read_json, read_record, write_atomic, write_json, write_record
 from .load import dump, from_dict, load
+from .paths import find_files, is_remote, local_copy, open_read
 from .schema import Budget, Config, Data, Domains, Evaluate, Law, Model, Source, Sweep, Tokenizer, Train
 from .units import PerParam, format_count, parse_count, tokens_of
 
@@ -22,11 +23,15 @@ __all__ = [
     "UserError",
     "did_you_mean",
     "dump",
+    "find_files",
     "format_count",
     "from_dict",
     "hash_file",
     "hash_json",
+    "is_remote",
     "load",
+    "local_copy",
+    "open_read",
     "parse_count",
     "read_json",
     "read_record",

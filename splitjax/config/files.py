@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .paths import is_remote, open_read
 
 
 def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> None:
@@ -19,6 +20,8 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> None:
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
+    if is_remote(path):
+        raise UserError("a bucket is only read here", where=str(path), mend="Write to a file, or mount the bucket.")
     path = Path(path)
     content = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -50,7 +53,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         UserError: missing, unreadable or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        with open_read(path) as file:
+            return json.loads(file.read().decode())
     except FileNotFoundError:
         raise UserError("no such file", where=str(path)) from None
     except (OSError, ValueError, RecursionError) as error:
@@ -102,11 +106,11 @@ def hash_file(path: str | os.PathLike[str]) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     try:
-        with open(path, "rb") as file:
+        with open_read(path) as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", where=str(path)) from error
+        raise UserError(f"cannot be read ({error.strerror or error})", where=str(path)) from error
     return digest.hexdigest()
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from .data_settings import Data, Domains, Source, Tokenizer
 from .model_settings import Model
+from .paths import refuse_remote
 from .settings import Fraction, Settings, Split, TokenCount
 from .sweep_settings import Sweep
 from .train_settings import Train
@@ -70,6 +71,13 @@ class Config(Settings):
             if self.train.schedule == "constant":
                 raise ValueError("train.schedule: a sweep needs wsd or cosine: a law is fitted to ends of decays")
         return self
+
+    @field_validator("run_dir")
+    @classmethod
+    def _on_a_file_system(cls, run_dir: str | None) -> str | None:
+        """A run folder needs locks and renames."""
+        refuse_remote(run_dir or "", "run_dir")
+        return run_dir
 
     @property
     def folder(self) -> str:

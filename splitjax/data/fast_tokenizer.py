@@ -91,7 +91,7 @@ def bytes_tokenizer() -> FastTokenizer:
     return train_bpe([], 257)
 
 
-def adopt(path: Path, end_token: str | None) -> FastTokenizer:
+def adopt(path: str | Path, end_token: str | None) -> FastTokenizer:
     """A tokenizer.json from elsewhere, rewritten so that the token which ends documents has id 0.
 
     Merges and scores name their pieces, so ids may change places; nothing else of the file does, but that it no

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitjax.config import Tokenizer as Settings
-from splitjax.config import UserError, write_atomic
+from splitjax.config import UserError, local_copy, write_atomic
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -121,9 +121,10 @@ def given(settings: Settings) -> Tokenizer | None:
     if settings.type == "bytes":
         return fast_tokenizer.bytes_tokenizer()
     if settings.type == "huggingface":
-        return fast_tokenizer.adopt(Path(settings.path or ""), settings.end_token)
+        return fast_tokenizer.adopt(settings.path or "", settings.end_token)
     if settings.type == "sentencepiece" and settings.path is not None:
-        return sentencepiece_tokenizer.SentencePieceTokenizer.read(Path(settings.path))
+        with local_copy(settings.path) as path:
+            return sentencepiece_tokenizer.SentencePieceTokenizer.read(path)
     return None
 
 

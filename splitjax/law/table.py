@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
-from splitjax.config import UserError, did_you_mean, hash_json
+from splitjax.config import UserError, did_you_mean, hash_json, open_read
 
 NUMBERS = ("n_params", "d_pretrain", "d_special", "loss", "weight", "u_pretrain", "u_special")
 WORDS = ("domain", "run", "trunk", "seed")
@@ -60,7 +60,7 @@ class Table:
         """
         name = str(path)
         try:
-            with open(Path(path), newline="", encoding="utf-8-sig") as file:
+            with open_read(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
                 reader = csv.DictReader(file)
                 header = [word.strip() for word in reader.fieldnames or ()]
                 reader.fieldnames = header

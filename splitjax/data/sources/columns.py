@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from splitjax.config import Source, UserError, did_you_mean, hash_file, read_json
+from splitjax.config import Source, UserError, did_you_mean, find_files, hash_file, is_remote, open_read, read_json
 
 from ..documents import Document
 from ..tokenizer import Tokenizer
@@ -19,7 +18,7 @@ _ROWS = 256
 def parts(source: Source) -> list[str]:
     if source.type == "parquet":
         return find(source.path or "", "*.parquet")
-    return [file for file in find(source.path or "", "*.arrow") if _saved(Path(file))]
+    return [file for file in find(source.path or "", "*.arrow") if _saved(file)]
 
 
 def identity(source: Source, part: str) -> str:
@@ -58,14 +57,15 @@ def _batches(path: str) -> Iterator[Any]:
     from pyarrow import ipc, parquet
 
     if path.endswith(".parquet"):
-        with parquet.ParquetFile(path) as file:
+        with open_read(path) as source, parquet.ParquetFile(source if is_remote(path) else path) as file:
             yield from file.iter_batches(_ROWS)
     else:
-        with pyarrow.memory_map(path) as file, ipc.open_stream(file) as stream:
+        with open_read(path) if is_remote(path) else pyarrow.memory_map(path) as file, ipc.open_stream(file) as stream:
             yield from stream
 
 
-def _saved(file: Path) -> bool:
+def _saved(file: str) -> bool:
     """Whether a dataset counts the file as its own: an earlier save may have left others in the folder."""
-    state = file.parent / "state.json"
-    return not state.exists() or file.name in [row["filename"] for row in read_json(state)["_data_files"]]
+    folder, _, name = file.rpartition("/")
+    state = f"{folder}/state.json" if folder else "state.json"
+    return not find_files(state) or name in [row["filename"] for row in read_json(state)["_data_files"]]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import glob
+import contextlib
 import gzip
 import io
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any
 
-from splitjax.config import UserError
+from splitjax.config import UserError, find_files, open_read
 
 
 def find(pattern: str, inside: str = "*") -> list[str]:
@@ -20,14 +18,16 @@ def find(pattern: str, inside: str = "*") -> list[str]:
     Raises:
         UserError: none.
     """
-    pattern = str(Path(pattern, "**", inside)) if Path(pattern).is_dir() else pattern
-    found = sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())
+    try:
+        found = find_files(pattern, inside)
+    except OSError as error:
+        raise UserError(f"cannot be listed ({error})", where=pattern) from error
     if not found:
         raise UserError("no such file", where=pattern, mend="Paths are relative to the working directory.")
     return found
 
 
-@contextmanager
+@contextlib.contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
     """The bytes of a plain, .gz or .zst file.
 
@@ -41,14 +41,17 @@ def opened(path: str) -> Iterator[IO[bytes]]:
         raise UserError(f"cannot be read to its end ({error})", where=path) from error
 
 
-def _open(path: str) -> Any:
-    if path.endswith(".gz"):
-        return gzip.open(path, "rb")
-    if path.endswith(".zst"):
-        import pyarrow
+@contextlib.contextmanager
+def _open(path: str) -> Iterator[IO[bytes]]:
+    with contextlib.ExitStack() as stack:
+        file: Any = stack.enter_context(open_read(path))
+        if path.endswith(".gz"):
+            file = stack.enter_context(gzip.open(file, "rb"))
+        elif path.endswith(".zst"):
+            import pyarrow
 
-        return io.BufferedReader(pyarrow.CompressedInputStream(pyarrow.OSFile(path), "zstd"))
-    return open(path, "rb")
+            file = stack.enter_context(io.BufferedReader(pyarrow.CompressedInputStream(file, "zstd")))
+        yield file
 
 
 def lines(path: str) -> Iterator[tuple[int, bytes]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from splitjax.config import Source, UserError, hash_file
+from splitjax.config import Source, UserError, hash_file, local_copy
 
 from ..documents import Document
 from ..tokenizer import Tokenizer
@@ -47,18 +48,19 @@ def _runs(source: Source, part: str) -> Iterator[tuple[NDArray[np.integer], str 
         return
     if source.end_id is None:
         raise UserError("one run of ids needs 'end_id' to tell documents apart", where=part)
-    ids = _array(source, part)
-    ends = np.flatnonzero(ids == source.end_id) + 1
-    for run in np.split(ids, ends[ends < len(ids)]):
-        yield run, source.label
+    with local_copy(part) as path:
+        ids = _array(source, part, path)
+        ends = np.flatnonzero(ids == source.end_id) + 1
+        for run in np.split(ids, ends[ends < len(ids)]):
+            yield run, source.label
 
 
-def _array(source: Source, part: str) -> NDArray[np.integer]:
+def _array(source: Source, part: str, path: Path) -> NDArray[np.integer]:
     try:
         if part.endswith(".npy"):
-            ids = np.load(part, mmap_mode="r", allow_pickle=False)
+            ids = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
-            ids = np.memmap(part, np.dtype(source.dtype).newbyteorder("<"), "r")
+            ids = np.memmap(path, np.dtype(source.dtype).newbyteorder("<"), "r")
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"not an array of ids ({error})", where=part) from None
     if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
