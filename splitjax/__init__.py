@@ -1,7 +1,8 @@
 """Train one model on everything, or split it into domain experts, and when?
 
-The whole command line as functions: `run`, `prepare`, `sweep`, `fit`, `plan`, `train`, `evaluate`,
-`report`, `launch`. They are imported on first use, so that ``import splitjax`` is instant.
+The command line as functions: `run`, `prepare`, `sweep`, `fit`, `plan`, `report`, `launch`. They are imported on first
+use, so that ``import splitjax`` is instant. `splitjax.train` and `splitjax.evaluate` are rooms; the stages of those
+names are `splitjax.pipeline.train` and `splitjax.pipeline.evaluate`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ _HOME = {
     "run": "splitjax.pipeline",
     "prepare": "splitjax.pipeline",
     "sweep": "splitjax.pipeline",
-    "train": "splitjax.pipeline",
-    "evaluate": "splitjax.pipeline",
     "report": "splitjax.pipeline",
     "launch": "splitjax.pipeline.launch",
 }

@@ -7,7 +7,7 @@ import importlib
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import NoReturn
 
 from splitjax.config import UserError
@@ -87,17 +87,27 @@ def _dispatch(args: list[str]) -> int:
 
         print(f"splitjax {__version__}")
         return 0
-    if args[0] not in COMMANDS:
+    module, parser = command(args[0])
+    return int(module.run(parser.parse_intermixed_args(args[1:])) or 0)
+
+
+def command(name: str) -> tuple[ModuleType, argparse.ArgumentParser]:
+    """A command's module and its parser.
+
+    Raises:
+        UserError: no such command.
+    """
+    if name not in COMMANDS:
         from splitjax.config import did_you_mean
 
-        raise UserError(f"unknown command '{args[0]}'", mend=did_you_mean(args[0], COMMANDS))
-    module = importlib.import_module(f"splitjax.cli.{args[0]}")
+        raise UserError(f"unknown command '{name}'", mend=did_you_mean(name, COMMANDS))
+    module = importlib.import_module(f"splitjax.cli.{name}")
     parser = _Parser(
-        prog=f"splitjax {args[0]}", description=f"{COMMANDS[args[0]]}.", allow_abbrev=False,
+        prog=f"splitjax {name}", description=f"{COMMANDS[name]}.", allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     module.add_arguments(parser)
-    return int(module.run(parser.parse_intermixed_args(args[1:])) or 0)
+    return module, parser
 
 
 def _overview() -> str:

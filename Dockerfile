@@ -1,0 +1,9 @@
+# An image for `splitjax launch --on gke`: docker build --tag NAME .
+# EXTRA=gpu makes one for NVIDIA GPUs.
+FROM python:3.12-slim
+ARG EXTRA=tpu
+WORKDIR /splitjax
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY splitjax splitjax
+RUN pip install --no-cache-dir --constraint constraints.txt ".[${EXTRA},hf]"
+ENTRYPOINT ["python", "-m", "splitjax"]
