@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, _terminate)
         return _dispatch(args)
     except UserError as error:
-        print(f"splitjax: {error}", file=sys.stderr)
+        if not _told_elsewhere(error):
+            print(f"splitjax: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return _stopped(130)
@@ -65,6 +66,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if code is None:
             raise
         return _stopped(code) if code > 128 else _failed(error, code)
+
+
+def _told_elsewhere(error: UserError) -> bool:
+    """Whether process 0 tells it; only a process that has used JAX can have heard it from there."""
+    if "splitjax.parallel" not in sys.modules:
+        return False
+    from splitjax.parallel import hosts
+
+    return hosts.told(error)
 
 
 def _stopped(code: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -62,6 +63,31 @@ def config_of(args: argparse.Namespace) -> Config:
             raise UserError("a folder without config.yaml is not a run", where=str(path))
         return load(path / "config.yaml", [f"run_dir={json.dumps(str(path))}", *args.overrides])
     return load(path, args.overrides)
+
+
+def job_config(args: argparse.Namespace) -> Config:
+    """`config_of`, for a command that computes: a mistake is told at once, then the other processes are waited for."""
+    config = config_of(args)
+    from splitjax.parallel import join_cluster
+
+    if join_cluster():
+        _keep_stdout()
+    return config
+
+
+def _keep_stdout() -> None:
+    """Standard output is for our results: what C libraries print there (Gloo greets each peer) goes to stderr."""
+    sys.stdout.flush()
+    ours = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = open(ours, "w", encoding=sys.stdout.encoding)  # noqa: SIM115 - for the life of the process
+
+
+def speaks() -> bool:
+    """Whether this process prints results: of several, the first."""
+    from splitjax.parallel import hosts
+
+    return hosts.first()
 
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:

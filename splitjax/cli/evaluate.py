@@ -13,10 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = common.config_of(args)
+    config = common.job_config(args)
     from splitjax import pipeline
 
     found = pipeline.evaluate(config, **common.options_of(args))
+    if not common.speaks():
+        return 0
     if args.json:
         common.print_json(found)
         return 0

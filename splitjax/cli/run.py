@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = common.config_of(args)  # before the heavy imports: a typing error answers at once
+    config = common.job_config(args)  # before the heavy imports: a typing error answers at once
     from rich.console import Console
 
     from splitjax import pipeline
@@ -23,6 +23,8 @@ def run(args: argparse.Namespace) -> int:
     from splitjax.pipeline.verdict import headline
 
     results = pipeline.run(config, jobs=args.jobs, **common.options_of(args))
+    if not common.speaks():
+        return 0
     if args.json:
         common.print_json(results)
         return 0

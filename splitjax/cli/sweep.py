@@ -19,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = common.config_of(args)
     if args.dry_run:
-        return _list(config, args.json)
+        return _list(common.config_of(args), args.json)
+    config = common.job_config(args)
     from splitjax import pipeline
     from splitjax.pipeline.folder import RunFolder
     from splitjax.pipeline.state import cells_of

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = common.config_of(args)
+    config = common.job_config(args)
     from splitjax import pipeline
 
     pipeline.train(config, **common.options_of(args))

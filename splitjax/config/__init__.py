@@ -4,7 +4,7 @@ from .errors import UserError, did_you_mean
 from .files import hash_file, hash_json, read_json, read_record, write_atomic, write_json, write_record
 from .load import dump, from_dict, load
 from .paths import find_files, is_remote, local_copy, open_read
-from .schema import Budget, Config, Data, Domains, Evaluate, Law, Model, Source, Sweep, Tokenizer, Train
+from .schema import Budget, Config, Data, Domains, Evaluate, Law, MeshSizes, Model, Source, Sweep, Tokenizer, Train
 from .units import PerParam, format_count, parse_count, tokens_of
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Domains",
     "Evaluate",
     "Law",
+    "MeshSizes",
     "Model",
     "PerParam",
     "Source",

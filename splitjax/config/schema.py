@@ -11,10 +11,11 @@ from .model_settings import Model
 from .paths import refuse_remote
 from .settings import Fraction, Settings, Split, TokenCount
 from .sweep_settings import Sweep
-from .train_settings import Train
+from .train_settings import MeshSizes, Train
 
 __all__ = [
-    "Budget", "Config", "Data", "Domains", "Evaluate", "Law", "Model", "Source", "Sweep", "Tokenizer", "Train",
+    "Budget", "Config", "Data", "Domains", "Evaluate", "Law", "MeshSizes", "Model", "Source", "Sweep", "Tokenizer",
+    "Train",
 ]  # fmt: skip
 
 

@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
+from .errors import did_you_mean
 from .settings import Beta, Count, Settings
+
+
+@dataclass(frozen=True)
+class MeshSizes:
+    """Devices along each axis of a mesh: groups with different experts, groups that hold the same weights, shards of
+    weights and windows, shards of single matrices."""
+
+    expert: int = 1
+    data: int = 1
+    fsdp: int = 1
+    tensor: int = 1
+
+    def __str__(self) -> str:
+        return " × ".join(f"{axis} {size}" for axis, size in asdict(self).items())
+
+
+def _mesh(value: object) -> object:
+    """{expert: 8, fsdp: 8}: axes left out are 1."""
+    if not isinstance(value, dict):
+        return value
+    axes = [field.name for field in fields(MeshSizes)]
+    for axis, size in value.items():
+        if axis not in axes:
+            raise ValueError(f"unknown axis '{axis}'. {did_you_mean(str(axis), axes)}")
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{axis} is {size!r}, not a whole number of devices from 1")
+    return MeshSizes(**value)
+
+
+def _dump_mesh(value: MeshSizes | None) -> dict[str, Any] | None:
+    return asdict(value) if value else None
+
+
+Mesh = Annotated[MeshSizes | None, BeforeValidator(_mesh), PlainSerializer(_dump_mesh)]
 
 
 class Train(Settings):
@@ -50,6 +86,10 @@ class Train(Settings):
     keep_every: Count | None = Field(
         None, ge=1, description="Tokens of a path between checkpoints kept besides splits and ends (null: none)."
     )
+    mesh: Mesh = Field(
+        None, description="Devices by axis, {expert: 8, data: 1, fsdp: 8, tensor: 1}; a stack of one has its experts' "
+        "groups as data. null: all devices, as many groups of experts as divide K, each fsdp."
+    )
     placement: Literal["stacked", "serial"] = Field(
         "stacked", description="stacked: all experts in one program; serial: one after another, the rest on disk."
     )
@@ -62,3 +102,7 @@ class Train(Settings):
     def decay_share(self) -> float:
         """Share of a path over which the rate falls: 0 under `constant`."""
         return {"wsd": self.decay_fraction, "cosine": 1.0, "constant": 0.0}[self.schedule]
+
+    def recipe(self) -> dict[str, Any]:
+        """What the numbers of a run depend on: where the experts lie does not belong to it."""
+        return self.model_dump(mode="json", exclude={"mesh", "placement"})

@@ -9,8 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from splitjax.model import LanguageModel
+from splitjax.parallel import batch_sharding
 
 Params = Any
 
@@ -74,7 +76,8 @@ def score(model: LanguageModel, params_K: Params, tokens_MWT: np.ndarray, prefix
     """Score every model of a stack on every domain's windows in one pass over the text.
 
     Args:
-        params_K: parameters with a leading K axis.
+        params_K: parameters with a leading K axis, on one device or on a mesh; on a mesh of several processes all of
+            them call this, with the same windows, and all get the result.
         tokens_MWT: W windows of T = S + 1 tokens of each of M domains; M = K where K > 1.
         prefix: predicted tokens that a router may read, below S.
         batch: windows a step.
@@ -103,7 +106,7 @@ def own_losses(model: LanguageModel, params_K: Params, tokens_MWT: np.ndarray, b
 
 def _token_losses(model: LanguageModel, params_K: Params, tokens_KUT: np.ndarray, batch: int) -> np.ndarray:
     """Token losses (K, U, S) of U windows a model, `batch` at a time; the last batch is padded."""
-    count = tokens_KUT.shape[1]
+    count, mesh = tokens_KUT.shape[1], _mesh_of(params_K)
     batch = min(batch, count)
     parts = []
     for start in range(0, count, batch):
@@ -111,13 +114,46 @@ def _token_losses(model: LanguageModel, params_K: Params, tokens_KUT: np.ndarray
         missing = batch - part_KBT.shape[1]
         if missing:
             part_KBT = np.pad(part_KBT, ((0, 0), (0, missing), (0, 0)))
-        nll_KBS = _losses_of_batch(model, params_K, jnp.asarray(part_KBT))
-        parts.append(nll_KBS[:, : batch - missing])
-    return np.concatenate([np.asarray(part) for part in jax.device_get(parts)], axis=1)
+        parts.append((_losses_of_batch(model, mesh, params_K, _put(part_KBT, mesh)), batch - missing))
+    # Fetched at the end: the device works on the next batch while nobody waits for this one.
+    return np.concatenate([np.asarray(nll_KBS)[:, :wanted] for nll_KBS, wanted in parts], axis=1)
 
 
-@partial(jax.jit, static_argnums=0)
-def _losses_of_batch(model: LanguageModel, params_K: Params, tokens_KBT: jax.Array) -> jax.Array:
+def _mesh_of(params_K: Params) -> Mesh | None:
+    """The mesh that the parameters lie on, None for one device."""
+    sharding = jax.tree.leaves(params_K)[0].sharding
+    mesh = sharding.mesh if isinstance(sharding, NamedSharding) else None
+    return mesh if isinstance(mesh, Mesh) and mesh.size > 1 else None
+
+
+def _put(tokens_KBT: np.ndarray, mesh: Mesh | None) -> jax.Array:
+    """Windows, the same on every process → devices, experts and windows shared out."""
+    if mesh is None:
+        return jnp.asarray(tokens_KBT)
+    shape = tokens_KBT.shape
+    return jax.make_array_from_callback(shape, batch_sharding(mesh, shape), tokens_KBT.__getitem__)
+
+
+def _losses_of_batch(model: LanguageModel, mesh: Mesh | None, params_K: Params, tokens_KBT: jax.Array) -> jax.Array:
+    if mesh is None:
+        return _losses(model, None, params_K, tokens_KBT)
+    with jax.set_mesh(mesh):
+        return _losses(model, mesh, params_K, tokens_KBT)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _losses(model: LanguageModel, mesh: Mesh | None, params_K: Params, tokens_KBT: jax.Array) -> jax.Array:
     # One expert after another keeps the activations of a single model: K may be large, and a CPU is
     # no faster when they are batched.
-    return jax.lax.map(lambda one: model.token_losses(*one), (params_K, tokens_KBT))
+    def one_after_another(work: tuple[Params, jax.Array]) -> jax.Array:
+        return jax.lax.map(lambda one: model.token_losses(*one), work)
+
+    work, experts = (params_K, tokens_KBT), tokens_KBT.shape[0]
+    if mesh is None:
+        return one_after_another(work)
+    groups = mesh.shape["expert"] if experts % mesh.shape["expert"] == 0 else 1
+    grouped = jax.tree.map(lambda leaf: leaf.reshape(groups, -1, *leaf.shape[1:]), work)
+    # Each group of devices takes its own experts: a loop over all of them would pass every expert around.
+    nll_GKBS = jax.vmap(one_after_another, spmd_axis_name="expert" if groups > 1 else None)(grouped)
+    nll_KBS = nll_GKBS.reshape(experts, *nll_GKBS.shape[2:])
+    return jax.lax.with_sharding_constraint(nll_KBS, NamedSharding(mesh, PartitionSpec()))  # whole on every process

@@ -1,10 +1,12 @@
-"""Floor 1: meshes, and where the axes of a stack lie on them; chips, topologies, compiled programs. Knows no model."""
+"""Floor 1: meshes, where the axes of a stack lie on them; several processes as one; chips. Knows no model."""
 
+from . import hosts
 from .chips import Chip, chip_of
-from .mesh import AXES, make_mesh
+from .cluster import join_cluster
+from .mesh import AXES, default_sizes, make_mesh, mesh_of, sizes_for
 from .rules import RULES, batch_sharding, constrain, mean_of_shards, spec_for, tree_shardings
 
 __all__ = [
-    "AXES", "RULES", "Chip", "batch_sharding", "chip_of", "constrain", "make_mesh", "mean_of_shards",
-    "spec_for", "tree_shardings",
+    "AXES", "RULES", "Chip", "batch_sharding", "chip_of", "constrain", "default_sizes", "hosts", "join_cluster",
+    "make_mesh", "mean_of_shards", "mesh_of", "sizes_for", "spec_for", "tree_shardings",
 ]  # fmt: skip

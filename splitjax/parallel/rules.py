@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,22 +29,30 @@ def spec_for(axes: Axes, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     """Where an array of `shape` with the named `axes` lies on `mesh`.
 
     An axis whose length the mesh axis does not divide stays whole: a small model must run on a large mesh,
-    and padding would make its arithmetic depend on the machine. A mesh axis serves the first name only.
+    and padding would make its arithmetic depend on the machine. Of several mesh axes those are used that together
+    cut the length finest. A mesh axis serves the first name only.
     """
     used: set[str] = set()
     places: list[str | tuple[str, ...] | None] = []
     for name, length in zip(axes, shape, strict=True):
         wanted = RULES.get(name, ()) if name else ()
-        names = tuple(axis for axis in ((wanted,) if isinstance(wanted, str) else wanted) if axis not in used)
-        size = 1
-        for axis in names:
-            size *= mesh.shape[axis]
-        if size > 1 and length % size == 0:
-            used.update(names)
-            places.append(names if len(names) > 1 else names[0])
-        else:
-            places.append(None)
+        free = [axis for axis in ((wanted,) if isinstance(wanted, str) else wanted) if axis not in used]
+        names = _finest(free, length, mesh)
+        used.update(names)
+        places.append(None if not names else names if len(names) > 1 else names[0])
     return PartitionSpec(*places)
+
+
+def _finest(free: list[str], length: int, mesh: Mesh) -> tuple[str, ...]:
+    """The mesh axes that together cut `length` into the most equal parts, as many of them as cut it so."""
+    sets = (names for count in range(len(free), 0, -1) for names in itertools.combinations(free, count))
+
+    def parts(names: tuple[str, ...]) -> int:
+        size = math.prod(mesh.shape[axis] for axis in names)
+        return size if length % size == 0 else 1
+
+    best = max(sets, key=parts, default=())
+    return best if parts(best) > 1 else ()
 
 
 def tree_shardings(tree: Any, logical_axes: Callable[[tuple[str, ...], int], Axes], mesh: Mesh) -> Any:

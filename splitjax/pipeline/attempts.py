@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from splitjax.config import UserError, write_record
+from splitjax.parallel import hosts
 
 from .execute import FORMAT, Executor, Losses
 from .progress import Reporter
@@ -60,7 +61,7 @@ class Ledger:
         bad = {cell for cell, by_domain in losses.items() if not all(map(math.isfinite, by_domain.values()))}
         if bad:
             self._give_up(phase, "the validation loss is not finite: lower train.learning_rate", sorted(bad))
-        else:
+        elif hosts.first():
             (self._path(phase.name) / "failed.json").unlink(missing_ok=True)
         self.losses |= {cell: by_domain for cell, by_domain in losses.items() if cell not in bad}
         if losses:
@@ -92,7 +93,7 @@ class Ledger:
         self._reporter.say(f"[red]{phase.name}: given up: {reason}[/red]")
         self.failed |= dict.fromkeys(cells, reason)
         record = {"format": FORMAT, "attempts": self._attempts[phase.name] or 1, "reason": reason, "cells": cells}
-        write_record(self._path(phase.name) / "failed.json", record)
+        hosts.from_first(lambda: write_record(self._path(phase.name) / "failed.json", record))
 
 
 def run_here(ledger: Ledger, executor: Executor) -> None:
@@ -102,6 +103,8 @@ def run_here(ledger: Ledger, executor: Executor) -> None:
             try:
                 losses = executor.attempt(phase)
             except Exception as error:
+                if hosts.several():
+                    raise  # the other processes would wait for us in a step
                 reason, passing = reason_of(error)
                 ledger.fail(phase, reason, passing=passing)
             else:

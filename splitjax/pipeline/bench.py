@@ -19,6 +19,7 @@ from splitjax.parallel import chip_of
 from splitjax.train import Controls, Stack, Trainer
 
 from . import provenance
+from .devices import Devices
 
 _REPEATS = 5
 
@@ -128,7 +129,8 @@ class Runner:
         train = trainer.train
         shape = (experts, train.batch_size, train.seq_len + 1)
         tokens = np.random.default_rng(0).integers(0, vocab, shape, np.int32)
-        self.tokens_KBT = trainer.placement.put_batch(tokens, experts, train.batch_size)
+        here, rows = trainer.placement.local(experts, train.batch_size)
+        self.tokens_KBT = trainer.placement.put_batch(tokens[here.start : here.stop, rows], experts, train.batch_size)
         self.controls: Controls = trainer.controls(np.full(experts, 1e-4), train.batch_size * train.seq_len)
         self.stack: Stack = trainer.init(range(experts))
         jax.block_until_ready(self.stack)
@@ -139,7 +141,8 @@ class Runner:
     @classmethod
     def of(cls, config: Config, experts: int = 1) -> Runner:
         vocab = config.data.tokenizer.vocab_size
-        return cls(Trainer(LanguageModel.under(config.train, config.model, vocab), config.train), experts, vocab)
+        mesh = Devices.of(config, experts).mesh(experts)
+        return cls(Trainer(LanguageModel.under(config.train, config.model, vocab), config.train, mesh), experts, vocab)
 
     def seconds(self, count: int) -> float:
         """Wall time of `count` steps."""

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from splitjax.data import Corpus, Stacked, Stream
 from splitjax.data import stack as stack_streams
 from splitjax.evaluate import own_losses
 from splitjax.model import LanguageModel, flops_per_token
+from splitjax.parallel import hosts
 from splitjax.train import Phase as Stretch
 from splitjax.train import Stack, StepReport, Trainer, checkpoint, read_metrics, run_phase, starts
 
 from .cells import Clock
+from .devices import Devices
 from .folder import RunFolder
 from .progress import Reporter
 from .tree import Phase
@@ -59,7 +62,7 @@ def _work_of_step(model: Model, config: Config, clock: Clock, vocab_size: int) -
 
 @dataclass
 class Executor:
-    """Runs phases of one recipe on one corpus, in a run folder."""
+    """Runs phases of one recipe on one corpus, in a run folder; of several processes all of them, together."""
 
     config: Config
     corpus: Corpus
@@ -70,7 +73,10 @@ class Executor:
 
     def __post_init__(self) -> None:
         self.clock = Clock.of(self.config, len(self.corpus.domains))
-        self._trainers: dict[Model, Trainer] = {}
+        self._trainers: dict[tuple[Model, int], Trainer] = {}
+        self._devices = Devices.of(self.config, self.clock.experts)
+        if note := self._devices.note:
+            self.reporter.say(note)
         self._held_out: np.ndarray | None = None
 
     def run(self, phases: Iterable[Phase]) -> Losses:
@@ -90,7 +96,7 @@ class Executor:
         Returns:
             As `run`.
         """
-        measured = self.recorded(phase)
+        measured = hosts.from_first(partial(self.recorded, phase))
         if measured is None:
             return self._train(phase)
         self.reporter.skip(work_of([phase], self.config, self.clock.experts, self.corpus.vocab_size))
@@ -102,7 +108,8 @@ class Executor:
 
     def stack_at(self, phase: Phase, position: int) -> Stack:
         """A saved stack of a finished phase."""
-        return checkpoint.restore(self._checkpoint(phase.name, position))[0]
+        place = self._trainer(phase).placement.leaf
+        return checkpoint.restore(self._checkpoint(phase.name, position), sharding=place)[0]
 
     def path(self, name: str) -> Path:
         return self.folder.phase(name)
@@ -113,25 +120,25 @@ class Executor:
         return np.stack([self.corpus.held_out(part, domain, count, length) for domain in self.corpus.domains])
 
     def _train(self, phase: Phase) -> Losses:
-        path = self.path(phase.name)
-        identity = self._identity(phase)
-        if (path / "phase.json").exists() and read_phase(path)["identity"] != identity:
-            shutil.rmtree(path)
-        write_record(path / "phase.json", {"format": FORMAT, "identity": identity, "phase": _plain(phase)})
+        hosts.from_first(partial(self._begin, phase))
         self.reporter.now(phase.name)
         stack = self._run_phase(phase)
         measured = self._measure(phase, stack)
-        write_record(
-            path / "done.json",
-            {
-                "format": FORMAT,
-                "identity": identity,
-                "stop": phase.stop,
-                "validation": measured,
-                "log": hash_file(path / LOG),
-            },
-        )
+        hosts.from_first(partial(self._end, phase, measured))
         return measured
+
+    def _begin(self, phase: Phase) -> None:
+        """Record what the phase is; remove what another recipe left in its place."""
+        path, identity = self.path(phase.name), self._identity(phase)
+        if (path / "phase.json").exists() and read_phase(path)["identity"] != identity:
+            shutil.rmtree(path)
+        write_record(path / "phase.json", {"format": FORMAT, "identity": identity, "phase": _plain(phase)})
+
+    def _end(self, phase: Phase, measured: Losses) -> None:
+        """Record that it is done, and what its cells measured."""
+        path = self.path(phase.name)
+        done = {"format": FORMAT, "identity": self._identity(phase), "stop": phase.stop, "validation": measured}
+        write_record(path / "done.json", done | {"log": hash_file(path / LOG)})
 
     def _run_phase(self, phase: Phase) -> Stack:
         per_expert = _work_of_step(phase.model, self.config, self.clock, self.corpus.vocab_size)
@@ -147,14 +154,14 @@ class Executor:
             last, stepping = now, stepping + seconds
 
         stack = run_phase(
-            self._trainer(phase.model), self._start(phase), self._streams(phase), self._stretch(phase),
+            self._trainer(phase), self._start(phase), self._streams(phase), self._stretch(phase),
             self.path(phase.name), meta=self._meta(phase), on_step=on_step,
         )  # fmt: skip
         self.reporter.phase_done(time.monotonic() - began - stepping)
         return stack
 
     def _start(self, phase: Phase) -> starts.Start:
-        trainer = self._trainer(phase.model)
+        trainer = self._trainer(phase)
         if phase.parent is None:
             return starts.init(trainer, self._seeds(phase))
         parent = self._checkpoint(phase.parent, phase.start)
@@ -200,10 +207,15 @@ class Executor:
         size, found = stack.experts // len(phase.seeds), {}
         for cell in phase.ends:
             first = phase.seeds.index(cell.seed) * size
-            params = jax.tree.map(lambda leaf, first=first: leaf[first : first + size], stack.params)
-            losses = own_losses(self.model(phase.model), params, self._held_out, self.config.train.batch_size)
+            mine = stack if size == stack.experts else self._rows(phase, stack, slice(first, first + size))
+            losses = own_losses(self.model(phase.model), mine.params, self._held_out, self.config.train.batch_size)
             found[cell.id] = dict(zip(self.corpus.domains, map(float, losses), strict=True))
         return found
+
+    def _rows(self, phase: Phase, stack: Stack, rows: slice) -> Stack:
+        """Some models of a stack, laid out as a stack is."""
+        place = self._trainer(phase).placement.constrain
+        return jax.jit(lambda whole: place(jax.tree.map(lambda leaf: leaf[rows], whole)))(stack)
 
     def recorded(self, phase: Phase) -> Losses | None:
         """Validation losses of a finished phase, or None where it is not finished (or for another recipe)."""
@@ -224,7 +236,7 @@ class Executor:
     def _identity(self, phase: Phase) -> str:
         """Everything that the phase's numbers depend on, except how far it goes."""
         return hash_json([
-            phase.name, phase.model.model_dump(mode="json"), self.config.train.model_dump(mode="json"),
+            phase.name, phase.model.model_dump(mode="json"), self.config.train.recipe(),
             self._seeds(phase), self.corpus.manifest.hash, self.clock.experts, self.config.evaluate.windows,
         ])  # fmt: skip
 
@@ -244,11 +256,13 @@ class Executor:
             "manifest": self.corpus.manifest.hash,
         }
 
-    def _trainer(self, shape: Model) -> Trainer:
-        """One trainer a shape, so that each stack size compiles once."""
-        if shape not in self._trainers:
-            self._trainers[shape] = Trainer(self.model(shape), self.config.train)
-        return self._trainers[shape]
+    def _trainer(self, phase: Phase) -> Trainer:
+        """One trainer a shape and stack size, so that each compiles once; experts apart are stacks of one."""
+        stacked = self.config.train.placement == "stacked"
+        key = phase.model, phase.stack_size(self.clock.experts) if stacked else 1
+        if key not in self._trainers:
+            self._trainers[key] = Trainer(self.model(phase.model), self.config.train, self._devices.mesh(key[1]))
+        return self._trainers[key]
 
 
 def read_phase(folder: Path) -> dict[str, Any]:

@@ -44,7 +44,7 @@ _FIRST_STAGE = {
 }
 _LOGS = "logs"  # where a launcher sends what its jobs print
 # Keys that change no number: free to differ between starts.
-_FREE = ("name", "run_dir", "data.workers", "data.runner")
+_FREE = ("name", "run_dir", "data.workers", "data.runner", "train.mesh", "train.placement")
 
 
 class RunFolder:

@@ -9,6 +9,7 @@ from typing import Any
 
 from splitjax.config import Config, UserError
 from splitjax.data import Corpus
+from splitjax.parallel import hosts
 
 from . import splits
 from .cells import Clock
@@ -38,7 +39,8 @@ class Job:
         if self._corpus is None:
             if not (self.folder.data / "manifest.json").exists():
                 raise UserError("no prepared data", where=str(self.folder.data), mend="Run 'splitjax prepare' first.")
-            self._corpus = Corpus.open(self.folder.data)
+            # Hashed once: the other processes read the same files.
+            self._corpus = Corpus.open(self.folder.data, verify=hosts.first())
         return self._corpus
 
     @property
@@ -79,16 +81,16 @@ class Job:
         return Executor(self.config, self.corpus, self.folder, self.reporter, lineage)
 
     def part(self, *keys: str) -> dict[str, Any]:
-        tree = self.config.resolved()
+        tree = self.config.resolved() | {"train": self.config.train.recipe()}
         return {key: tree[key] for key in keys}
 
     def skip_if_done(self, stage: str, inputs: dict[str, Any]) -> bool:
-        if not self.folder.is_done(stage, inputs):
+        if not hosts.from_first(lambda: self.folder.is_done(stage, inputs)):
             return False
         self.reporter.say(f"[dim]{stage:>8}  done before[/dim]")
         return True
 
     def finish(self, stage: str, inputs: dict[str, Any], outputs: list[Any], note: str) -> None:
-        self.folder.mark_done(stage, inputs, outputs)
+        hosts.from_first(lambda: self.folder.mark_done(stage, inputs, outputs))
         self.ran.append(stage)
         self.reporter.finish(note)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from splitjax.config import Config, UserError, read_json
+from rich.console import Console
+
+from splitjax.config import Config, UserError, hash_json, read_json
+from splitjax.parallel import hosts
 
 from . import stages
 from .costs import sweep_work, whole_work
+from .devices import Devices
 from .folder import RunFolder
 from .job import Job
 from .progress import Reporter
@@ -32,22 +36,34 @@ def job_of(
 ) -> Iterator[Job]:
     """Open the run folder of a config for work: claimed, locked, with progress.
 
+    Of several processes the first holds the lock, writes and tells; the others work with it in silence.
+
     Raises:
         UserError: the folder was made with another config, or another process works in it.
     """
     if jobs < 1:
         raise UserError(f"{jobs} jobs", where="--jobs", mend="Give 1 or more.")
     folder = RunFolder(config.folder)
-    with folder.locked("part-{}-of-{}".format(*part) if part else None):
-        folder.claim(config, redo)
+    if jobs > 1 and hosts.several():
+        raise UserError(f"{jobs} jobs on several processes", where="--jobs", mend="Give one or the other.")
+    with ExitStack() as held:
+
+        def claim() -> str:
+            held.enter_context(folder.locked("part-{}-of-{}".format(*part) if part else None))
+            folder.claim(config, redo)
+            return hash_json(config.resolved())
+
+        if hosts.from_first(claim) != hash_json(config.resolved()):
+            raise UserError("this process was started with another config than process 0", where=config.folder)
         try:
-            with reporter or Reporter() as told:
+            with reporter or Reporter(None if hosts.first() else Console(quiet=True)) as told:
                 job = Job(config, folder, told, command or f"splitjax.run({config.name!r})")
                 if jobs > 1:
                     job.platform = platform_of_workers()
                 yield job
         except UserError:
-            folder.forget_if_empty()
+            if hosts.first():
+                folder.forget_if_empty()
             raise
 
 
@@ -63,6 +79,8 @@ def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:
         results.json as a dict.
     """
     with job_of(config, jobs=jobs, **options) as job:
+        if config.train.mesh and jobs == 1:  # with more jobs the devices belong to the workers
+            Devices.of(config, 1)  # a mesh that is not here is refused before hours of preparation
         stages.run_prepare(job)
         job.reporter.plan_work(*whole_work(job))
         stages.run_sweep(job, jobs)
@@ -70,7 +88,7 @@ def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:
             stage(job)
         if not job.ran:
             job.reporter.say("Nothing to do: every stage is done.")
-        return read_json(job.folder.results)
+        return hosts.from_first(lambda: read_json(job.folder.results))
 
 
 def prepare(config: Config, **options: Any) -> dict[str, Any]:
@@ -127,7 +145,7 @@ def evaluate(config: Config, **options: Any) -> dict[str, Any]:
     """Every main model on the test split → results.json."""
     with job_of(config, **options) as job:
         stages.run_evaluate(job)
-        return read_json(job.folder.results)
+        return hosts.from_first(lambda: read_json(job.folder.results))
 
 
 def report(config: Config, **options: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from splitjax import law
 from splitjax.config import Config, UserError, hash_file, read_record
 from splitjax.model import n_params
+from splitjax.parallel import hosts
 
 from . import provenance
 from .cells import Clock, budget_tokens, explicit_fraction, main_cells
@@ -76,4 +77,5 @@ def plan_note(plan: dict[str, Any]) -> str:
 
 def main_tree(job: Job) -> dict[str, Cell]:
     """The main run's cells, by the plan on disk."""
-    return main_cells(job.config, job.clock, read_plan(job.folder)["split_fraction"])
+    plan = hosts.from_first(lambda: read_plan(job.folder))
+    return main_cells(job.config, job.clock, plan["split_fraction"])

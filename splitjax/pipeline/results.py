@@ -12,6 +12,7 @@ from splitjax import evaluate as scoring
 from splitjax.config import read_json
 from splitjax.evaluate import Scores
 from splitjax.model import flops_per_token, n_params, n_params_total
+from splitjax.parallel import hosts
 
 from . import provenance
 from .costs import sweep_cost
@@ -24,12 +25,12 @@ from .tree import Cell, Phase
 
 def evaluate(job: Job) -> dict[str, Any]:
     """Score every main model, and the seed of the planned split, on the test windows."""
-    plan, executor = read_plan(job.folder), job.executor()
+    plan, executor = hosts.from_first(lambda: read_plan(job.folder)), job.executor()
     cells, tokens_MWT = main_tree(job), executor.held_out("test")
     bytes_M = job.corpus.token_bytes_V[tokens_MWT[..., 1:]].sum((1, 2))
     scores = _score_all(job, executor, cells, tokens_MWT)
     models = {name: _losses(score, bytes_M) for name, score in scores.items()}
-    validation = read_json(job.folder.main)["models"]
+    validation = hosts.from_first(lambda: read_json(job.folder.main))["models"]
     for name, cell in cells.items():
         models[name] |= _spent(job, cell)
         models[name]["validation"] = _by_domain(np.array([validation[name][d] for d in job.corpus.domains]))

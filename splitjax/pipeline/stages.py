@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from splitjax import law
 from splitjax.config import UserError, format_count, write_json, write_record
+from splitjax.parallel import hosts
 
 from . import observations, preparing, results, splits
 from .attempts import Ledger, run_here
@@ -18,6 +20,17 @@ from .tree import Cell, Phase, part_of, tokens_trained
 from .workers import run_in_workers
 
 
+def _by_first(stage: Callable[..., None]) -> Callable[..., None]:
+    """A stage that one process does while the others wait."""
+
+    @functools.wraps(stage)
+    def alone(*args: Any, **options: Any) -> None:
+        hosts.from_first(lambda: stage(*args, **options))
+
+    return alone
+
+
+@_by_first
 def run_prepare(job: Job, in_child: bool = True) -> None:
     """Sources → prepared data. In a child process where training follows, so that TensorFlow never stays."""
     inputs = preparing.inputs_of(job.config)
@@ -46,7 +59,7 @@ def run_sweep(job: Job, jobs: int = 1) -> None:
     inputs = _data_inputs(job) | job.part("sweep", "train", "seed") | {"windows": job.config.evaluate.windows}
     if job.config.sweep.counts_tokens:
         inputs["accounting"] = job.config.budget.accounting
-    if picked_by := splits.fix(job.config, job.clock, job.folder):
+    if picked_by := hosts.from_first(lambda: splits.fix(job.config, job.clock, job.folder)):
         inputs["law"] = picked_by
     if job.skip_if_done("sweep", inputs):
         return
@@ -54,7 +67,7 @@ def run_sweep(job: Job, jobs: int = 1) -> None:
 
     def grown(losses: Losses) -> None:
         rows = [row for cell, by_domain in losses.items() for row in _rows(job, cells[cell], by_domain)]
-        observations.write(job.folder.observations, rows)
+        hosts.from_first(lambda: observations.write(job.folder.observations, rows))
 
     tokens = _train_tree(job, job.sweep_phases, jobs, grown)
     sizes = len({cell.model for cell in cells.values()})
@@ -92,6 +105,7 @@ def _train_tree(job: Job, phases: list[Phase], jobs: int, grown: Callable[[Losse
     return tokens
 
 
+@_by_first
 def run_fit(job: Job) -> None:
     """observations.csv → law.json."""
     if job.config.sweep is None:
@@ -112,6 +126,7 @@ def run_fit(job: Job) -> None:
     job.finish("fit", inputs, [job.folder.law], _fit_note(fitted))
 
 
+@_by_first
 def run_plan(job: Job) -> None:
     """law.json + budget → plan.json; an explicit `split` needs no law."""
     inputs = _data_inputs(job) | job.part("model", "budget", "split", "train")
@@ -127,7 +142,7 @@ def run_plan(job: Job) -> None:
 
 def run_train(job: Job) -> None:
     """The planned model and its baselines, all cells of one tree."""
-    inputs = _train_inputs(job)
+    inputs = hosts.from_first(lambda: _train_inputs(job))
     if job.skip_if_done("train", inputs):
         return
     cells = main_tree(job)
@@ -136,18 +151,19 @@ def run_train(job: Job) -> None:
     job.reporter.stage("train", f"{', '.join(cells)}: {len(phases)} phases, {format_count(tokens)} tokens")
     losses = job.executor(plan=inputs["plan"], law=inputs.get("law")).run(phases)
     validation = {name: losses[cell.id] for name, cell in cells.items()}
-    write_json(job.folder.main, {"format": FORMAT, "models": validation})
+    hosts.from_first(lambda: write_json(job.folder.main, {"format": FORMAT, "models": validation}))
     job.finish("train", inputs, [job.folder.main], f"{len(cells)} models, {format_count(tokens)} tokens")
 
 
 def run_evaluate(job: Job) -> None:
     """Every main model on the test split → results.json."""
-    inputs = _data_inputs(job) | {"main": job.folder.hash_of(job.folder.main, "train")} | job.part("evaluate", "seed")
+    main = hosts.from_first(lambda: job.folder.hash_of(job.folder.main, "train"))
+    inputs = _data_inputs(job) | {"main": main} | job.part("evaluate", "seed")
     if job.skip_if_done("evaluate", inputs):
         return
     job.reporter.stage("evaluate", "scoring every model on the test windows")
     found = results.evaluate(job)
-    write_json(job.folder.results, found)
+    hosts.from_first(lambda: write_json(job.folder.results, found))
     job.finish(
         "evaluate",
         inputs,
@@ -156,6 +172,7 @@ def run_evaluate(job: Job) -> None:
     )
 
 
+@_by_first
 def run_report(job: Job) -> None:
     """results.json and the rest of the folder → report.html."""
     from . import page

@@ -20,8 +20,9 @@ from jax import Array
 from jax.sharding import Sharding
 
 from splitjax.config import UserError
+from splitjax.parallel import hosts
 
-from . import hosts, record, store
+from . import record, store
 from .stack import Stack
 
 LeafSharding = Callable[[str, tuple[int, ...]], Sharding]

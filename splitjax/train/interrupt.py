@@ -8,7 +8,7 @@ from types import FrameType, TracebackType
 
 import jax
 
-from . import hosts
+from splitjax.parallel import hosts
 
 
 class Interrupted(BaseException):

@@ -54,7 +54,7 @@ def run_stacked(
 
     Args:
         begin: makes the first state (see `starts`); not called when there is a checkpoint.
-        stream: batch t of all experts, (K, B, T) int32; on several processes of those in `trainer.placement.local`.
+        stream: batch t of all experts, (K, B, T) int32; a process reads those of its own devices alone.
         folder: `checkpoints/` and `metrics.jsonl` of this phase.
         meta: goes into every checkpoint (config, tokenizer hash, manifest hash …).
         on_step: called after each step.
@@ -170,8 +170,8 @@ class _Run:
         stop = int(self.stops_K[self.stops_K > self.tokens].min())
         first, last = ((at - self.phase.origin) // self.step_tokens for at in (self.tokens, stop))
         placement, batch_size = self.trainer.placement, self.trainer.train.batch_size
-        experts, rows = placement.local(self.experts, batch_size)
-        mine = [experts.index(expert) for expert in self.lanes.experts if expert in experts]
+        here, rows = placement.local(self.experts, batch_size)
+        mine = [expert for expert in self.lanes.experts if expert in here]
         count = len(self.lanes.experts)
 
         def place(tokens_KBT: np.ndarray) -> Array:

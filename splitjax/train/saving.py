@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 from splitjax.config import Train
-
-from . import hosts
+from splitjax.parallel import hosts
 
 Kind = Literal["keep", "temporary"]
 ASK_EVERY = 16

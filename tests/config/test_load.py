@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from splitjax.config import Config, PerParam, UserError, dump, from_dict, load
+from splitjax.config import Config, MeshSizes, PerParam, UserError, dump, from_dict, load
 from splitjax.config.explain import _settings_in
 
 MINIMAL = """\
@@ -139,6 +139,8 @@ def test_the_minimal_config(minimal: Path) -> None:
         ("split=0.25", lambda c: c.split == 0.25),
         ("split='0.25'", lambda c: c.split == 0.25),
         ("split=2M", lambda c: c.split == 2_000_000 and isinstance(c.split, int)),
+        ("train.mesh={expert: 2, fsdp: 4}", lambda c: c.train.mesh == MeshSizes(expert=2, fsdp=4)),
+        ("train.mesh.tensor=2", lambda c: c.train.mesh == MeshSizes(tensor=2)),
         ("run_dir=elsewhere", lambda c: c.folder == "elsewhere"),
     ],
 )
@@ -173,6 +175,9 @@ def test_the_last_override_wins(minimal: Path) -> None:
         ("model.n_heads=3", r"^override model\.n_heads=3: n_heads=3 does not divide d_model=128; give head_dim$"),
         ("budget={}", r"key 'budget\.tokens' is missing\. It is: T: training tokens"),
         ("train=3", r"^override train=3: should be a section \(a mapping of keys\), not 3$"),
+        ("train.mesh={exprt: 2}", r"^override train\.mesh=.*: unknown axis 'exprt'\. Did you mean 'expert'\?$"),
+        ("train.mesh={expert: 0}", r"expert is 0, not a whole number of devices from 1$"),
+        ("train.mesh.fsdp=two", r"fsdp is 'two', not a whole number of devices from 1$"),
         ("train.batch_size.x=3", r"'train\.batch_size' is a value, not a section$"),
         ("data.sources.1.path=x", r"'1' is not an index below 1$"),
         ("sweep.models.0=1", r"^override sweep\.models\.0: there is no list yet\. Give it whole: models=\[\.\.\.\]\.$"),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from math import prod
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from splitjax.config import UserError
-from splitjax.parallel import make_mesh
+from splitjax.config import MeshSizes, UserError
+from splitjax.parallel import default_sizes, make_mesh, sizes_for
 
 _ON_EIGHT_DEVICES = """
 import jax
@@ -50,3 +53,33 @@ def test_one_device_is_a_mesh_of_ones() -> None:
 def test_a_mesh_of_the_wrong_size_is_refused() -> None:
     with pytest.raises(UserError, match=r"expert 3 .* is 3 devices, 1 are here"):
         make_mesh(expert=3)
+
+
+def devices_of(sizes: MeshSizes) -> int:
+    return prod((sizes.expert, sizes.data, sizes.fsdp, sizes.tensor))
+
+
+counts = st.integers(1, 64)
+
+
+@given(devices=counts, experts=counts, stack=counts, windows=counts)
+def test_every_stack_uses_every_device(devices: int, experts: int, stack: int, windows: int) -> None:
+    sizes = default_sizes(devices, experts)
+    found = sizes_for(sizes, stack, windows)
+    assert devices_of(found) == devices_of(sizes) == devices
+    assert stack % found.expert == 0, "a device holds whole experts"
+    assert found.fsdp == sizes.fsdp
+
+
+def test_the_groups_of_experts_become_data_of_the_seed() -> None:
+    sizes = MeshSizes(expert=8, fsdp=8)
+    assert sizes_for(sizes, 8, 64) == sizes
+    assert sizes_for(sizes, 1, 64) == MeshSizes(expert=1, data=8, fsdp=8)
+    assert sizes_for(sizes, 1, 16) == MeshSizes(expert=1, data=2, fsdp=8, tensor=4), "too few windows for more data"
+    assert sizes_for(sizes, 6, 64) == MeshSizes(expert=2, data=4, fsdp=8)
+
+
+def test_without_a_mesh_in_the_config_experts_get_groups_of_their_own() -> None:
+    assert default_sizes(8, 4) == MeshSizes(expert=4, fsdp=2)
+    assert default_sizes(8, 3) == MeshSizes(fsdp=8)
+    assert default_sizes(2, 8) == MeshSizes(expert=2)

@@ -19,5 +19,11 @@ def test_an_axis_that_does_not_divide_stays_whole() -> None:
     assert spec_for(("expert", "embed", "heads"), (1, 6, 6), MESH) == PartitionSpec(None, None, "tensor")
 
 
+def test_too_few_windows_are_cut_as_finely_as_they_can_be() -> None:
+    assert spec_for(("expert", "batch"), (2, 4), MESH) == PartitionSpec("expert", "fsdp")
+    assert spec_for(("expert", "batch"), (2, 2), MESH) == PartitionSpec("expert", "data")
+    assert spec_for(("expert", "batch"), (2, 3), MESH) == PartitionSpec("expert", None)
+
+
 def test_a_mesh_axis_is_used_once() -> None:
     assert spec_for(("embed", "embed"), (16, 16), MESH) == PartitionSpec("fsdp", None)

@@ -26,18 +26,17 @@ def main(port: str, count: int, index: int, devices: int, folder: Path, loop: st
     from splitjax.parallel import make_mesh
     from splitjax.train import Interrupted, Phase, Trainer, checkpoint, run_phase, starts
 
-    from .helpers import BATCH, STEP, Batches, Bigram, recipe
+    from .helpers import STEP, Batches, Bigram, recipe
 
     mesh = make_mesh(expert=count * devices) if count * devices > 1 else None
     trainer = Trainer(Bigram(), recipe(expert_loop=loop), mesh)
     if mesh is None:
         checkpoint.save(folder / "seed", 0, trainer.init(0), {})
-    experts, _ = trainer.placement.local(4, BATCH)
     phase = Phase(0, STEPS[kind] * STEP, save_at=(5 * STEP,) if kind == "quick" else ())
     begin = starts.split(trainer, checkpoint.at(folder / "seed", 0), 4)
     wait = (lambda _: time.sleep(0.25)) if kind == "slow" else None
     try:
-        run_phase(trainer, begin, Batches(list(experts)), phase, folder / run_name(count, devices, loop), on_step=wait)
+        run_phase(trainer, begin, Batches(4), phase, folder / run_name(count, devices, loop), on_step=wait)
     except Interrupted as stop:
         return stop.exit_code
     return 0
