@@ -15,7 +15,7 @@ import numpy as np
 
 from splitjax.config import Config, UserError, format_count
 from splitjax.model import LanguageModel, flops_per_token, n_params, n_params_total
-from splitjax.parallel import chip_of
+from splitjax.parallel import chip_of, keep_freed_memory
 from splitjax.train import Controls, Stack, Trainer
 
 from . import provenance
@@ -125,8 +125,10 @@ def bench(
 class Runner:
     """A stack that keeps stepping on one batch of random tokens."""
 
-    def __init__(self, trainer: Trainer, experts: int, vocab: int) -> None:
+    def __init__(self, trainer: Trainer, experts: int, vocab: int, keep_memory: bool = True) -> None:
         train = trainer.train
+        if keep_memory and trainer.placement.platform == "cpu":
+            keep_freed_memory()
         shape = (experts, train.batch_size, train.seq_len + 1)
         tokens = np.random.default_rng(0).integers(0, vocab, shape, np.int32)
         here, rows = trainer.placement.local(experts, train.batch_size)

@@ -20,7 +20,7 @@ from splitjax.data import Corpus, Stacked, Stream
 from splitjax.data import stack as stack_streams
 from splitjax.evaluate import own_losses
 from splitjax.model import LanguageModel, flops_per_token
-from splitjax.parallel import hosts
+from splitjax.parallel import hosts, keep_freed_memory
 from splitjax.train import Phase as Stretch
 from splitjax.train import Stack, StepReport, Trainer, checkpoint, read_metrics, run_phase, starts
 
@@ -78,6 +78,8 @@ class Executor:
         if note := self._devices.note:
             self.reporter.say(note)
         self._held_out: np.ndarray | None = None
+        if jax.default_backend() == "cpu":
+            keep_freed_memory()
 
     def run(self, phases: Iterable[Phase]) -> Losses:
         """Train what is not done.
