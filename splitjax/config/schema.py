@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from .data_settings import Data, Domains, Source, Tokenizer
 from .model_settings import Model
 from .paths import refuse_remote
-from .settings import Fraction, Settings, Split, TokenCount
+from .settings import Fraction, Many, Settings, Split, TokenCount
 from .sweep_settings import Sweep
 from .train_settings import MeshSizes, Train
 
@@ -52,6 +52,7 @@ class Config(Settings):
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the run.")
     run_dir: str | None = Field(None, description="Folder of the run (null: runs/<name>).")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of initialisation and data order.")
+    log: Many[Literal["tensorboard", "wandb"]] = Field((), description="Where metrics go beside metrics.jsonl.")
     data: Data
     model: Model = Model()
     train: Train = Train()

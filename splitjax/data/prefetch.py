@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ def prefetch(
     rows: slice | None = None,
     depth: int = 4,
     place: Callable[[NDArray[np.int32]], Any] = lambda tokens: tokens,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Batches start … stop − 1 in order, at most `depth` of them made ahead on threads.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,12 +21,14 @@ from splitjax.evaluate import own_losses
 from splitjax.model import LanguageModel, flops_per_token
 from splitjax.parallel import hosts, keep_freed_memory
 from splitjax.train import Phase as Stretch
-from splitjax.train import Stack, StepReport, Trainer, checkpoint, read_metrics, run_phase, starts
+from splitjax.train import Stack, Trainer, checkpoint, read_metrics, run_phase, starts, wall
 
 from .cells import Clock
 from .devices import Devices
 from .folder import RunFolder
+from .observe import TimeLog, Watch
 from .progress import Reporter
+from .sinks import sinks_of
 from .tree import Phase
 
 FORMAT = 3
@@ -80,6 +81,7 @@ class Executor:
         self._held_out: np.ndarray | None = None
         if jax.default_backend() == "cpu":
             keep_freed_memory()
+        self.sinks = sinks_of(self.config, self.folder.path, self.corpus.domains, self.reporter)
 
     def run(self, phases: Iterable[Phase]) -> Losses:
         """Train what is not done.
@@ -125,7 +127,10 @@ class Executor:
         hosts.from_first(partial(self._begin, phase))
         self.reporter.now(phase.name)
         stack = self._run_phase(phase)
-        measured = self._measure(phase, stack)
+        times = TimeLog(self.folder, phase.name)
+        with wall.spent("evaluation"):
+            measured = self._measure(phase, stack)
+        times.write()
         hosts.from_first(partial(self._end, phase, measured))
         return measured
 
@@ -134,6 +139,8 @@ class Executor:
         path, identity = self.path(phase.name), self._identity(phase)
         if (path / "phase.json").exists() and read_phase(path)["identity"] != identity:
             shutil.rmtree(path)
+        for ending in ("done.json", "failed.json"):  # until it has ended anew
+            (path / ending).unlink(missing_ok=True)
         write_record(path / "phase.json", {"format": FORMAT, "identity": identity, "phase": _plain(phase)})
 
     def _end(self, phase: Phase, measured: Losses) -> None:
@@ -143,24 +150,19 @@ class Executor:
         write_record(path / "done.json", done | {"log": hash_file(path / LOG)})
 
     def _run_phase(self, phase: Phase) -> Stack:
-        per_expert = _work_of_step(phase.model, self.config, self.clock, self.corpus.vocab_size)
-        began = last = time.monotonic()
-        stepping = 0.0
-
-        def on_step(report: StepReport) -> None:
-            nonlocal last, stepping
-            now = time.monotonic()
-            # The first step waits for the compiler and the checkpoint: that is no speed.
-            seconds = now - last if last != began else 0.0
-            self.reporter.advance(per_expert * report.experts, seconds, report.tokens_per_s)
-            last, stepping = now, stepping + seconds
-
-        stack = run_phase(
-            self._trainer(phase), self._start(phase), self._streams(phase), self._stretch(phase),
-            self.path(phase.name), meta=self._meta(phase), on_step=on_step,
+        shape, trainer = phase.model, self._trainer(phase)
+        mesh = trainer.placement.mesh
+        watch = Watch(
+            self.folder, self.reporter, self.sinks, phase.name,
+            work=_work_of_step(shape, self.config, self.clock, self.corpus.vocab_size),
+            flops=flops_per_token(shape, self.corpus.vocab_size, self.config.train.seq_len),
+            step_tokens=self.clock.tokens_per_step, devices=1 if mesh is None else mesh.size,
         )  # fmt: skip
-        self.reporter.phase_done(time.monotonic() - began - stepping)
-        return stack
+        with watch:
+            return run_phase(
+                trainer, self._start(phase), self._streams(phase), self._stretch(phase),
+                self.path(phase.name), meta=self._meta(phase), on_step=watch.on_step,
+            )  # fmt: skip
 
     def _start(self, phase: Phase) -> starts.Start:
         trainer = self._trainer(phase)

@@ -44,7 +44,7 @@ _FIRST_STAGE = {
 }
 _LOGS = "logs"  # where a launcher sends what its jobs print
 # Keys that change no number: free to differ between starts.
-_FREE = ("name", "run_dir", "data.workers", "data.runner", "train.mesh", "train.placement")
+_FREE = ("name", "run_dir", "log", "data.workers", "data.runner", "train.mesh", "train.placement")
 
 
 class RunFolder:
@@ -54,6 +54,7 @@ class RunFolder:
         self.path = Path(path)
         self.data = self.path / "data"
         self.observations = self.path / "observations.csv"
+        self.times = self.path / "times.jsonl"
         self.splits = self.path / "splits.json"
         self.law = self.path / "law.json"
         self.plan = self.path / "plan.json"

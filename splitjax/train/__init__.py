@@ -3,14 +3,15 @@
 from . import checkpoint, starts
 from .experts import join, run_expert, run_phase
 from .interrupt import Interrupted
-from .metrics import read_metrics
+from .metrics import PER_EXPERT, read_metrics
 from .phase import Phase, StepReport
 from .schedule import decay_span, schedule
 from .stack import Stack, concatenate, merge, path_tokens, pick
 from .step import Controls, Metrics, Trainer
+from .times import CAUSES, listen_to_compiler, wall
 
 __all__ = [
-    "Controls", "Interrupted", "Metrics", "Phase", "Stack", "StepReport", "Trainer", "checkpoint", "concatenate",
-    "decay_span", "join", "merge", "path_tokens", "pick", "read_metrics", "run_expert", "run_phase", "schedule",
-    "starts",
+    "CAUSES", "PER_EXPERT", "Controls", "Interrupted", "Metrics", "Phase", "Stack", "StepReport", "Trainer",
+    "checkpoint", "concatenate", "decay_span", "join", "listen_to_compiler", "merge", "path_tokens", "pick",
+    "read_metrics", "run_expert", "run_phase", "schedule", "starts", "wall",
 ]

@@ -8,7 +8,6 @@ readable as the [K, …] stack it would have been.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,11 @@ import numpy as np
 
 from . import checkpoint, record
 from .loop import CHECKPOINTS, Streams, run_stacked
-from .metrics import join_metrics
-from .phase import Phase, StepReport
+from .metrics import join_metrics, of_expert
+from .phase import OnStep, Phase, StepReport
 from .stack import Stack
 from .starts import Start
 from .step import Trainer
-
-OnStep = Callable[[StepReport], None]
 
 
 def run_phase(
@@ -71,11 +68,13 @@ def run_expert(
     """
     k = begin.experts
 
-    def report(step: StepReport) -> None:
+    def report(step: StepReport) -> dict[str, Any] | None:
         loss_K, skipped_K = np.full(k, np.nan), np.zeros(k, int)
         loss_K[expert], skipped_K[expert] = step.loss_K[0], step.skipped_K[0]
-        if on_step:
-            on_step(dataclasses.replace(step, loss_K=loss_K, skipped_K=skipped_K))
+        if on_step is None:
+            return None
+        row = of_expert(step.row, expert, k)
+        return on_step(dataclasses.replace(step, loss_K=loss_K, skipped_K=skipped_K, row=row))
 
     about = {"phase": folder.name} | (meta or {}) | {"expert": expert}
     own = phase.only(expert, k)

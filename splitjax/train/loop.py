@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -17,13 +17,14 @@ from . import checkpoint
 from .interrupt import Interrupted, Signals
 from .lanes import Lanes, lanes_at, take, whole
 from .metrics import MetricsLog, log_path
-from .phase import Phase, Speed, StepReport
+from .phase import OnStep, Phase, Speed, StepReport
 from .placement import owned
 from .saving import Kind, SavePolicy
 from .schedule import schedule
 from .stack import Stack, path_tokens
 from .starts import Start
 from .step import Metrics, Trainer
+from .times import wall
 
 CHECKPOINTS = "checkpoints"
 
@@ -39,6 +40,10 @@ class Streams(Protocol):
         """Of these experts alone."""
         ...
 
+    def epochs(self, t: int) -> float:
+        """How often the most repeated data were gone through after batches 0 … t − 1."""
+        ...
+
 
 def run_stacked(
     trainer: Trainer,
@@ -48,7 +53,7 @@ def run_stacked(
     folder: Path,
     *,
     meta: dict[str, Any] | None = None,
-    on_step: Callable[[StepReport], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Stack:
     """Train from `phase.start` to `phase.stop`, resuming from the folder's last good checkpoint.
 
@@ -57,7 +62,7 @@ def run_stacked(
         stream: batch t of all experts, (K, B, T) int32; a process reads those of its own devices alone.
         folder: `checkpoints/` and `metrics.jsonl` of this phase.
         meta: goes into every checkpoint (config, tokenizer hash, manifest hash …).
-        on_step: called after each step.
+        on_step: called after each step; the figures that it returns go into the step's row.
 
     Returns:
         The stack at `phase.stop`, which is also the folder's last checkpoint.
@@ -68,9 +73,10 @@ def run_stacked(
     """
     with Signals() as signals, checkpoint.Writer(folder / CHECKPOINTS) as writer:
         run = _Run(trainer, stream, phase, folder, dict(meta or {}), writer)
-        run.open(begin)
+        with wall.spent("checkpoint"):
+            run.open(begin)
         if run.tokens < phase.end:
-            with MetricsLog(log_path(folder), run.tokens, run.log_head()) as log:
+            with wall.spent("steps"), MetricsLog(log_path(folder), run.tokens, run.log_head()) as log:
                 run.train(log, signals, on_step)
         return run.stack()
 
@@ -143,7 +149,7 @@ class _Run:
         """All experts, in order."""
         return whole([(self.lanes, self.working), *self.parked]) if self.parked else self.working
 
-    def train(self, log: MetricsLog, signals: Signals, on_step: Callable[[StepReport], None] | None) -> None:
+    def train(self, log: MetricsLog, signals: Signals, on_step: OnStep | None) -> None:
         """Steps to the end. Step n + 1 is dispatched before n's metrics are read: the devices never wait for Python."""
         pending: _Dispatched | None = None
         while self.tokens < self.phase.end:
@@ -163,7 +169,8 @@ class _Run:
                     if stop and self.tokens < self.phase.end:
                         self.writer.wait()
                         raise Interrupted(stop)
-        self.writer.wait()
+        with wall.spent("checkpoint"):
+            self.writer.wait()
 
     def _batches(self) -> Generator[Array, None, None]:
         """Batches for the lanes as they are, until an expert ends."""
@@ -178,7 +185,14 @@ class _Run:
             return placement.put_batch(tokens_KBT, count, batch_size)
 
         # The transfer to the devices runs ahead too, on the threads that make the batches.
-        yield from prefetch(self.stream.pick(mine), first, last, rows=rows, place=place)
+        ahead = prefetch(self.stream.pick(mine), first, last, rows=rows, place=place)
+        with contextlib.closing(ahead):
+            while True:
+                with wall.spent("data"):
+                    batch = next(ahead, None)
+                if batch is None:
+                    return
+                yield batch
 
     def _step(self, tokens_KBT: Array) -> _Dispatched:
         """Dispatch one step; rates are the schedule in the middle of it, so neither end of a ramp is wasted."""
@@ -205,19 +219,23 @@ class _Run:
 
     def _save(self, kind: Kind) -> None:
         meta = self.meta | {"tokens": self.tokens}
-        self.writer.save(self.tokens, self.stack(), meta, temporary=kind == "temporary")
+        with wall.spent("checkpoint"):
+            self.writer.save(self.tokens, self.stack(), meta, temporary=kind == "temporary")
 
     def _report(
-        self, step: _Dispatched | None, log: MetricsLog, on_step: Callable[[StepReport], None] | None
+        self, step: _Dispatched | None, log: MetricsLog, on_step: OnStep | None
     ) -> None:
         if step is None:
             return
         speed = self.speed.after(self.step_tokens * int(step.active_K.sum()))
         row, loss_K, skipped_K = _row(step, self.experts)
-        log.write(row | {"tokens_per_s": round(speed, 1)})
+        row["tokens_per_s"] = round(speed, 1)
+        row["epoch"] = round(self.stream.epochs((step.tokens - self.phase.origin) // self.step_tokens), 4)
         if on_step:
             count, phase = int(step.active_K.sum()), self.phase
-            on_step(StepReport(step.tokens, phase.start, phase.end, count, loss_K, skipped_K, speed))
+            report = StepReport(step.tokens, phase.start, phase.end, count, loss_K, skipped_K, speed, row)
+            row |= on_step(report) or {}
+        log.write(row)
 
 
 def _row(step: _Dispatched, experts: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:

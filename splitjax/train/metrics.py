@@ -7,7 +7,7 @@ import json
 import logging
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,9 +27,10 @@ class MetricsLog:
     """Append rows to a phase's log, which after a kill is cut back to where the phase resumes.
 
     A row: {"tokens": path tokens after the step, "loss": [K], "grad_norm": [K], "rate": [K], "skipped": [K],
-    "idle": lanes that did no work, "tokens_per_s": all experts together}; null for an expert that is done. The first
-    line names format and version. Losses are nats per token. Each line ends in "check", a checksum of what stands
-    before it: nothing else would tell a flipped digit from a loss.
+    "idle": lanes that did no work, "tokens_per_s": all experts together, "epoch": how often the most repeated data were
+    gone through, "mfu": where the chip's peak is known}; null for an expert that is done. The first line names format
+    and version. Losses are nats per token. Each line ends in "check", a checksum of what stands before it: nothing else would
+    tell a flipped digit from a loss.
 
     Args:
         path: the file; made if missing.
@@ -107,10 +108,25 @@ def join_metrics(folder: Path, parts: Sequence[Path]) -> None:
     lines: list[dict[str, Any]] = [{"format": FORMAT, "version": VERSION, "experts": len(parts), "phase": folder.name}]
     for tokens in sorted(set().union(*logs)):
         rows = [log.get(tokens) for log in logs]
-        speeds = [row["tokens_per_s"] for row in rows if row]
         figures = {name: [row[name][0] if row else None for row in rows] for name in PER_EXPERT}
-        lines.append({"tokens": tokens, **figures, "idle": 0, "tokens_per_s": round(sum(speeds) / len(speeds), 1)})
+        told = [row for row in rows if row]
+        means = {name: _mean([row[name] for row in told if name in row]) for name in ("tokens_per_s", "mfu")}
+        epochs = {"epoch": max(row.get("epoch", 0.0) for row in told)}
+        kept = {name: mean for name, mean in means.items() if mean is not None}
+        lines.append({"tokens": tokens, **figures, "idle": 0, **kept, **epochs})
     write_atomic(log_path(folder), "".join(_line(line) for line in lines))
+
+
+def of_expert(row: Mapping[str, Any], expert: int, experts: int) -> dict[str, Any]:
+    """The row of an expert trained apart, as one of the whole phase."""
+    return {
+        name: [value[0] if k == expert else None for k in range(experts)] if name in PER_EXPERT else value
+        for name, value in row.items()
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(sum(values) / len(values), 4) if values else None
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

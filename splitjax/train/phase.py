@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -77,6 +78,7 @@ class StepReport:
         loss_K: nats per token; NaN for an expert that did not make it.
         skipped_K: steps skipped so far.
         tokens_per_s: of all experts together, over the last steps.
+        row: the step's row of metrics.jsonl, over all experts.
     """
 
     tokens: int
@@ -86,6 +88,11 @@ class StepReport:
     loss_K: np.ndarray
     skipped_K: np.ndarray
     tokens_per_s: float
+    row: Mapping[str, Any]
+
+
+OnStep = Callable[[StepReport], dict[str, Any] | None]
+"""Hears of each step; what it returns goes into the step's row of metrics.jsonl."""
 
 
 class Speed:

@@ -86,7 +86,8 @@ def split(trainer: Trainer, folder: Path, k: int, *, seeds: int = 1, moments: Mo
         rows = [expert // k for expert in experts]
         stack, meta = checkpoint.restore(folder, rows, trainer.placement.leaf)
         if meta["experts"] != seeds:
-            raise ValueError(f"a split of {seeds} starts from a stack of {seeds}; {folder} holds {meta['experts']}")
+            count = "one" if seeds == 1 else seeds
+            raise ValueError(f"a split starts from a stack of {count}; {folder} holds {meta['experts']}")
         if moments == "zero":
             stack = _without_moments(stack)
         return stack, _from("split", folder, meta, experts=k, moments=moments)
