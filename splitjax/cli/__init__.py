@@ -24,6 +24,7 @@ COMMANDS = {
     "report": "one HTML page with plots and tables",
     "launch": "the same run elsewhere: several processes here, Slurm, TPU VMs, GKE",
     "status": "what is done, running, failed",
+    "config": "a config resolved, with the origin of each value; its JSON schema",
     "bench": "tokens/s, MFU and memory of a config, beside the matmul ceiling of this machine",
 }
 

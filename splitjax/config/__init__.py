@@ -1,10 +1,13 @@
 """Floor 0: settings, units, errors, files. Imports no other room and no JAX."""
 
+from .editors import json_schema, schema_text
 from .errors import UserError, did_you_mean
 from .files import hash_file, hash_json, read_json, read_record, write_atomic, write_json, write_record
 from .load import dump, from_dict, load
+from .origin import Value, origins
 from .paths import find_files, is_remote, local_copy, open_read
 from .schema import Budget, Config, Data, Domains, Evaluate, Law, MeshSizes, Model, Source, Sweep, Tokenizer, Train
+from .text import to_yaml
 from .units import PerParam, format_count, parse_count, tokens_of
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "Tokenizer",
     "Train",
     "UserError",
+    "Value",
     "did_you_mean",
     "dump",
     "find_files",
@@ -30,12 +34,16 @@ __all__ = [
     "hash_file",
     "hash_json",
     "is_remote",
+    "json_schema",
     "load",
     "local_copy",
     "open_read",
+    "origins",
     "parse_count",
     "read_json",
     "read_record",
+    "schema_text",
+    "to_yaml",
     "tokens_of",
     "write_atomic",
     "write_json",

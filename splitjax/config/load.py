@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,11 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
     Raises:
         UserError: no file, not YAML, an unknown key, or a value that does not fit; names the key and the line.
     """
+    return read(path, overrides)[0]
+
+
+def read(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> tuple[Config, Document]:
+    """`load`, with the text that it read, as it stands in the file."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -28,13 +34,13 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path no system accepts
         raise UserError(f"cannot be read as text ({error})", where=str(path)) from error
     document = Document(text, str(path))
-    tree = document.value
+    tree = copy.deepcopy(document.value)
     if not isinstance(tree, dict):
         raise UserError("a config is a mapping of keys to values", where=str(path))
     for override in overrides:
         _apply(tree, override)
     try:
-        return Config.model_validate(tree)
+        return Config.model_validate(tree), document
     except ValidationError as error:
         place, what, mend = first_mistake(error)
         line = document.line(place)

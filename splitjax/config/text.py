@@ -7,6 +7,7 @@ text. Here a plain scalar is null, true, false, a decimal integer, a decimal flo
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -125,6 +126,7 @@ class Document:
         return line
 
 
-def to_yaml(value: Any) -> str:
-    """Plain dicts, lists and scalars as text that `Document` reads back unchanged."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+def to_yaml(value: Any, flow: bool = False) -> str:
+    """Plain dicts, lists and scalars as text that `Document` reads back unchanged; `flow`: on one line."""
+    width = sys.maxsize if flow else None
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=width)

@@ -76,8 +76,9 @@ class Ledger:
             passing: whether another attempt may go better.
         """
         self._attempts[phase.name] += 1
-        if passing and self._attempts[phase.name] < ATTEMPTS:
-            self._reporter.say(f"{phase.name}: {escape(reason)}; attempt {self._attempts[phase.name] + 1} of {ATTEMPTS}")
+        made = self._attempts[phase.name]
+        if passing and made < ATTEMPTS:
+            self._reporter.say(f"{phase.name}: {escape(reason)}; attempt {made + 1} of {ATTEMPTS}")
             return
         self._gone.add(phase.name)
         self._give_up(phase, reason, lost_with(phase, self.phases))

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from splitjax.parallel import chip_of
+from splitjax.parallel import chip_of, hosts
 from splitjax.train import StepReport, listen_to_compiler, wall
 
 from .folder import RunFolder
@@ -37,7 +37,8 @@ class TimeLog:
     def write(self) -> None:
         now = wall.so_far()
         spent = {cause: round(seconds - self._before[cause], 3) for cause, seconds in now.items()}
-        append(self._path, {"phase": self._phase, "seconds": spent, "tokens": self._tokens})
+        if hosts.first():
+            append(self._path, {"phase": self._phase, "seconds": spent, "tokens": self._tokens})
         self._written, self._before, self._tokens = time.monotonic(), now, 0
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import jax
 from rich.markup import escape
 
 from splitjax.config import Config, hash_json
+from splitjax.parallel import hosts
 from splitjax.train import PER_EXPERT
 
 from .progress import Reporter
@@ -31,7 +31,7 @@ def sinks_of(config: Config, folder: Path, domains: tuple[str, ...], reporter: R
     makers: dict[str, tuple[Callable[[Config, Path, tuple[str, ...]], Sink], str]]
     makers = {"tensorboard": (TensorBoard, "tensorboardX"), "wandb": (WeightsAndBiases, "wandb")}
     found: list[Sink] = []
-    for name in config.log if config.log and jax.process_index() == 0 else ():
+    for name in config.log if hosts.first() else ():
         maker, package = makers[name]
         try:
             found.append(maker(config, folder, domains))

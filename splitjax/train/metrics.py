@@ -29,8 +29,8 @@ class MetricsLog:
     A row: {"tokens": path tokens after the step, "loss": [K], "grad_norm": [K], "rate": [K], "skipped": [K],
     "idle": lanes that did no work, "tokens_per_s": all experts together, "epoch": how often the most repeated data were
     gone through, "mfu": where the chip's peak is known}; null for an expert that is done. The first line names format
-    and version. Losses are nats per token. Each line ends in "check", a checksum of what stands before it: nothing else would
-    tell a flipped digit from a loss.
+    and version. Losses are nats per token. Each line ends in "check", a checksum of what stands before it: nothing
+    else would tell a flipped digit from a loss.
 
     Args:
         path: the file; made if missing.

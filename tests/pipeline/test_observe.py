@@ -37,7 +37,7 @@ def config(corpus_file: Path, tmp_path: Path) -> Config:
 
 
 def quiet(path: Path) -> Reporter:
-    return Reporter(Console(file=open(path, "w"), width=200))  # noqa: SIM115
+    return Reporter(Console(file=open(path, "w"), width=200))
 
 
 def test_a_phase_leaves_metrics_events_and_an_account_of_time(
