@@ -26,6 +26,7 @@ class Options:
     processes: int = _option("processes on each machine", default=1, metavar="N")
     nodes: int = _option("machines", default=1, metavar="N")
     retries: int = _option("starts after a preemption or a hang", default=10, metavar="N")
+    parts: int = _option("jobs that share the sweep, before the run", default=1, metavar="N")
     sbatch: tuple[str, ...] = _option("a further option of sbatch, e.g. --sbatch=--partition=gpu", default=())
     topology: str | None = _option("TPU slices: v5p:4x4x4, or 2xv6e:8x8 for two", metavar="NAME")
     on_demand: bool = _option("pay for chips that are not taken away (default: spot)", default=False)
@@ -103,7 +104,7 @@ def check(backend: Backend, request: Request) -> None:
     for name in sorted(backend.needs):
         if getattr(request.options, name) is None:
             raise UserError(f"--on {backend.name} needs --{dashed(name)}", mend=f"It is: {described()[name]}.")
-    for name in ("processes", "nodes"):
+    for name in ("processes", "nodes", "parts"):
         if getattr(request.options, name) < 1:
             raise UserError(f"--{name} must be at least 1, not {getattr(request.options, name)}")
     if request.options.retries < 0:

@@ -1,9 +1,12 @@
-"""`--on slurm`: one job on one or several nodes, put back into the queue when preempted or out of time."""
+"""`--on slurm`: jobs that put themselves back into the queue when preempted or out of time."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+
+from splitjax.config import UserError
 
 from . import shell
 from .request import RESTART_CODES, Request
@@ -21,41 +24,50 @@ _RANK = (
 
 
 class Slurm:
-    """Renders one `sbatch` script and hands it in; the checkout and the run folder lie on a shared file system."""
+    """Renders `sbatch` scripts and hands them in; the checkout and the run folder lie on a shared file system."""
 
     name = "slurm"
-    takes = frozenset({"nodes", "processes", "retries", "sbatch"})
+    takes = frozenset({"nodes", "processes", "parts", "retries", "sbatch"})
     needs: frozenset[str] = frozenset()
 
     def script(self, request: Request) -> str:
         if request.action == "delete":
             return shell.line(["scancel", f"--name={request.name}", "--me"])
-        logs = Path(request.config.folder) / "logs"
+        logs = str(_logs(request))
         if request.action == "logs":
-            return f"tail -n 100 -F {shlex.quote(str(logs))}/slurm-*.log"
-        return f"{shell.line(['mkdir', '-p', str(logs)])}\n{shell.here('sbatch', batch(request, logs))}"
+            return f"tail -n 100 -F {shlex.quote(logs)}/slurm-*.log"
+        jobs = _in_parts(request) if request.options.parts > 1 else [shell.here("sbatch", batch(request, "run"))]
+        return "\n".join([shell.line(["mkdir", "-p", logs]), *jobs])
 
     def run(self, request: Request) -> int:
         needs = {"start": ["sbatch"], "logs": ["tail"], "delete": ["scancel"]}[request.action]
         return shell.run(self.script(request), needs)
 
 
-def batch(request: Request, logs: Path) -> str:
-    """The batch script."""
+def batch(request: Request, *words: str, alone: bool = False, settings: Sequence[str] = ()) -> str:
+    """A batch script.
+
+    Args:
+        words: of the command: "run", or "sweep", "--part", ….
+        alone: one process, whatever the request says of nodes.
+        settings: further options of sbatch, before the user's.
+    """
     options = request.options
-    settings = [
-        f"--job-name={request.name}", f"--nodes={options.nodes}", f"--ntasks-per-node={options.processes}",
-        f"--output={logs}/slurm-%j.log", "--open-mode=append", "--requeue", f"--signal=TERM@{_SECONDS_TO_SAVE}",
-        *options.sbatch,
+    nodes, processes = (1, 1) if alone else (options.nodes, options.processes)
+    lines = [
+        f"--job-name={request.name}", f"--nodes={nodes}", f"--ntasks-per-node={processes}",
+        f"--output={_logs(request)}/slurm-%j.log", "--open-mode=append", "--requeue",
+        f"--signal=TERM@{_SECONDS_TO_SAVE}", *settings, *options.sbatch,
     ]  # fmt: skip
-    several = options.nodes * options.processes > 1
-    command = shell.line(["srun", "--kill-on-bad-exit=1", "bash", "-c", _RANK, "rank", *request.command("run")])
+    several = nodes * processes > 1
+    ranked = ["--kill-on-bad-exit=1", "bash", "-c", _RANK, "rank"] if several else []
+    command = shell.line(["srun", *ranked, *request.command(*words)])
     return "\n".join([
         "#!/usr/bin/env bash",
-        *(f"#SBATCH {setting}" for setting in settings),
+        *(f"#SBATCH {line}" for line in lines),
         *(_CLUSTER if several else ()),
         "code=0",
-        f"{command} || code=$?",
+        f"{command.replace(_TASK, _TASK_OF_ARRAY)} || code=$?",
         f'case $code in {"|".join(map(str, RESTART_CODES))})  # saved, or to be taken up from the last save',
         f'    [ "${{SLURM_RESTART_COUNT:-0}}" -ge {options.retries} ] || scontrol requeue "$SLURM_JOB_ID"',
         "esac",
@@ -63,7 +75,30 @@ def batch(request: Request, logs: Path) -> str:
     ])  # fmt: skip
 
 
+def _in_parts(request: Request) -> list[str]:
+    """Three jobs, each after the one before: prepare, the sweep as an array, the run that gathers it and goes on.
+
+    Raises:
+        UserError: there is no sweep.
+    """
+    if request.config.sweep is None:
+        raise UserError("--parts shares out a sweep, and the config has none", where="sweep")
+    parts = request.options.parts
+    sweep = batch(request, "sweep", "--part", f"{_TASK}/{parts}", alone=True, settings=[f"--array=1-{parts}"])
+    after = "sbatch --parsable --kill-on-invalid-dep=yes --dependency=afterok:"
+    return [
+        f"prepared=$({shell.here('sbatch --parsable', batch(request, 'prepare', alone=True))}\n)",
+        f"swept=$({shell.here(after + '$prepared', sweep)}\n)",
+        shell.here(after + "$swept", batch(request, "run")),
+    ]
+
+
+def _logs(request: Request) -> Path:
+    return Path(request.config.folder) / "logs"
+
+
+_TASK, _TASK_OF_ARRAY = "@TASK@", '"$SLURM_ARRAY_TASK_ID"'
 _CLUSTER = (
-    "first=$(scontrol show hostnames \"$SLURM_JOB_NODELIST\" | head -n 1)",
+    'first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
     "export SPLITJAX_PROCESSES=$SLURM_NTASKS SPLITJAX_COORDINATOR=$first:$((20000 + SLURM_JOB_ID % 20000))",
 )

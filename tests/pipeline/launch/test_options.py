@@ -15,6 +15,7 @@ from splitjax.config import UserError
 from splitjax.pipeline import launch
 from splitjax.pipeline.launch.slices import Slices
 
+SWEEP = "sweep={models: [{d_model: 8}], d_pretrain: [1k], d_special: [0]}"  # so that --parts has something to share out
 NEEDED: dict[str, dict[str, Any]] = {
     "local": {},
     "slurm": {},
@@ -22,7 +23,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "gke": {"topology": "v5p:2x2x2", "image": "i", "bucket": "b"},
 }
 OTHER: dict[str, Any] = {
-    "processes": 2, "nodes": 3, "retries": 4, "sbatch": ("--partition=gpu",), "topology": "2xv6e:4x4",
+    "processes": 2, "nodes": 3, "parts": 2, "retries": 4, "sbatch": ("--partition=gpu",), "topology": "2xv6e:4x4",
     "on_demand": True, "zone": "other", "project": "p", "package": "splitjax[tpu]==9", "image": "other",
     "bucket": "other", "service_account": "s",
 }  # fmt: skip
@@ -59,7 +60,7 @@ def test_an_option_changes_the_script(
     script: Callable[..., str], on: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("splitjax.pipeline.launch.local.free_port", lambda: 1)
-    assert script(on, **NEEDED[on]) != script(on, **{**NEEDED[on], name: OTHER[name]})
+    assert script(on, SWEEP, **NEEDED[on]) != script(on, SWEEP, **{**NEEDED[on], name: OTHER[name]})
 
 
 @pytest.mark.parametrize(("on", "name"), REFUSED)
@@ -74,7 +75,7 @@ def test_a_needed_option_is_asked_for(script: Callable[..., str], on: str, name:
         script(on, **{**NEEDED[on], name: None})
 
 
-@pytest.mark.parametrize(("name", "value"), [("processes", 0), ("nodes", -1), ("retries", -1)])
+@pytest.mark.parametrize(("name", "value"), [("processes", 0), ("nodes", -1), ("parts", 0), ("retries", -1)])
 def test_a_count_must_make_sense(script: Callable[..., str], name: str, value: int) -> None:
     with pytest.raises(UserError, match=f"--{name} must be at least"):
         script("slurm", **{name: value})

@@ -6,11 +6,14 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from splitjax.config import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
 Script = Callable[..., str]
@@ -79,8 +82,9 @@ def job(cluster: None, script: Script, tmp_path: Path) -> Callable[..., tuple[in
 
     def start(seconds: float, **options: object) -> tuple[int, Path]:
         text = script("slurm", f"run_dir={tmp_path / 'run'}", **options)
-        text, count = re.subn(r"-m splitjax run .* \|\|", f"{tmp_path / 'program.py'} {seconds} ||", text)
-        assert count == 1
+        ours = f"{sys.executable} -m splitjax run"
+        assert ours in text
+        text = text.replace(ours, f"{sys.executable} {tmp_path / 'program.py'} {seconds}")
         number = hand_in(text.replace("sleep 15", "sleep 1"))
         return number, tmp_path / "run" / "logs" / f"slurm-{number}.log"
 
@@ -103,6 +107,24 @@ def test_every_rank_knows_its_place(job: Callable[..., tuple[int, Path]]) -> Non
     told = sorted(line for line in log.read_text().splitlines() if line.startswith("rank"))
     host = say("hostname", "-s").strip()
     assert told == [f"rank {rank} 2 {host}:{20000 + number % 20000} None" for rank in range(2)]
+
+
+def test_a_sweep_in_parts_is_three_jobs_one_after_another(cluster: None, script: Script, tmp_path: Path) -> None:
+    sweep = "sweep={models: [{d_model: 8}], d_pretrain: [1k], d_special: [0]}"
+    text = script("slurm", f"run_dir={tmp_path / 'run'}", sweep, parts=3, processes=2)
+    (tmp_path / "say").write_text(f'[ $1 = sweep ] || set -- $1\necho $1 $4 >>{tmp_path / "told"}\n')
+    text = text.replace(f"{sys.executable} -m splitjax", f"bash {tmp_path / 'say'}")
+    last = hand_in(text)
+    wait(last, "COMPLETED", seconds=90)
+    told = (tmp_path / "told").read_text().split("\n")[:-1]
+    assert told[0] == "prepare"
+    assert sorted(told[1:4]) == [f"sweep {part}/3" for part in (1, 2, 3)]
+    assert told[4:] == ["run"] * 2
+
+
+def test_parts_of_no_sweep_are_refused(script: Script) -> None:
+    with pytest.raises(UserError, match="--parts shares out a sweep, and the config has none"):
+        script("slurm", parts=2)
 
 
 @pytest.mark.slow
