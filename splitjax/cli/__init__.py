@@ -21,6 +21,7 @@ COMMANDS = {
     "plan": "law + budget → split with interval; also of any law: splitjax plan --law law.json",
     "train": "seed → split → experts, and the baselines, by the plan or an explicit split=",
     "evaluate": "loss per domain, routed, against dense, 80/20 and the seed",
+    "compile": "one step compiled for a named topology, no TPU needed: memory, FLOPs, collectives, predicted time",
     "report": "one HTML page with plots and tables",
     "launch": "the same run elsewhere: several processes here, Slurm, TPU VMs, GKE",
     "status": "what is done, running, failed",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from splitjax import config
 
+from .work import layer_weights
+
 
 def n_params(cfg: config.Model) -> int:
     """Parameters without embedding and output head: the N of the law."""
     norms = 2 * cfg.d_model + (2 * cfg.width_of_head if cfg.qk_norm else 0)
-    return cfg.n_layers * (_layer_weights(cfg) + norms) + cfg.d_model
+    return cfg.n_layers * (layer_weights(cfg) + norms) + cfg.d_model
 
 
 def n_params_total(cfg: config.Model, vocab_size: int) -> int:
@@ -22,10 +24,5 @@ def flops_per_token(cfg: config.Model, vocab_size: int, seq_len: int) -> float:
     Attention: two products of S·X a head and token forward, twice that backward, half of it masked away:
     6 · L · H · X · S. Recomputation (remat) is not counted, so that MFU measures useful work.
     """
-    weights = cfg.n_layers * _layer_weights(cfg) + vocab_size * cfg.d_model
+    weights = cfg.n_layers * layer_weights(cfg) + vocab_size * cfg.d_model
     return 6.0 * weights + 6.0 * cfg.n_layers * cfg.n_heads * cfg.width_of_head * seq_len
-
-
-def _layer_weights(cfg: config.Model) -> int:
-    D, X = cfg.d_model, cfg.width_of_head
-    return 2 * D * X * (cfg.n_heads + cfg.kv_heads) + 3 * D * cfg.width_of_ffn

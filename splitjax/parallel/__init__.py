@@ -1,27 +1,20 @@
-"""Floor 1: meshes, where the axes of a stack lie on them; several processes as one; chips. Knows no model."""
+"""Floor 1: meshes, where the axes of a stack lie on them; several processes as one; chips, topologies, compiled
+programs. Knows no model."""
 
 from . import hosts
-from .chips import Chip, chip_of
+from .chips import CHIPS, Chip, chip_of
 from .cluster import join_cluster
+from .hlo import Program
 from .host_memory import keep_freed_memory
 from .mesh import AXES, default_sizes, make_mesh, mesh_of, sizes_for
+from .moved import moved_bytes
+from .roofline import Times
 from .rules import RULES, batch_sharding, constrain, mean_of_shards, spec_for, tree_shardings
+from .topology import Topology, has_compiler
+from .traffic import Traffic, by_axis, crossing
 
 __all__ = [
-    "AXES",
-    "RULES",
-    "Chip",
-    "batch_sharding",
-    "chip_of",
-    "constrain",
-    "default_sizes",
-    "hosts",
-    "join_cluster",
-    "keep_freed_memory",
-    "make_mesh",
-    "mean_of_shards",
-    "mesh_of",
-    "sizes_for",
-    "spec_for",
-    "tree_shardings",
-]
+    "AXES", "CHIPS", "RULES", "Chip", "Program", "Times", "Topology", "Traffic", "batch_sharding", "by_axis", "chip_of",
+    "constrain", "crossing", "default_sizes", "has_compiler", "hosts", "join_cluster", "keep_freed_memory",
+    "make_mesh", "mean_of_shards", "mesh_of", "moved_bytes", "sizes_for", "spec_for", "tree_shardings",
+]  # fmt: skip

@@ -45,10 +45,25 @@ class Placement:
             return stack
 
         def one(path: Any, leaf: Array) -> Array:
-            name = ".".join(str(getattr(entry, "key", getattr(entry, "name", entry))) for entry in path)
-            return jax.lax.with_sharding_constraint(leaf, self.leaf(name, leaf.shape))
+            return jax.lax.with_sharding_constraint(leaf, self.leaf(_name(path), leaf.shape))
 
         return jax.tree_util.tree_map_with_path(one, stack)
+
+    def shapes(self, stack: T, tokens_KBT: Any, controls: Tree) -> tuple[T, Any, Tree]:
+        """Shapes of what a step takes, each told where it lies."""
+
+        def at(shape: Any, place: Sharding) -> Any:
+            return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place)
+
+        def leaf(path: Any, shape: Any) -> Any:
+            return at(shape, self.leaf(_name(path), shape.shape))
+
+        placed = jax.tree_util.tree_map_with_path(leaf, stack)
+        if self.mesh is None:
+            return placed, tokens_KBT, controls
+        row = NamedSharding(self.mesh, PartitionSpec("expert"))
+        tokens = at(tokens_KBT, batch_sharding(self.mesh, tokens_KBT.shape))
+        return placed, tokens, jax.tree.map(lambda one: at(one, row), controls)
 
     def put(self, values: Tree) -> Tree:
         """Host arrays (K, …), the same on every process → devices, experts over the expert axis."""
@@ -90,6 +105,10 @@ class Placement:
     def expert_groups(self) -> int:
         """Groups of devices that hold different experts."""
         return 1 if self.mesh is None else self.mesh.shape["expert"]
+
+
+def _name(path: Any) -> str:
+    return ".".join(str(getattr(entry, "key", getattr(entry, "name", entry))) for entry in path)
 
 
 def like_params(grads: Tree) -> Tree:

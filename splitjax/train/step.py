@@ -115,6 +115,13 @@ class Trainer:
         with self.placement.active():
             return self._step.lower(stack, tokens_KBT, controls)
 
+    def shapes(self, experts: int) -> tuple[Stack, Any, Controls]:
+        """What `lower` takes for a stack of `experts`, as shapes with shardings: nothing is allocated."""
+        stack = jax.eval_shape(self._fresh_stack, jax.ShapeDtypeStruct((experts,), jnp.uint32))
+        tokens = jax.ShapeDtypeStruct((experts, self.train.batch_size, self.train.seq_len + 1), jnp.int32)
+        controls: Any = (jax.ShapeDtypeStruct((experts,), kind) for kind in (jnp.float32, jnp.float32, bool, jnp.int32))
+        return self.placement.shapes(stack, tokens, Controls(*controls))
+
     def _stack_step(self, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
         form = self.train.expert_loop if self.train.expert_loop != "auto" else _fastest_loop(self.placement.platform)
         after, metrics = _LOOPS[form](self._expert_step, (stack, tokens_KBT, controls), self.placement.expert_groups)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from .hlo import collectives, crossing
+from splitjax.parallel import Program, crossing
 
 
 def main() -> None:
@@ -20,10 +20,10 @@ def main() -> None:
         mesh = make_mesh(**sizes)
         plain = transformer_trainer(expert_loop=loop)
         trainer = Trainer(plain.model, plain.train, mesh)
-        groups = [device // (8 // sizes["expert"]) for device in range(8)]
-        text = compiled(trainer, trainer._stack_step)
-        print(loop, len(collectives(text)), crossing(text, groups), flush=True)
-    print("wrong", 0, crossing(compiled(trainer, lambda *work: mixed(trainer, *work)), groups), flush=True)
+        found = compiled(trainer, trainer._stack_step).collectives
+        print(loop, len(found), crossing(found, mesh.shape, "expert"), flush=True)
+    wrong = compiled(trainer, lambda *work: mixed(trainer, *work)).collectives
+    print("wrong", 0, crossing(wrong, mesh.shape, "expert"), flush=True)
 
 
 def mixed(trainer, stack, tokens_KBT, controls):
@@ -33,12 +33,13 @@ def mixed(trainer, stack, tokens_KBT, controls):
     return jax.tree.map(lambda leaf: leaf * mean.astype(leaf.dtype), after), metrics
 
 
-def compiled(trainer, step) -> str:
+def compiled(trainer, step) -> Program:
     experts = 4
     stack = trainer.init(list(range(experts)))
     batch_size, seq_len = 4, trainer.train.seq_len
     tokens = trainer.placement.put_batch(jnp.zeros((experts, batch_size, seq_len + 1), jnp.int32), experts, batch_size)
-    return jax.jit(step).lower(stack, tokens, trainer.controls(jnp.ones(experts), 1)).compile().as_text()
+    text = jax.jit(step).lower(stack, tokens, trainer.controls(jnp.ones(experts), 1)).compile().as_text()
+    return Program(text)
 
 
 if __name__ == "__main__":
