@@ -7,6 +7,10 @@ names are `splitjax.pipeline.train` and `splitjax.pipeline.evaluate`.
 
 from __future__ import annotations
 
+import glob
+import os
+import sys
+from importlib.util import find_spec
 from typing import Any
 
 __version__ = "0.1.0"
@@ -31,3 +35,19 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def _leave_absent_tpus_alone() -> None:
+    """Keep JAX off libtpu where that is installed to compile for TPUs, but no accelerator is here.
+
+    JAX would load it at the first use of a device: half a second and six lines of warnings, then the CPU anyway.
+    What the user says in JAX_PLATFORMS stands; compiling for a TPU works all the same.
+    """
+    if {"JAX_PLATFORMS", "JAX_FORCE_TPU_INIT"} & os.environ.keys() or "jax" in sys.modules:
+        return
+    accelerators = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*", "/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")
+    if find_spec("libtpu") is not None and not any(map(glob.glob, accelerators)):
+        os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+_leave_absent_tpus_alone()

@@ -39,8 +39,5 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         common.print_json(as_json)
         return 0
-    from rich.console import Console
-
-    for table in told:
-        Console(width=120, highlight=False).print(table)
+    common.print_tables(told)
     return 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
-from splitjax.config import UserError
+from splitjax.config import Config, UserError
 
 from . import common, law_table
 
@@ -13,10 +14,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_config_arguments(parser, needed=False)
     common.add_json_argument(parser)
     law_table.add_plan_arguments(parser)
+    parser.add_argument("--topology", metavar="NAME", help="what the run costs there: v5p:4x4x4, 8xv5e:4x4, h100:8")
+    parser.add_argument("--estimate", action="store_true", help="do not compile for --topology, estimate")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.estimate and not args.topology:
+        raise UserError("--estimate without --topology", where="splitjax plan")
     if args.law:
+        if args.topology:
+            raise UserError("--topology goes with a CONFIG.yaml, not with --law", where="splitjax plan")
         if args.config:
             raise UserError(f"both --law and '{args.config}'", where="splitjax plan", mend="Give one of them.")
         return law_table.plan_law(args)
@@ -24,9 +31,25 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("no config and no law", where="splitjax plan", mend="Give a CONFIG.yaml, or --law law.json.")
     common.refuse_options(args, law_table.add_plan_arguments, "goes with --law; a run's plan is set by its config")
     config = common.config_of(args)
+    if args.topology:
+        return _price(args, config)
     from splitjax.pipeline.main import plan_run
 
     found = plan_run(config, **common.options_of(args))
     if args.json:
         common.print_json(found)
+    return 0
+
+
+def _price(args: argparse.Namespace, config: Config) -> int:
+    """What the run costs on a topology: needs neither data nor devices."""
+    from splitjax.pipeline import pricing
+
+    found = pricing.price(
+        config, args.topology, analytic=args.estimate, told=lambda text: print(text, file=sys.stderr, flush=True)
+    )
+    if args.json:
+        common.print_json(found.to_json())
+    else:
+        common.print_tables(pricing.tables(found, config))
     return 0

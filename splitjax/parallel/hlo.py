@@ -108,16 +108,27 @@ class Program:
                     yield from self._walk(callee, inside, into_fusions)
 
     def _trips(self, loop: Instruction) -> int:
-        """How often the body of a loop runs: as XLA says, else the bound that its condition compares with."""
+        """How often the body of a loop runs: as XLA says, else from its counter's bound and step (from 0 on).
+
+        TPU programs do not say, and loops that XLA made of a product and its gather go two steps at a time.
+        """
         if known := _TRIPS.search(loop.attributes):
             return int(known[1])
-        condition = re.search(r"condition=%?([\w.\-]+)", loop.attributes)
-        bounds = [
-            int(re.sub(r"\D", "", one.operands[0]))
-            for one in self.computations[condition[1]].instructions.values()
-            if one.opcode == "constant" and one.result.startswith("s32[]")
-        ] if condition else []  # fmt: skip
-        return bounds[0] if len(bounds) == 1 else 1
+        named = re.search(r"condition=%?([\w.\-]+), body=%?([\w.\-]+)", loop.attributes)
+        condition = self.computations[named[1]].instructions if named else {}
+        body = self.computations[named[2]].instructions if named else {}
+        test = next((one for one in condition.values() if one.opcode == "compare"), None)
+        if test is None:
+            return 1
+        bound = next((_constant(condition.get(name)) for name in test.operands if _constant(condition.get(name))), None)
+        counter = next((condition[name] for name in test.operands if _element(condition.get(name)) is not None), None)
+        after = [one for one in body.values() if one.opcode == "tuple"][-1:]
+        step = 1
+        if counter is not None and after:
+            moved = body.get(after[0].operands[_element(counter) or 0])
+            if moved is not None and moved.opcode == "add":
+                step = next((_constant(body.get(name)) or 1 for name in moved.operands if _constant(body.get(name))), 1)
+        return -(-bound // step) if bound else 1
 
     @cached_property
     def collectives(self) -> list[Collective]:
@@ -168,6 +179,21 @@ def _parse(name: str, rest: str) -> Instruction | None:
     operands = rest[opcode.end() : close]
     names = tuple(re.findall(r"%([\w.\-]+)", operands)) or (operands,)
     return Instruction(name, rest[:end], opcode[1], names, rest[close + 1 :])
+
+
+def _constant(instruction: Instruction | None) -> int | None:
+    """Value of a scalar integer constant."""
+    if instruction is None or instruction.opcode != "constant" or not instruction.operands[0].lstrip("-").isdigit():
+        return None
+    return int(instruction.operands[0])
+
+
+def _element(instruction: Instruction | None) -> int | None:
+    """Which element of a tuple an instruction takes."""
+    if instruction is None or instruction.opcode != "get-tuple-element":
+        return None
+    found = re.search(r"index=(\d+)", instruction.attributes)
+    return int(found[1]) if found else None
 
 
 def _closing(text: str, start: int) -> int:

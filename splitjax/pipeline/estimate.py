@@ -39,8 +39,14 @@ def default_mesh(experts: int, topology: Topology, groups: int | None = None) ->
         groups: experts of the run, where `experts` is its seed: their groups become `data`.
     """
     expert = math.gcd(experts, topology.devices)
-    data = math.gcd(groups or topology.slices, topology.devices // expert)
+    spare = max((groups or 1) // expert, topology.slices // math.gcd(expert, topology.slices))
+    data = math.gcd(spare, topology.devices // expert)
     return {"expert": expert, "data": data, "fsdp": topology.devices // expert // data, "tensor": 1}
+
+
+def mesh_for(train: Train, experts: int, groups: int, topology: Topology) -> dict[str, int]:
+    """Devices by axis for a stack of `experts` in a run of `groups` experts: as `train.mesh` says, else the default."""
+    return default_mesh(experts, topology, groups)
 
 
 def full_mesh(sizes: Mapping[str, int]) -> dict[str, int]:

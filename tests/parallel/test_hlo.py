@@ -102,7 +102,7 @@ def test_the_trip_count_of_a_tpu_loop_is_its_bound() -> None:
   %y = f32[2,2]{1,0} dot(%x, %x), lhs_contracting_dims={1}, rhs_contracting_dims={0}
 }
 %condition (p: (s32[], f32[2,2])) -> pred[] {
-  %bound = s32[]{:T(128)} constant(12)
+  %bound = u32[]{:T(128)} constant(12)
   ROOT %lt = pred[] compare(%i, %bound), direction=LT
 }
 ENTRY %main (p: f32[2,2]) -> f32[2,2] {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
 from splitjax.config import UserError
-from splitjax.parallel import Topology
+from splitjax.parallel import Topology, has_compiler
 
 
 def along(name: str, **sizes: int) -> dict[str, float]:
@@ -53,3 +56,21 @@ def test_an_axis_of_one_needs_no_network() -> None:
 def test_weights_stay_inside_a_slice() -> None:
     with pytest.raises(UserError, match="slices"):
         along("8xv5e:4x4", fsdp=128)
+
+
+@pytest.mark.skipif(not has_compiler(), reason="libtpu is not installed (pip install splitjax[tpu])")
+def test_a_compiler_for_absent_tpus_does_not_show_where_none_is() -> None:
+    """libtpu installed, no accelerator: JAX starts on the CPU without a word of it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "TPU_", "TF_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", "import splitjax, jax; print(jax.devices()[0].platform)"],
+        capture_output=True, text=True, env=environment, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not has_compiler(), reason="libtpu is not installed (pip install splitjax[tpu])")
+def test_several_slices_are_cut_between_experts_first() -> None:
+    mesh = Topology.parse("2xv5e:2x2").mesh({"expert": 2, "data": 1, "fsdp": 4, "tensor": 1})
+    for expert in mesh.devices:
+        assert len({device.slice_index for device in expert.flat}) == 1
