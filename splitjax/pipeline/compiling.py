@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from splitjax.config import Config, Train
+from splitjax.config import Config, Train, UserError
 from splitjax.model import LanguageModel, flops_per_token
 from splitjax.parallel import Program, Times, Topology, Traffic, by_axis, moved_bytes
 from splitjax.train import Trainer
@@ -80,7 +81,7 @@ def compile_step(
     Args:
         topology: `v5p:4x4x4`, `8xv5e:4x4`; `h100:8` has an estimate only.
         experts: K.
-        mesh: devices by axis; None: see `estimate.default_mesh`.
+        mesh: devices by axis; None: as `train.mesh` says for a run of `data.domains.k` experts.
         analytic: do not compile, estimate.
         flags: names of flag groups (`pipeline.flags`) to compile under; None: those that suit the run.
 
@@ -88,8 +89,18 @@ def compile_step(
         UserError: no such topology, a mesh that does not fit it, or no compiler for it here.
     """
     topology = Topology.parse(topology) if isinstance(topology, str) else topology
-    sizes = estimate.default_mesh(experts, topology) if mesh is None else estimate.full_mesh(mesh)
     train = config.train
+    if mesh is None:
+        mesh = estimate.mesh_for(train, experts, config.data.domains.k or experts, topology)
+    sizes = estimate.full_mesh(mesh)
+    if math.prod(sizes.values()) != topology.devices:
+        raise UserError(f"a mesh of {sizes} on {topology.devices} chips", where="train.mesh",
+                        mend="Make the product equal.")  # fmt: skip
+    if train.batch_size % (sizes["data"] * sizes["fsdp"]):
+        raise UserError(
+            f"{train.batch_size} windows for data {sizes['data']} × fsdp {sizes['fsdp']} leave chips without any",
+            where="train.batch_size", mend=f"Make it a multiple of {sizes['data'] * sizes['fsdp']}.",
+        )  # fmt: skip
     if train.attention == "auto" and topology.chip.is_tpu:
         train = train.model_copy(update={"attention": "splash"})
     guess = estimate.of(config.model, train, config.data.tokenizer.vocab_size, topology, experts, sizes)
@@ -170,10 +181,7 @@ def _kernel_flops(attributes: str, name: str) -> float:
     products = 3 if "_dq" in name else 4 if "_dkv" in name else 2
     shapes = re.findall(r"\b(?:bf16|f32)\[([0-9,]+)\]", attributes.split("operand_layout_constraints=")[-1])
     *heads, length, width = (int(side) for side in shapes[0].split(","))
-    batch = 1
-    for side in heads:
-        batch *= side
-    return products * 1.0 * batch * length * length * width
+    return float(products) * math.prod(heads) * length * length * width
 
 
 def _too_large(error: Exception) -> estimate.Needs:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 from splitjax.config import Model, Train
 from splitjax.model import flops_per_token, n_params_total, work
-from splitjax.parallel import AXES, Topology, Traffic
+from splitjax.parallel import AXES, Topology, Traffic, default_sizes, sizes_for
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,18 @@ class Needs:
     kernels: int
 
 
-def default_mesh(experts: int, topology: Topology, groups: int | None = None) -> dict[str, int]:
-    """Devices by axis where nothing is said: experts apart as far as they go, weights shared out inside.
+def mesh_for(train: Train, experts: int, groups: int, topology: Topology) -> dict[str, int]:
+    """Devices by axis for a stack of `experts`, as `splitjax run` will lay it out there.
 
     Args:
-        groups: experts of the run, where `experts` is its seed: their groups become `data`.
+        groups: experts of the run; `experts` is 1 for its seed.
     """
-    expert = math.gcd(experts, topology.devices)
-    spare = max((groups or 1) // expert, topology.slices // math.gcd(expert, topology.slices))
-    data = math.gcd(spare, topology.devices // expert)
-    return {"expert": expert, "data": data, "fsdp": topology.devices // expert // data, "tensor": 1}
-
-
-def mesh_for(train: Train, experts: int, groups: int, topology: Topology) -> dict[str, int]:
-    """Devices by axis for a stack of `experts` in a run of `groups` experts: as `train.mesh` says, else the default."""
-    return default_mesh(experts, topology, groups)
+    asked = train.mesh
+    if asked is None:
+        asked = default_sizes(topology.devices, groups)
+        across = topology.slices // math.gcd(topology.slices, asked.expert)
+        asked = replace(asked, data=across, fsdp=asked.fsdp // across)
+    return asdict(sizes_for(asked, experts, train.batch_size))
 
 
 def full_mesh(sizes: Mapping[str, int]) -> dict[str, int]:

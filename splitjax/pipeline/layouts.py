@@ -117,10 +117,11 @@ def meshes(topology: Topology, experts: int) -> Iterator[dict[str, int]]:
     expert = math.gcd(experts, topology.devices)
     inside = topology.devices // expert
     per_slice = math.prod(topology.shape)
+    across = topology.slices // math.gcd(topology.slices, expert)
     for tensor in (1, 2, 4):
         for fsdp in (n for n in range(1, inside + 1) if inside % n == 0):
             data = inside // fsdp // tensor
-            if data * fsdp * tensor == inside and per_slice % (fsdp * tensor) == 0:
+            if data * fsdp * tensor == inside and per_slice % (fsdp * tensor) == 0 and data % across == 0:
                 yield {"expert": expert, "data": data, "fsdp": fsdp, "tensor": tensor}
 
 

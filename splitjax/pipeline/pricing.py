@@ -136,10 +136,9 @@ def _most_stacked(config: Config, topology: Topology) -> int:
     """The largest K whose estimate fits; 0: not even one."""
     most = 0
     for count in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64):
-        guess = compile_step(
-            config, topology, experts=count, mesh=estimate.mesh_for(config.train, count, count, topology), analytic=True
-        )
-        if guess.fits:
+        mesh = estimate.mesh_for(config.train.model_copy(update={"mesh": None}), count, count, topology)
+        windows = config.train.batch_size % (mesh["data"] * mesh["fsdp"]) == 0
+        if windows and compile_step(config, topology, experts=count, mesh=mesh, analytic=True).fits:
             most = count
     return most
 

@@ -67,7 +67,7 @@ def test_the_experts_are_those_of_the_run_unless_said(tiny: str, capsys: pytest.
 
 def test_a_topology_decides_room_and_time(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
     small = said(capsys, "compile", tiny, "--topology", "v5e:2x2", "--estimate")
-    large = said(capsys, "compile", tiny, "--topology", "8xv6e:2x2", "--estimate")
+    large = said(capsys, "compile", tiny, "--topology", "8xv6e:2x2", "--estimate", "train.batch_size=8")
     gpus = said(capsys, "compile", tiny, "--topology", "h100:8", "--estimate")
     assert (small["devices"], large["devices"], gpus["devices"]) == (4, 32, 8)
     assert gpus["kernels"] == 0
