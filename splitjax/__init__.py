@@ -23,6 +23,7 @@ _HOME = {
     "run": "splitjax.pipeline",
     "prepare": "splitjax.pipeline",
     "sweep": "splitjax.pipeline",
+    "export": "splitjax.pipeline",
     "report": "splitjax.pipeline",
     "launch": "splitjax.pipeline.launch",
 }

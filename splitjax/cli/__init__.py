@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "seed → split → experts, and the baselines, by the plan or an explicit split=",
     "evaluate": "loss per domain, routed, against dense, 80/20 and the seed",
     "compile": "one step compiled for a named topology, no TPU needed: memory, FLOPs, collectives, predicted time",
+    "export": "experts as Hugging Face folders, with the router and model cards",
     "report": "one HTML page with plots and tables",
     "launch": "the same run elsewhere: several processes here, Slurm, TPU VMs, GKE",
     "status": "what is done, running, failed",

@@ -30,6 +30,8 @@ def first_mistake(error: ValidationError) -> tuple[Path, str, str]:
         section = _section(path[:-1])
         known = section.model_fields if section else ()
         return path, f"unknown key '{'.'.join(map(str, path))}'", did_you_mean(str(path[-1]), known)
+    if first["type"] == "unexpected_keyword_argument":
+        return path, f"unknown key '{'.'.join(map(str, first['loc']))}'", ""
     if first["type"] == "missing":
         path = tuple(first["loc"])
         section = _section(path)

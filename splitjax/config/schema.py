@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from . import seed_settings
 from .data_settings import Data, Domains, Source, Tokenizer
 from .model_settings import Model
 from .paths import refuse_remote
+from .seed_settings import SeedFrom
 from .settings import Fraction, Many, Settings, Split, TokenCount
 from .sweep_settings import Sweep
 from .train_settings import MeshSizes, Train
@@ -53,6 +55,10 @@ class Config(Settings):
     run_dir: str | None = Field(None, description="Folder of the run (null: runs/<name>).")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of initialisation and data order.")
     log: Many[Literal["tensorboard", "wandb"]] = Field((), description="Where metrics go beside metrics.jsonl.")
+    seed_from: SeedFrom | None = Field(
+        None, description="path: a Hugging Face folder (Llama, Qwen3) to start from instead of fresh weights; tokens: "
+        "what it was trained on, for the law's D (null: unknown)."
+    )
     data: Data
     model: Model = Model()
     train: Train = Train()
@@ -61,6 +67,11 @@ class Config(Settings):
     sweep: Sweep | None = Field(None, description="Small runs for the law.")
     law: Law = Law()
     evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_seed(cls, values: Any) -> Any:
+        return seed_settings.filled_in(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -72,6 +83,8 @@ class Config(Settings):
             self.sweep.check()
             if self.train.schedule == "constant":
                 raise ValueError("train.schedule: a sweep needs wsd or cosine: a law is fitted to ends of decays")
+        if self.seed_from is not None:
+            seed_settings.check(self.seed_from, self.model, self.data.tokenizer, self.sweep)
         return self
 
     @field_validator("run_dir")

@@ -75,6 +75,11 @@ class Tokenizer(ABC):
         """The file that it is."""
         return self._data
 
+    @property
+    def end_id(self) -> int:
+        """Where the makers' numbering has what is id 0 here; of a tokenizer read back from a data folder, 0."""
+        return self._end_id
+
     def own_ids(self, ids: NDArray[np.integer], where: str) -> NDArray[np.int64]:
         """Ids of the tokenizer as its makers number them → as they stand here.
 

@@ -30,7 +30,7 @@ _CURVE = np.linspace(0, 1, 201)
 
 @dataclass(frozen=True)
 class Budget:
-    """N, T, K and how T is counted."""
+    """N, T, K and how T is counted; `before` are tokens behind the seed that no budget pays for."""
 
     n_params: float
     tokens: float
@@ -38,6 +38,7 @@ class Budget:
     accounting: Accounting
     u_pretrain: float | None = None
     u_special: float | Mapping[str, float] | None = None
+    before: float = 0.0
 
     def unique(self, domain: str) -> tuple[float | None, float | None]:
         """Unique tokens of the mixture and of a domain; None where data are fresh."""
@@ -45,9 +46,9 @@ class Budget:
         return self.u_pretrain, special.get(domain) if isinstance(special, Mapping) else special
 
     def spend(self, fraction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """D and D' (per expert) at fractions D/T."""
+        """The law's D and D' (per expert) at fractions of T; D counts what is behind the seed."""
         share = self.experts if self.accounting == "total" else 1
-        return fraction * self.tokens, (1.0 - fraction) * self.tokens / share
+        return self.before + fraction * self.tokens, (1.0 - fraction) * self.tokens / share
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +150,7 @@ def plan(
     *,
     u_pretrain: float | None = None,
     u_special: float | Mapping[str, float] | None = None,
+    before: float = 0.0,
 ) -> SplitPlan:
     """Pick the split D* that minimises the weighted mean of predicted domain losses.
 
@@ -162,11 +164,13 @@ def plan(
         extrapolate: allow N or T over 30 times outside the fitted range.
         u_pretrain, u_special: unique tokens of the mixture and of each domain (one number, or by domain), for laws
             fitted to repeated data; None where the data never repeat.
+        before: tokens that the seed had seen before this budget, as the table's D counts them.
 
     Raises:
         UserError: N or T too far outside, a law that predicts no better than the mean, or no such domain.
     """
-    budget = _checked(law, Budget(float(n_params), float(tokens), int(experts), accounting, u_pretrain, u_special))
+    asked = Budget(float(n_params), float(tokens), int(experts), accounting, u_pretrain, u_special, float(before))
+    budget = _checked(law, asked)
     _refuse_guesses(law, budget, extrapolate)
     mean = domain_weights(law, weights)
     views = [View(law, law.named(name), budget, mean) for name in law.near]
@@ -181,7 +185,7 @@ def plan(
     d, s = (float(part[0]) for part in budget.spend(at))
     return SplitPlan(
         decision=_decision(best, interval),
-        split_fraction=best, d_pretrain=d, d_special=s,
+        split_fraction=best, d_pretrain=d - budget.before, d_special=s,
         predicted_loss=loss,
         interval=interval,
         loss_interval=_union([percentiles(view.loss(at, draws=True)[:, 0]) for view in views]),
@@ -204,6 +208,8 @@ class View:
     ) -> None:
         self.law, self.fitted, self.budget, self.weights, self.patched = law, fitted, budget, weights, patched
         self.corners = {f: law.at_corner(fitted, f) for f in (0.0, 1.0)}
+        if budget.before:
+            self.corners[0.0] = fitted  # a seed that has seen tokens: D is not 0 there
         """Family that can speak for the corner: this one, or the best that can, or None."""
 
     def speakers(self, known: list[View]) -> list[View]:
@@ -323,7 +329,7 @@ def _refuse_guesses(law: LawFit, budget: Budget, extrapolate: bool) -> None:
     if not law.beats_mean:
         raise UserError("no family predicts held-out rows better than their mean does", where="law",
                         mend="Add runs, larger or less noisy, before planning with it.")  # fmt: skip
-    for key, value, name in (("n_params", budget.n_params, "N"), ("tokens", budget.tokens, "T")):
+    for key, value, name in (("n_params", budget.n_params, "N"), ("tokens", budget.before + budget.tokens, "T")):
         low, high = law.ranges[key]
         times = max(value / high, low / value)
         if times > EXTRAPOLATION and not extrapolate:
@@ -381,13 +387,14 @@ def _baselines(view: View, best: float) -> dict[str, dict[str, Any]]:
     out = {}
     for name, fraction in fractions.items():
         losses = [view.loss(np.array([fraction]), draws=draws) for draws in (False, True)]
-        out[name] = _baseline(view.speaker_at(fraction).fitted.name, fraction, *spends[name], *losses)
+        d, s = spends[name]
+        out[name] = _baseline(view.speaker_at(fraction).fitted.name, fraction, d - budget.before, s, *losses)
     if budget.accounting == "per_model":
         d, s = budget.spend(np.array([best]))
         equal = d + budget.experts * s
         family = view.corners[1.0] or view.fitted
         losses = [mean_loss(family, budget, equal, 0.0 * s, view.weights, draws) for draws in (False, True)]
-        out["dense_equal_compute"] = _baseline(family.name, 1.0, equal, 0.0 * s, *losses)
+        out["dense_equal_compute"] = _baseline(family.name, 1.0, equal - budget.before, 0.0 * s, *losses)
     return out
 
 
@@ -439,7 +446,8 @@ def _notes(law: LawFit, view: View, by_family: Mapping[str, Mapping[str, Any]], 
         notes.append(f"The families near the best, and those that speak for a corner, put the split at: {told}.")
     if not view.fitted.draws:
         notes.append("The law has no bootstrap draws: the intervals are points.")
-    for key, value, name in (("n_params", view.budget.n_params, "N"), ("tokens", view.budget.tokens, "T")):
+    reach = view.budget.before + view.budget.tokens
+    for key, value, name in (("n_params", view.budget.n_params, "N"), ("tokens", reach, "T")):
         if value > law.ranges[key][1]:
             notes.append(f"{name} lies {value / law.ranges[key][1]:.1f} times above the fitted range.")
     return tuple(notes)

@@ -1,9 +1,16 @@
 """Floor 2: the transformer, its loss, its counts, the names of its axes. Knows no data, no optimiser."""
 
+from splitjax.config.huggingface import model_of_config
+
 from .attention import documents
 from .axes import logical_axes
 from .counts import flops_per_token, n_params, n_params_total
-from .huggingface import from_huggingface, huggingface_config, model_of_config, to_huggingface
+from .huggingface import (
+    from_huggingface,
+    huggingface_config,
+    huggingface_tensors,
+    to_huggingface,
+)
 from .language_model import LanguageModel, Params
 from .width import Group
 
@@ -15,6 +22,7 @@ __all__ = [
     "flops_per_token",
     "from_huggingface",
     "huggingface_config",
+    "huggingface_tensors",
     "logical_axes",
     "model_of_config",
     "n_params",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -35,17 +35,19 @@ _LAYER: dict[tuple[str, ...], tuple[str, bool]] = {
 
 def to_huggingface(params: Params) -> dict[str, np.ndarray]:
     """Parameters of one model (no expert axis) under Hugging Face's names, one entry a layer."""
-    tensors: dict[str, np.ndarray] = {}
-    for path, leaf in _leaves(params):
-        array = np.asarray(leaf)
-        if path[0] != "layers":
-            name, transposed = _ENDS[path]
-            tensors[name] = array.T if transposed else array
-            continue
-        name, transposed = _LAYER[path[1:]]
-        for index, layer in enumerate(array):
-            tensors[f"model.layers.{index}.{name}"] = layer.T if transposed else layer
-    return tensors
+    return {name: tensor for path, leaf in _leaves(params) for name, tensor in huggingface_tensors(path, leaf)}
+
+
+def huggingface_tensors(path: tuple[str, ...], leaf: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """One leaf of a model's parameters (no expert axis) under Hugging Face's names: one tensor, or one a layer."""
+    array = np.asarray(leaf)
+    if path[0] != "layers":
+        name, transposed = _ENDS[path]
+        yield name, array.T if transposed else array
+        return
+    name, transposed = _LAYER[path[1:]]
+    for index, layer in enumerate(array):
+        yield f"model.layers.{index}.{name}", layer.T if transposed else layer
 
 
 def from_huggingface(tensors: Mapping[str, Any], cfg: config.Model) -> Params:
@@ -54,14 +56,16 @@ def from_huggingface(tensors: Mapping[str, Any], cfg: config.Model) -> Params:
     Raises:
         UserError: a tensor is missing, is not part of this architecture, or has another shape.
     """
-    left = dict(tensors)
+    left = set(tensors)
     if cfg.tied_embeddings:
-        left.pop("lm_head.weight", None)  # some writers store the tied head a second time
+        left.discard("lm_head.weight")  # some writers store the tied head a second time
+    left -= {name for name in left if name.endswith("rotary_emb.inv_freq")}  # old writers stored what theta gives
 
     def take(name: str, transposed: bool) -> np.ndarray:
         if name not in left:
             raise UserError(f"tensor '{name}' is missing", where="Hugging Face checkpoint")
-        array = np.asarray(left.pop(name), np.float32)
+        left.remove(name)
+        array = np.asarray(tensors[name], np.float32)
         return array.T if transposed else array
 
     params: Params = {}
@@ -112,40 +116,6 @@ def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int) -> dict
         "torch_dtype": "float32",
         "use_cache": True,
     }
-
-
-def model_of_config(told: Mapping[str, Any]) -> tuple[config.Model, int]:
-    """The shape and vocabulary size that a Hugging Face `config.json` describes.
-
-    Raises:
-        UserError: another architecture, or a feature that this model does not have; names the key.
-    """
-    kind = told.get("model_type")
-    if kind not in ("llama", "qwen3"):
-        raise UserError(f"model_type '{kind}' is not supported", where="config.json", mend="Known: llama, qwen3.")
-    rope = dict(told.get("rope_parameters") or {})
-    unwanted = {
-        "hidden_act": told.get("hidden_act", "silu") != "silu",
-        "attention_bias": bool(told.get("attention_bias")),
-        "mlp_bias": bool(told.get("mlp_bias")),
-        "use_sliding_window": bool(told.get("use_sliding_window")),
-        "rope_scaling": bool(told.get("rope_scaling")) or rope.get("rope_type", "default") != "default",
-    }
-    if found := [key for key, present in unwanted.items() if present]:
-        raise UserError(f"'{found[0]}' asks for a feature that this model does not have", where="config.json")
-    shape = config.Model(
-        d_model=told["hidden_size"],
-        n_layers=told["num_hidden_layers"],
-        n_heads=told["num_attention_heads"],
-        n_kv_heads=told.get("num_key_value_heads"),
-        head_dim=told.get("head_dim"),
-        d_ff=told["intermediate_size"],
-        qk_norm=kind == "qwen3",
-        tied_embeddings=bool(told.get("tie_word_embeddings")),
-        rope_theta=rope.get("rope_theta", told.get("rope_theta", 10_000.0)),
-        norm_eps=told.get("rms_norm_eps", 1e-6),
-    )
-    return shape, told["vocab_size"]
 
 
 def _present(table: Mapping[tuple[str, ...], tuple[str, bool]], cfg: config.Model) -> dict[Any, Any]:

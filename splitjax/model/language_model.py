@@ -37,6 +37,7 @@ class LanguageModel:
         z_loss: weight of log²Z in the training objective.
         attention: "xla" anywhere, "splash" on TPU; "auto" is the one that suits the default backend.
         layers, remat: how the blocks are run (see `layers`); neither changes a result.
+        transfer: whether rates follow the width (see `width`); weights from elsewhere have one rate for all.
         loss_blocks: blocks of positions in the vocabulary loss; None: as many as keep its logits small.
     """
 
@@ -49,9 +50,10 @@ class LanguageModel:
     layers: Layers = "unroll"
     remat: Remat = "none"
     loss_blocks: int | None = None
+    transfer: bool = True
 
     @classmethod
-    def under(cls, train: config.Train, cfg: config.Model, vocab_size: int) -> LanguageModel:
+    def under(cls, train: config.Train, cfg: config.Model, vocab_size: int, *, transfer: bool = True) -> LanguageModel:
         """The model as the recipe `train` runs it."""
         return cls(
             cfg,
@@ -63,6 +65,7 @@ class LanguageModel:
             layers=train.layers,
             remat=train.remat,
             loss_blocks=train.loss_blocks,
+            transfer=transfer,
         )
 
     def init(self, key: Array) -> Params:
@@ -78,7 +81,7 @@ class LanguageModel:
 
     def hidden(self, params: Params, tokens_BS: Array) -> Array:
         """Normalised activations (B, S, D) that the output head reads."""
-        ends = self._ends(params)
+        ends = self.ends(params)
         x_BSD = constrain(ends.embed(tokens_BS), _BATCH)
         positions = rotary(tokens_BS.shape[1], self.cfg.width_of_head, self.cfg.rope_theta)
         document_BS = documents(tokens_BS)
@@ -91,7 +94,11 @@ class LanguageModel:
 
     def logits(self, params: Params, tokens_BS: Array) -> Array:
         """Float32 scores of the next token (B, S, V)."""
-        x_BSD, head_DV = self.hidden(params, tokens_BS), self._ends(params).head_weights_DV()
+        return self.scores(params, self.hidden(params, tokens_BS))
+
+    def scores(self, params: Params, x_BSD: Array) -> Array:
+        """`logits` from what `hidden` gives."""
+        head_DV = self.ends(params).head_weights_DV()
         return jnp.einsum("bsd,dv->bsv", x_BSD, head_DV.astype(x_BSD.dtype), preferred_element_type=jnp.float32)
 
     def loss(self, params: Params, tokens_BT: Array) -> tuple[Array, dict[str, Array]]:
@@ -101,18 +108,18 @@ class LanguageModel:
         def mean(x_BSD: Array, head_DV: Array, target_BS: Array) -> tuple[Array, Array]:
             return losses.mean_loss(x_BSD, head_DV, target_BS, self.z_loss, self._loss_blocks(target_BS))
 
-        objective, nll = mean_of_shards(mean, x_BSD, self._ends(params).head_weights_DV(), tokens_BT[:, 1:])
+        objective, nll = mean_of_shards(mean, x_BSD, self.ends(params).head_weights_DV(), tokens_BT[:, 1:])
         return objective, {"loss": jax.lax.stop_gradient(nll)}
 
     def token_losses(self, params: Params, tokens_BT: Array) -> Array:
         """Cross entropy of each target in nats, float32 (B, S)."""
         x_BSD = self.hidden(params, tokens_BT[:, :-1])
-        head_DV, blocks = self._ends(params).head_weights_DV(), self._loss_blocks(tokens_BT[:, 1:])
+        head_DV, blocks = self.ends(params).head_weights_DV(), self._loss_blocks(tokens_BT[:, 1:])
         return losses.token_losses(x_BSD, head_DV, tokens_BT[:, 1:], blocks)
 
     def groups(self, params: Params) -> dict[str, Any]:
         """Learning-rate multiplier and weight-decay flag of every leaf, with or without an expert axis."""
-        return group_tree(params, self.cfg, self.base_width)
+        return group_tree(params, self.cfg, self.base_width if self.transfer else None)
 
     @property
     def _dtype(self) -> Any:
@@ -137,7 +144,14 @@ class LanguageModel:
     def _ends_def(self) -> Any:
         return nnx.split(nnx.eval_shape(lambda: self._new_ends(nnx.Rngs(0))))[0]
 
-    def _ends(self, params: Params) -> Ends:
+    def block(self, layer: Params, attend: Attend) -> Block:
+        """The block of one layer's weights, with attention of the caller's."""
+        block = nnx.merge(self._block_def, layer)
+        block.attention.attend = attend
+        return block
+
+    def ends(self, params: Params) -> Ends:
+        """Embedding, last norm and head."""
         return nnx.merge(self._ends_def, {name: leaf for name, leaf in params.items() if name != "layers"})
 
     def _loss_blocks(self, target_BS: Array) -> int:

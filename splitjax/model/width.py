@@ -20,8 +20,15 @@ class Group(NamedTuple):
     decay: bool
 
 
-def group(path: tuple[str, ...], shape: tuple[int, ...], cfg: config.Model, base_width: int) -> Group:
-    """The group of the leaf at `path`; `shape` may carry leading axes (layers, experts)."""
+def group(path: tuple[str, ...], shape: tuple[int, ...], cfg: config.Model, base_width: int | None) -> Group:
+    """The group of the leaf at `path`; `shape` may carry leading axes (layers, experts).
+
+    Args:
+        base_width: width at which the rate was tuned; None: weights trained elsewhere, whose one rate serves every
+            leaf, as in the standard parametrisation they come from.
+    """
+    if base_width is None:
+        return Group(1.0, decay=path[-1] == "kernel")
     if path[-1] == "kernel":
         return Group(base_width / shape[-2], decay=True)
     if path[0] == "final_norm" and cfg.tied_embeddings:
@@ -30,7 +37,7 @@ def group(path: tuple[str, ...], shape: tuple[int, ...], cfg: config.Model, base
     return Group(1.0, decay=False)
 
 
-def group_tree(params: dict[str, Any], cfg: config.Model, base_width: int) -> dict[str, Any]:
+def group_tree(params: dict[str, Any], cfg: config.Model, base_width: int | None) -> dict[str, Any]:
     """The same tree with a Group at every leaf."""
 
     def walk(node: Any, path: tuple[str, ...]) -> Any:

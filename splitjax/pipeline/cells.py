@@ -65,6 +65,11 @@ def budget_tokens(config: Config) -> int:
     return tokens_of(config.budget.tokens, n_params(config.model))
 
 
+def seed_tokens(config: Config) -> int:
+    """Tokens behind the weights that the run starts from, for the law's D; 0 for fresh ones and where it is unknown."""
+    return (config.seed_from.tokens or 0) if config.seed_from else 0
+
+
 def explicit_fraction(config: Config) -> float | None:
     """`split` of the config as a fraction of T, or None where the plan decides."""
     if config.split is None or isinstance(config.split, float):

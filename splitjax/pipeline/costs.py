@@ -19,7 +19,7 @@ from .tree import tokens_trained
 
 def whole_work(job: Job) -> tuple[float, int]:
     """Training work and phases of all stages, for the time left; before the plan a split at half is assumed."""
-    vocab, experts = job.corpus.vocab_size, job.clock.experts
+    vocab, experts = job.vocab_size, job.clock.experts
     fraction = explicit_fraction(job.config)
     main = main_cells(job.config, job.clock, 0.5 if fraction is None else fraction)
     sweep = job.sweep_phases if job.config.sweep else []
@@ -29,7 +29,7 @@ def whole_work(job: Job) -> tuple[float, int]:
 
 def sweep_work(job: Job) -> tuple[float, int]:
     """The same of the sweep alone."""
-    work = work_of(job.sweep_phases, job.config, job.clock.experts, job.corpus.vocab_size)
+    work = work_of(job.sweep_phases, job.config, job.clock.experts, job.vocab_size)
     return work, len(job.sweep_phases)
 
 
@@ -45,7 +45,7 @@ def sweep_list(job: Job) -> dict[str, Any]:
             "d_special": cell.special * quantum,
             "split_fraction": cell.pretrain / (cell.pretrain + job.clock.share * cell.special),
             "tokens": cell.steps(experts) * quantum,
-            "flops": flops_of(job.phases([cell]), job.config, experts, job.corpus.vocab_size),
+            "flops": flops_of(job.phases([cell]), job.config, experts, job.vocab_size),
         }
         for cell in job.sweep_cells
     ]
@@ -94,7 +94,7 @@ def sweep_cost(job: Job) -> dict[str, float]:
     """Tokens and FLOPs of the sweep's tree, and of its cells without shared trunks."""
     tree, cells = (job.sweep_phases, job.sweep_cells) if job.config.sweep else ([], [])
     alone = [phase for cell in cells for phase in job.phases([cell])]
-    experts, vocab, quantum = job.clock.experts, job.corpus.vocab_size, job.clock.tokens_per_step
+    experts, vocab, quantum = job.clock.experts, job.vocab_size, job.clock.tokens_per_step
     return {
         "tokens": tokens_trained(tree, experts, quantum),
         "tokens_unshared": tokens_trained(alone, experts, quantum),

@@ -28,6 +28,7 @@ from .devices import Devices
 from .folder import RunFolder
 from .observe import TimeLog, Watch
 from .progress import Reporter
+from .seed import Seed
 from .sinks import sinks_of
 from .tree import Phase
 
@@ -71,6 +72,8 @@ class Executor:
     reporter: Reporter
     lineage: Mapping[str, Any]
     """What the checkpoints say of where the split came from (law hash, plan hash)."""
+    seed: Seed | None = None
+    """The folder that the trunk starts from; None: fresh weights."""
 
     def __post_init__(self) -> None:
         self.clock = Clock.of(self.config, len(self.corpus.domains))
@@ -103,12 +106,17 @@ class Executor:
         measured = hosts.from_first(partial(self.recorded, phase))
         if measured is None:
             return self._train(phase)
-        self.reporter.skip(work_of([phase], self.config, self.clock.experts, self.corpus.vocab_size))
+        self.reporter.skip(work_of([phase], self.config, self.clock.experts, self.vocab_size))
         return measured
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding; a folder's may be padded beyond its tokenizer."""
+        return self.corpus.vocab_size if self.seed is None else self.seed.vocab_size
 
     def model(self, shape: Model) -> LanguageModel:
         """The language model of a shape under this recipe."""
-        return LanguageModel.under(self.config.train, shape, self.corpus.vocab_size)
+        return LanguageModel.under(self.config.train, shape, self.vocab_size, transfer=self.seed is None)
 
     def stack_at(self, phase: Phase, position: int) -> Stack:
         """A saved stack of a finished phase."""
@@ -154,8 +162,8 @@ class Executor:
         mesh = trainer.placement.mesh
         watch = Watch(
             self.folder, self.reporter, self.sinks, phase.name,
-            work=_work_of_step(shape, self.config, self.clock, self.corpus.vocab_size),
-            flops=flops_per_token(shape, self.corpus.vocab_size, self.config.train.seq_len),
+            work=_work_of_step(shape, self.config, self.clock, self.vocab_size),
+            flops=flops_per_token(shape, self.vocab_size, self.config.train.seq_len),
             step_tokens=self.clock.tokens_per_step, devices=1 if mesh is None else mesh.size,
         )  # fmt: skip
         with watch:
@@ -166,6 +174,8 @@ class Executor:
 
     def _start(self, phase: Phase) -> starts.Start:
         trainer = self._trainer(phase)
+        if phase.parent is None and self.seed is not None:
+            return starts.imported(trainer, self.seed.params, self.seed.lineage(), len(phase.seeds))
         if phase.parent is None:
             return starts.init(trainer, self._seeds(phase))
         parent = self._checkpoint(phase.parent, phase.start)
@@ -242,6 +252,7 @@ class Executor:
         return hash_json([
             phase.name, phase.model.model_dump(mode="json"), self.config.train.recipe(),
             self._seeds(phase), self.corpus.manifest.hash, self.clock.experts, self.config.evaluate.windows,
+            *([self.seed.hash] if self.seed else []),
         ])  # fmt: skip
 
     def _meta(self, phase: Phase) -> dict[str, Any]:

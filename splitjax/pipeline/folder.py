@@ -32,6 +32,7 @@ LOCK_SECONDS = 2.0
 _FIRST_STAGE = {
     "data": "prepare",
     "seed": "prepare",
+    "seed_from": "sweep",
     "train": "sweep",
     "sweep": "sweep",
     "evaluate.windows": "sweep",
@@ -94,6 +95,16 @@ class RunFolder:
                 self._record(stage).unlink(missing_ok=True)
         write_record(self._claim, {"format": FORMAT, "config": config.resolved()})
         write_atomic(self.config, dump(config))
+
+    def check(self, config: Config) -> None:
+        """Refuse a folder that no run has made, or one made with another config; for those who only read it.
+
+        Raises:
+            UserError: names the keys that differ.
+        """
+        if not self.config.exists():
+            raise UserError("no such run", where=str(self.path), mend="Make it with 'splitjax run CONFIG.yaml'.")
+        self._check_same(config, None)
 
     @contextmanager
     def locked(self, part: str | None = None) -> Iterator[None]:

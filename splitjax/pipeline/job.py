@@ -16,6 +16,7 @@ from .cells import Clock
 from .execute import Executor
 from .folder import RunFolder
 from .progress import Reporter
+from .seed import Seed, seed_of
 from .sweeping import sweep_cells
 from .tree import Cell, Phase, grow
 
@@ -42,6 +43,16 @@ class Job:
             # Hashed once: the other processes read the same files.
             self._corpus = Corpus.open(self.folder.data, verify=hosts.first())
         return self._corpus
+
+    @cached_property
+    def seed(self) -> Seed | None:
+        """The folder that the run starts from; None: fresh weights."""
+        return seed_of(self.config, self.folder)
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding."""
+        return self.corpus.vocab_size if self.seed is None else self.seed.vocab_size
 
     @property
     def clock(self) -> Clock:
@@ -78,7 +89,7 @@ class Job:
         return self.executor(**({"law": law} if law else {}))
 
     def executor(self, **lineage: Any) -> Executor:
-        return Executor(self.config, self.corpus, self.folder, self.reporter, lineage)
+        return Executor(self.config, self.corpus, self.folder, self.reporter, lineage, self.seed)
 
     def part(self, *keys: str) -> dict[str, Any]:
         tree = self.config.resolved() | {"train": self.config.train.recipe()}

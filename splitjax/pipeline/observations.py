@@ -26,12 +26,14 @@ def rows_of(
     sizes: Mapping[str, int],
     vocab_size: int,
     seed: int,
+    before: int = 0,
 ) -> list[dict[str, object]]:
     """The rows of one finished cell.
 
     Args:
         losses: nats a token on validation, by domain.
         sizes: unique train tokens, by domain.
+        before: tokens that the seed had seen before the run, all taken as unique; they count into D.
     """
     d_pretrain, d_special = cell.pretrain * tokens_per_step, cell.special * tokens_per_step
     shared = {
@@ -39,9 +41,9 @@ def rows_of(
         "trunk": cell.trunk,
         "n_params": n_params(cell.model),
         "n_params_total": n_params_total(cell.model, vocab_size),
-        "d_pretrain": d_pretrain,
+        "d_pretrain": before + d_pretrain,
         "d_special": d_special,
-        "u_pretrain": min(d_pretrain, sum(sizes.values())),
+        "u_pretrain": before + min(d_pretrain, sum(sizes.values())),
         "seed": seed,
     }
     return [

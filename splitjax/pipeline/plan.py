@@ -11,7 +11,7 @@ from splitjax.model import n_params
 from splitjax.parallel import hosts
 
 from . import provenance
-from .cells import Clock, budget_tokens, explicit_fraction, main_cells
+from .cells import Clock, budget_tokens, explicit_fraction, main_cells, seed_tokens
 from .folder import FORMAT, RunFolder
 from .job import Job
 from .tree import Cell
@@ -27,12 +27,14 @@ def make_plan(config: Config, clock: Clock, law_path: Path | None) -> dict[str, 
     plan: dict[str, Any] = {}
     if law_path is not None:
         fitted = law.LawFit.load(law_path)
-        accounting = config.budget.accounting
-        plan |= law.plan(fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=accounting).to_json()
+        accounting, before = config.budget.accounting, seed_tokens(config)
+        plan |= law.plan(
+            fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=accounting, before=before
+        ).to_json()
         held_out = fitted.chosen.heldout
         plan |= {
             "law": {"path": law_path.name, "hash": hash_file(law_path)},
-            "outside_fit": _outside(fitted, size, tokens),
+            "outside_fit": _outside(fitted, size, before + tokens),
             "held_out": held_out.to_json() if held_out else None,
         }
     plan |= {"format": FORMAT, "made": provenance.now(), "n_params": size, "tokens": tokens,

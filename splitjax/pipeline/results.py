@@ -130,7 +130,7 @@ def _gains(planned: Scores, rival: Scores) -> dict[str, Any]:
 
 def _costs(job: Job, planned: Cell) -> dict[str, Any]:
     """Training FLOPs of the planned model and of the sweep, and the sweep as a share of both."""
-    config, vocab = job.config, job.corpus.vocab_size
+    config, vocab = job.config, job.vocab_size
     tokens = planned.steps(job.clock.experts) * job.clock.tokens_per_step
     flops = float(tokens * flops_per_token(config.model, vocab, config.train.seq_len))
     sweep = sweep_cost(job)

@@ -10,7 +10,7 @@ from splitjax.config import Config, Model, UserError, hash_file, read_record, wr
 from splitjax.model import n_params
 
 from . import provenance
-from .cells import Clock
+from .cells import Clock, seed_tokens
 from .folder import FORMAT, RunFolder
 from .sweeping import Pick, budgets
 from .tree import model_tag
@@ -71,7 +71,8 @@ def _made(config: Config, clock: Clock, folder: RunFolder) -> dict[str, Any]:
 def _pick(config: Config, clock: Clock, fitted: law.LawFit, model: Model, tokens: int) -> dict[str, Any]:
     size = n_params(model)
     found = law.plan(
-        fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=config.budget.accounting
+        fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=config.budget.accounting,
+        before=seed_tokens(config),
     ).to_json()
     told = ("split_fraction", "interval", "flat_region", "decision", "predicted_loss", "family")
     return {"model": model_tag(model), "n_params": size, "tokens": tokens} | {key: found[key] for key in told}

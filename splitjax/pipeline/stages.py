@@ -12,6 +12,7 @@ from splitjax.parallel import hosts
 
 from . import observations, preparing, results, splits
 from .attempts import Ledger, run_here
+from .cells import seed_tokens
 from .execute import Losses, work_of
 from .folder import FORMAT
 from .job import Job
@@ -84,7 +85,7 @@ def run_part(job: Job, part: int, parts: int, jobs: int = 1) -> None:
     """
 
     def work(phase: Phase) -> float:
-        return work_of([phase], job.config, job.clock.experts, job.corpus.vocab_size)
+        return work_of([phase], job.config, job.clock.experts, job.vocab_size)
 
     phases = part_of(job.sweep_phases, part, parts, work)
     tokens = _train_tree(job, phases, jobs, lambda losses: None, f" of part {part}/{parts}")
@@ -193,7 +194,8 @@ def _rows(job: Job, cell: Cell, losses: dict[str, float]) -> list[dict[str, obje
     sizes = dict(zip(job.corpus.domains, job.corpus.manifest.sizes, strict=True))
     return observations.rows_of(
         cell, losses, tokens_per_step=job.clock.tokens_per_step, sizes=sizes,
-        vocab_size=job.corpus.vocab_size, seed=job.config.seed if cell.seed is None else cell.seed,
+        vocab_size=job.vocab_size, seed=job.config.seed if cell.seed is None else cell.seed,
+        before=seed_tokens(job.config),
     )  # fmt: skip
 
 
@@ -204,7 +206,8 @@ def _fit_note(fitted: law.LawFit) -> str:
 
 
 def _data_inputs(job: Job) -> dict[str, Any]:
-    return {"manifest": job.corpus.manifest.hash}
+    seed = {"seed_from": [job.seed.hash, seed_tokens(job.config)]} if job.seed else {}
+    return {"manifest": job.corpus.manifest.hash} | seed
 
 
 def _train_inputs(job: Job) -> dict[str, Any]:

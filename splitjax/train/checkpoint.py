@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from jax import Array
 from jax.sharding import Sharding
 
@@ -145,7 +146,20 @@ def restore(
     Raises:
         UserError: not a checkpoint, damaged (names the file), or an expert it does not have.
     """
-    folder = Path(folder)
+    tree, meta = _restore(Path(folder), experts, sharding, "")
+    return Stack(**tree), meta
+
+
+def restore_params(
+    folder: Path, experts: Sequence[int] | None = None, sharding: LeafSharding | None = None
+) -> dict[str, Any]:
+    """`restore` of the parameters alone, leaving the moments on disk."""
+    return _restore(Path(folder), experts, sharding, "params.")[0]["params"]
+
+
+def _restore(
+    folder: Path, experts: Sequence[int] | None, sharding: LeafSharding | None, prefix: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
     kept = record.read(folder)
     k = kept["meta"]["experts"]
     wanted = list(range(k)) if experts is None else list(experts)
@@ -157,8 +171,32 @@ def restore(
         place = sharding(name, (len(rows), *about["shape"][1:])) if sharding else None
         return store.read(rows, name, place)
 
-    tree = store.nest({name: leaf(name, about) for name, about in kept["leaves"].items()})
-    return Stack(**tree), kept["meta"]
+    leaves = {name: about for name, about in kept["leaves"].items() if name.startswith(prefix)}
+    return store.nest({name: leaf(name, about) for name, about in leaves.items()}), kept["meta"]
+
+
+def parameters(folder: Path, expert: int) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+    """The parameters alone of one expert, leaf by leaf, on the host: (path, array without the expert axis).
+
+    Raises:
+        UserError: as `restore`, before the first leaf.
+    """
+    kept = record.read(Path(folder))
+    if not 0 <= expert < kept["meta"]["experts"]:
+        raise UserError(f"expert {expert} asked for; it holds {kept['meta']['experts']}", where=str(folder))
+    (row,) = record.rows(Path(folder), kept, [expert])
+    names = [name for name in kept["leaves"] if name.startswith("params.")]
+    return ((tuple(name.split(".")[1:]), store.read_row(row, name)) for name in names)
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """What was saved beside the arrays, with the checkpoint's own "hash"; reads no array.
+
+    Raises:
+        UserError: not a checkpoint.
+    """
+    kept = record.read(Path(folder))
+    return kept["meta"] | {"hash": kept["hash"]}
 
 
 def restore_latest(

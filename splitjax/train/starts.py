@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from . import checkpoint, record
-from .stack import Stack
+from .stack import Stack, fresh
 from .step import Trainer
 
 Lineage = dict[str, Any]
@@ -48,6 +49,29 @@ def init(trainer: Trainer, seed: int | Sequence[int]) -> Start:
         return trainer.init([seeds[expert] for expert in experts]), {"operation": "init", "seed": seed}
 
     return Start(len(seeds), make)
+
+
+def imported(trainer: Trainer, read: Callable[[], Any], about: Lineage, models: int = 1) -> Start:
+    """Step 0 with parameters from elsewhere: moments and path tokens are zero.
+
+    Args:
+        read: gives the parameters of one model on the host (no expert axis); called when the phase begins.
+        about: what the lineage says of where they come from.
+        models: equal models to begin with, one a seed of the data order.
+    """
+
+    def make(experts: Sequence[int]) -> tuple[Stack, Lineage]:
+        def place(path: Any, leaf: Any) -> jax.Array:
+            name = ".".join(["params", *(str(entry.key) for entry in path)])
+            whole = np.broadcast_to(np.asarray(leaf, np.float32), (len(experts), *leaf.shape))
+            sharding = trainer.placement.leaf(name, whole.shape)
+            return jax.make_array_from_callback(whole.shape, sharding, whole.__getitem__)
+
+        params = jax.tree_util.tree_map_with_path(place, read())
+        stack = jax.jit(lambda tree: trainer.placement.constrain(fresh(tree)))(params)
+        return stack, {"operation": "imported", "source": about}
+
+    return Start(models, make)
 
 
 def branch(trainer: Trainer, folder: Path, experts: Sequence[int] | None = None) -> Start:

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from splitjax import cli, pipeline
 from splitjax.config import from_dict
+
+from .helpers import tiny_tree
 
 
 def splitjax(*args: object) -> subprocess.CompletedProcess[str]:
@@ -38,29 +39,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Pat
     (folder / "stdout").write_text(done.stdout)
     (folder / "stderr").write_text(done.stderr)
     return folder
-
-
-def tiny_tree(corpus_file: Path, run_dir: Path) -> dict[str, Any]:
-    return {
-        "name": "tiny",
-        "run_dir": str(run_dir),
-        "data": {
-            "sources": [{"type": "jsonl", "path": str(corpus_file)}],
-            "tokenizer": {"vocab_size": 300},
-            "validation": 0.15,
-            "test": 0.15,
-        },
-        "model": {"d_model": 24, "n_layers": 1, "n_heads": 2},
-        "train": {"seq_len": 32, "batch_size": 4, "warmup": 512, "base_width": 16},
-        "budget": {"tokens": "8k"},
-        "sweep": {
-            "models": [{"d_model": d, "n_layers": 1, "n_heads": 2} for d in (8, 12, 16)],
-            "d_pretrain": [0, "1k", "4k"],
-            "d_special": [0, 512, "1k"],
-        },
-        "law": {"bootstrap": 20},
-        "evaluate": {"windows": 8, "prefix": 8},
-    }
 
 
 def test_a_run_leaves_what_the_contract_names(finished: Path) -> None:

@@ -1,0 +1,136 @@
+"""A Hugging Face folder as a model, its parameters and its tokenizer, ids as ours are: 0 begins a document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from splitjax import config
+from splitjax.config import UserError, read_json
+from splitjax.config.huggingface import read_shape
+from splitjax.data.fast_tokenizer import FastTokenizer, adopt
+from splitjax.model import from_huggingface
+from splitjax.model.weights import Weights
+
+Params = dict[str, Any]
+TOKENIZER = "tokenizer.json"
+_ENDS = (("embed", "embedding"), ("head", "kernel"))
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder of Llama or Qwen3 type; nothing heavy is read before it is asked for.
+
+    Args:
+        end_token: the token that begins and ends documents; None: the folder's own choice (see `end_token_of`).
+
+    Raises:
+        UserError: no such folder, another architecture, or a feature that no model here has; names it.
+    """
+
+    path: Path
+    end_token: str | None = None
+
+    def __post_init__(self) -> None:
+        read_shape(self.path)
+
+    @cached_property
+    def shape(self) -> config.Model:
+        return read_shape(self.path)[0]
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """Rows of its embedding; its tokenizer may have fewer."""
+        return read_shape(self.path)[1]
+
+    @cached_property
+    def tokenizer(self) -> FastTokenizer:
+        """Its tokenizer, with id 0 and that of its end token changed over.
+
+        Raises:
+            UserError: no tokenizer.json, or one with ids beyond the vocabulary.
+        """
+        where = self.path / TOKENIZER
+        if not where.is_file():
+            raise UserError("no such file", where=str(where), mend="Only tokenizers with a tokenizer.json are read.")
+        found = adopt(where, self.end_token or end_token_of(self.path))
+        if found.vocab_size > self.vocab_size:
+            raise UserError(f"has {found.vocab_size} tokens, the model {self.vocab_size}", where=str(where))
+        return found
+
+    @cached_property
+    def weights(self) -> Weights:
+        return Weights(self.path)
+
+    def params(self) -> Params:
+        """Its parameters, float32, rows of the embedding where the tokenizer's ids want them.
+
+        Raises:
+            UserError: a tensor is missing, has another shape, or is no part of this architecture.
+        """
+        params = from_huggingface(self.weights, self.shape)
+        self._check(params)
+        return exchange(params, self.tokenizer.end_id)
+
+    def _check(self, params: Params) -> None:
+        import jax
+
+        from splitjax.model import LanguageModel
+
+        wanted = jax.eval_shape(LanguageModel(self.shape, self.vocab_size).init, jax.random.key(0))
+        found = jax.tree_util.tree_leaves_with_path(params)
+        for (path, leaf), (_, like) in zip(found, jax.tree_util.tree_leaves_with_path(wanted), strict=True):
+            if leaf.shape != like.shape:
+                name = ".".join(str(entry.key) for entry in path)
+                raise UserError(f"{name} has shape {leaf.shape}, not {like.shape}", where=str(self.path))
+
+
+def exchange(params: Params, end_id: int) -> Params:
+    """The same model with token ids 0 and `end_id` changed over; twice is nothing."""
+    ends = {path: params[path[0]][path[1]] for path in _ENDS if path[0] in params}
+    return params | {path[0]: {path[1]: exchanged(path, leaf, end_id)} for path, leaf in ends.items()}
+
+
+def exchanged(path: tuple[str, ...], leaf: np.ndarray, end_id: int) -> np.ndarray:
+    """A leaf with what it holds for token ids 0 and `end_id` changed over."""
+    if path not in _ENDS or end_id == 0:
+        return leaf
+    array = np.array(leaf)
+    rows = array if path[-1] == "embedding" else array.T
+    rows[[0, end_id]] = rows[[end_id, 0]]
+    return array
+
+
+def end_token_of(folder: Path) -> str | None:
+    """The token that the folder's makers put before a text, else the one that ends it; None where it names none.
+
+    A document of ours begins with one token and ends where the next begins, so a model that was trained with a token
+    at the head of each text meets that one.
+    """
+    path = folder / "tokenizer_config.json"
+    told = read_json(path) if path.is_file() else {}
+    names = [_content(told.get(key)) for key in ("bos_token", "eos_token")] if isinstance(told, dict) else []
+    tree = read_json(folder / TOKENIZER)
+    try:
+        special = [token["content"] for token in tree["added_tokens"]]
+        first = [part["SpecialToken"]["id"] for part in _template(tree) if "SpecialToken" in part][:1]
+    except (KeyError, TypeError, AttributeError):
+        return None  # `adopt` says what is wrong with it
+    return next((name for name in (*first, *reversed(names)) if name in special), None)
+
+
+def _template(tree: Any) -> list[Any]:
+    """What the post-processor makes of one text, up to the text itself."""
+    processor = tree.get("post_processor") or {}
+    steps = processor.get("processors", [processor])
+    found = [step["single"] for step in steps if step.get("type") == "TemplateProcessing"]
+    parts = found[0] if found else []
+    return parts[: next((i for i, part in enumerate(parts) if "Sequence" in part), 0)]
+
+
+def _content(token: Any) -> str | None:
+    return token.get("content") if isinstance(token, dict) else token
