@@ -11,6 +11,7 @@ from pydantic import ConfigDict, StrictStr
 from .data_settings import Tokenizer
 from .huggingface import FILE, read_shape
 from .model_settings import Model
+from .paths import refuse_remote
 from .settings import Count
 from .sweep_settings import Sweep
 
@@ -44,6 +45,7 @@ def filled_in(values: dict[str, Any]) -> dict[str, Any]:
     path = seed.get("path") if isinstance(seed, dict) else getattr(seed, "path", None)
     if not isinstance(path, str):
         return values
+    refuse_remote(path, "seed_from.path")
     values = dict(values)
     if (Path(path) / FILE).exists() or "model" not in values:  # a run that began does not need the folder for this
         values.setdefault("model", read_shape(Path(path))[0])
