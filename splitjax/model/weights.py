@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from splitjax.config import UserError, read_json, write_json
@@ -91,9 +92,7 @@ def write_weights(folder: Path, tensors: Iterable[tuple[str, np.ndarray]], dtype
         dtype: "float32" or "bfloat16" of the files.
         shard_bytes: a file holds at most so many bytes of tensors, but always one tensor.
     """
-    import ml_dtypes
-
-    kind = np.dtype(np.float32 if dtype == "float32" else ml_dtypes.bfloat16)
+    kind = np.dtype(np.float32 if dtype == "float32" else jnp.bfloat16)
     shards: list[list[str]] = []
     held: dict[str, np.ndarray] = {}
     total = size = 0
