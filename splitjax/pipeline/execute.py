@@ -134,6 +134,7 @@ class Executor:
     def _train(self, phase: Phase) -> Losses:
         hosts.from_first(partial(self._begin, phase))
         self.reporter.now(phase.name)
+        self._tell_if_moved(phase)
         stack = self._run_phase(phase)
         times = TimeLog(self.folder, phase.name)
         with wall.spent("evaluation"):
@@ -156,6 +157,19 @@ class Executor:
         path = self.path(phase.name)
         done = {"format": FORMAT, "identity": self._identity(phase), "stop": phase.stop, "validation": measured}
         write_record(path / "done.json", done | {"log": hash_file(path / LOG)})
+
+    def _tell_if_moved(self, phase: Phase) -> None:
+        """Say it where a phase is taken up on other devices than it was saved on."""
+        now, folder = self._layout(phase), self.path(phase.name) / "checkpoints"
+        before = hosts.from_first(lambda: checkpoint.last_meta(folder).get("layout", now))
+        if before != now:
+            self.reporter.say(f"{phase.name}: resumed on {now}, saved on {before}: the same batches, other rounding")
+
+    def _layout(self, phase: Phase) -> str:
+        """Where a phase lies: the mesh and the processes that share it."""
+        mesh, processes = self._trainer(phase).placement.mesh, jax.process_count()
+        sizes = " × ".join(f"{axis} {size}" for axis, size in mesh.shape.items()) if mesh else "one device"
+        return f"{sizes} ({processes} process{'es' if processes > 1 else ''})"
 
     def _run_phase(self, phase: Phase) -> Stack:
         shape, trainer = phase.model, self._trainer(phase)
@@ -260,6 +274,7 @@ class Executor:
             "splitjax": __version__,
             "config": self.config.resolved(),
             "phase": _plain(phase),
+            "layout": self._layout(phase),
             "domains": list(self.corpus.domains) if phase.on == "domains" else None,
             "lineage": {
                 "parent": phase.parent,

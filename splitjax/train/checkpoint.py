@@ -236,6 +236,16 @@ def saved(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
+def last_meta(folder: Path) -> dict[str, Any]:
+    """What the last checkpoint of a phase says of itself; empty where there is none, or a damaged one."""
+    tokens = saved(folder)
+    try:
+        meta: dict[str, Any] = record.read(at(folder, tokens[-1]))["meta"] if tokens else {}
+    except UserError:  # named, and passed over, by whoever restores it
+        return {}
+    return meta
+
+
 def _tree(stack: Stack) -> dict[str, Any]:
     return {name: getattr(stack, name) for name in stack.__dataclass_fields__}
 

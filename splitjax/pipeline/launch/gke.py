@@ -10,7 +10,7 @@ import yaml
 from splitjax.config import UserError
 
 from . import shell
-from .request import Request, refuse_lost_run_dir
+from .request import Request, refuse_lost_run_dir, xla_flags
 from .slices import Slices
 
 _SECONDS_TO_SAVE = 120
@@ -103,8 +103,9 @@ def pod(request: Request, tpu: Slices) -> dict[str, Any]:
     }
     volumes: list[dict[str, Any]] = [{"name": "config", "configMap": {"name": request.name}}]
     annotations: dict[str, str] = {}
-    if tpu.several_hosts:
-        container["env"] = [{"name": "SPLITJAX_DISTRIBUTED", "value": "auto"}]
+    variables = xla_flags(request, "tpu") | ({"SPLITJAX_DISTRIBUTED": "auto"} if tpu.several_hosts else {})
+    if variables:
+        container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
     if options.bucket:
         attributes = {"bucketName": options.bucket, "mountOptions": "implicit-dirs"}
         volumes.append({

@@ -8,11 +8,12 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import astuple
 
 from splitjax.config import UserError
 
 from . import shell
-from .request import RESTART_CODES, Request
+from .request import RESTART_CODES, Request, xla_flags
 from .supervisor import Outcome, Process, supervise
 
 
@@ -68,9 +69,12 @@ def device_shares(request: Request, count: int) -> list[dict[str, str]]:
         if len(gpus) % count:
             raise UserError(f"{len(gpus)} GPUs cannot be shared by {count} processes", mend="Pick a divisor.")
         each = len(gpus) // count
-        return [{"CUDA_VISIBLE_DEVICES": ",".join(gpus[each * k : each * (k + 1)])} for k in range(count)]
-    mesh = getattr(request.config.train, "mesh", None)
-    devices = math.prod(dict(mesh).values()) if mesh else count
+        ours = xla_flags(request, "gpu")
+        # Those that the user has set come after ours: XLA takes the last.
+        flags = {name: f"{value} {os.environ.get(name, '')}".strip() for name, value in ours.items()}
+        return [flags | {"CUDA_VISIBLE_DEVICES": ",".join(gpus[each * k : each * (k + 1)])} for k in range(count)]
+    mesh = request.config.train.mesh
+    devices = math.prod(astuple(mesh)) if mesh else count
     if devices % count:
         raise UserError(f"a mesh of {devices} devices cannot be shared by {count} processes", mend="Pick a divisor.")
     return [{"JAX_NUM_CPU_DEVICES": str(devices // count)}] * count

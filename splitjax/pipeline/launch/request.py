@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from splitjax.config import Config, UserError
 
+from .. import flags
+
 RESTART_CODES = (143,)
 """Exit codes after which the same command goes on: preempted."""
 
@@ -90,6 +92,13 @@ class Backend(Protocol):
     def run(self, request: Request) -> int:
         """Carry it out. Returns an exit code."""
         ...
+
+
+def xla_flags(request: Request, platform: str) -> dict[str, str]:
+    """The variable that sets the groups of XLA flags which suit the recipe on `tpu` or `gpu`."""
+    train = request.config.train
+    data = train.mesh.data if train.mesh else 1
+    return flags.environment(platform, flags.default_groups(platform, remat=train.remat, data=data))
 
 
 def check(backend: Backend, request: Request) -> None:

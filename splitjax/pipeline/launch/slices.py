@@ -7,10 +7,10 @@ cloud.google.com/tpu/docs/supported-tpu-configurations (accelerator types), clou
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
-from splitjax.config import UserError, did_you_mean
+from splitjax.config import UserError
+from splitjax.parallel import Topology
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,6 @@ class _Generation:
     """Prefix of an accelerator type; what follows counts cores or chips."""
     cores: int
     """Cores of a chip, as an accelerator type counts them."""
-    dimensions: int
     one_host: int
     """Chips up to which a slice has one host."""
     runtime: str
@@ -29,53 +28,45 @@ class _Generation:
 
 
 _GENERATIONS = {
-    "v4": _Generation("tpu-v4-podslice", "v4", 2, 3, 4, "tpu-ubuntu2204-base"),
-    "v5e": _Generation("tpu-v5-lite-podslice", "v5litepod", 1, 2, 8, "v2-alpha-tpuv5-lite"),
-    "v5p": _Generation("tpu-v5p-slice", "v5p", 2, 3, 4, "v2-alpha-tpuv5"),
-    "v6e": _Generation("tpu-v6e-slice", "v6e", 1, 2, 8, "v2-alpha-tpuv6e"),
+    "v4": _Generation("tpu-v4-podslice", "v4", 2, 4, "tpu-ubuntu2204-base"),
+    "v5e": _Generation("tpu-v5-lite-podslice", "v5litepod", 1, 8, "v2-alpha-tpuv5-lite"),
+    "v5p": _Generation("tpu-v5p-slice", "v5p", 2, 4, "v2-alpha-tpuv5"),
+    "v6e": _Generation("tpu-v6e-slice", "v6e", 1, 8, "v2-alpha-tpuv6e"),
 }
 _CHIPS_OF_A_HOST = 4  # of a slice with several
 
 
 @dataclass(frozen=True)
 class Slices:
-    """So many slices of one shape.
+    """The TPU slices of a topology."""
 
-    Attributes:
-        generation: "v4", "v5e", "v5p" or "v6e".
-        count: slices, connected by the data-centre network.
-        shape: chips of a slice along each dimension.
-    """
-
-    generation: str
-    count: int
-    shape: tuple[int, ...]
+    of: Topology
 
     @classmethod
     def parse(cls, name: str) -> Slices:
         """Read "v5p:4x4x4", or "2xv6e:8x8" for two slices.
 
         Raises:
-            UserError: no such generation, or not a shape of its dimensions.
+            UserError: no such topology, no TPU, or not whole hosts.
         """
-        kind, _, shape = name.lower().partition(":")
-        count, generation = re.fullmatch(r"(?:([1-9]\d*)x)?(.*)", kind).groups()  # type: ignore[union-attr]
+        found = cls(Topology.parse(name))
         where = f"--topology {name}"
-        if generation not in _GENERATIONS:
-            raise UserError(f"no TPU '{generation}'", where=where, mend=did_you_mean(generation, _GENERATIONS))
-        dimensions = _GENERATIONS[generation].dimensions
-        if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", shape) or shape.count("x") + 1 != dimensions:
-            example = f"Such as {generation}:{'x'.join('4' * dimensions)}."
-            raise UserError(f"a {generation} slice has {dimensions} dimensions", where=where, mend=example)
-        found = cls(generation, int(count or 1), tuple(map(int, shape.split("x"))))
-        if found.chips not in (1, found._facts.one_host) and found.chips % _CHIPS_OF_A_HOST:
-            raise UserError(f"{found.chips} chips do not fill hosts of {_CHIPS_OF_A_HOST}", where=where)
+        if found.of.chip.name not in _GENERATIONS:
+            raise UserError(f"'{found.of.chip.name}' is no TPU that Google Cloud rents", where=where,
+                            mend=f"These are: {', '.join(_GENERATIONS)}.")  # fmt: skip
+        if found.count < 1 or (found.chips not in (1, found._facts.one_host) and found.chips % _CHIPS_OF_A_HOST):
+            raise UserError(f"{found.count} × {found.chips} chips do not fill hosts of {_CHIPS_OF_A_HOST}", where=where)
         return found
+
+    @property
+    def count(self) -> int:
+        """Slices, connected by the data-centre network."""
+        return self.of.slices
 
     @property
     def chips(self) -> int:
         """Of one slice."""
-        return math.prod(self.shape)
+        return math.prod(self.of.shape)
 
     @property
     def several_hosts(self) -> bool:
@@ -92,7 +83,7 @@ class Slices:
 
     @property
     def topology(self) -> str:
-        return "x".join(map(str, self.shape))
+        return "x".join(map(str, self.of.shape))
 
     @property
     def accelerator_type(self) -> str:
@@ -104,4 +95,4 @@ class Slices:
 
     @property
     def _facts(self) -> _Generation:
-        return _GENERATIONS[self.generation]
+        return _GENERATIONS[self.of.chip.name]

@@ -9,7 +9,7 @@ from pathlib import Path
 from splitjax.config import UserError
 
 from . import shell
-from .request import RESTART_CODES, Request
+from .request import RESTART_CODES, Request, xla_flags
 
 _SECONDS_TO_SAVE = 300
 _SECONDS_FOR_PEERS = 15
@@ -66,6 +66,8 @@ def batch(request: Request, *words: str, alone: bool = False, settings: Sequence
         "#!/usr/bin/env bash",
         *(f"#SBATCH {line}" for line in lines),
         *(_CLUSTER if several else ()),
+        *(f'[ -z "$(nvidia-smi -L 2>/dev/null)" ] || export {name}="{value} ${{{name}:-}}"'
+          for name, value in xla_flags(request, "gpu").items()),
         "code=0",
         f"{command.replace(_TASK, _TASK_OF_ARRAY)} || code=$?",
         f'case $code in {"|".join(map(str, RESTART_CODES))})  # saved, or to be taken up from the last save',

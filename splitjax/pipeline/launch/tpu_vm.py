@@ -9,7 +9,7 @@ from splitjax import __version__
 from splitjax.config import UserError
 
 from . import shell
-from .request import RESTART_CODES, Request, refuse_lost_run_dir
+from .request import RESTART_CODES, Request, refuse_lost_run_dir, xla_flags
 from .slices import Slices
 
 _QUEUED = ["gcloud", "compute", "tpus", "queued-resources"]
@@ -132,6 +132,7 @@ def _loop(request: Request) -> str:
     run = f'"$HOME"/splitjax-venv/bin/python -m splitjax run "$HOME"/{config} {shlex.join(request.overrides)}'.rstrip()
     return "\n".join([
         *(["export SPLITJAX_DISTRIBUTED=auto"] if several else []),
+        *(f"export {name}={shlex.quote(value)}" for name, value in xla_flags(request, "tpu").items()),
         f"for attempt in $(seq 0 {request.options.retries}); do",
         f"    code=0; {run} || code=$?",
         f"    case $code in {'|'.join(map(str, (*RESTART_CODES, _ABORTED)))}) ;; *) exit $code ;; esac",

@@ -58,8 +58,18 @@ def test_the_manifest_is_a_jobset(script: Script, config: Path) -> None:
 
 def test_a_single_host_is_no_cluster(script: Script) -> None:
     one = container(manifests(script("gke", **PLACE | {"topology": "v5e:2x4"}))[1])
-    assert (one.env, one.resources.limits["google.com/tpu"]) == ([], 8)
-    assert [each.value for each in container(manifests(script("gke", **PLACE))[1]).env] == ["auto"]
+    assert [each.name for each in one.env] == ["LIBTPU_INIT_ARGS"]
+    assert one.resources.limits["google.com/tpu"] == 8
+    assert "auto" in [each.value for each in container(manifests(script("gke", **PLACE))[1]).env]
+
+
+def test_the_flags_suit_the_recipe(script: Script) -> None:
+    plain, offload = (
+        container(manifests(script("gke", *more, **PLACE))[1]).env[0].value for more in ([], ["train.remat=offload"])
+    )
+    assert "--xla_tpu_scoped_vmem_limit_kib=" in plain
+    assert "host_transfer" in offload
+    assert "host_transfer" not in plain
 
 
 def test_chips_that_stay(script: Script) -> None:

@@ -36,6 +36,14 @@ def test_each_process_is_told_its_place(config: Path) -> None:
         }
 
 
+def test_a_mesh_says_how_many_cpu_devices_there_are(config: Path) -> None:
+    overrides = ["train.mesh={fsdp: 2, tensor: 3}"]
+    asked = Request(str(config), tuple(overrides), load(config, overrides), Options(processes=3))
+    assert {each.environment["JAX_NUM_CPU_DEVICES"] for each in Local().processes(asked, port=1)} == {"2"}
+    with pytest.raises(UserError, match="a mesh of 6 devices cannot be shared by 4"):
+        Local().processes(Request(str(config), (), asked.config, Options(processes=4)), port=1)
+
+
 def test_one_process_is_no_cluster(config: Path) -> None:
     (only,) = Local().processes(request(config), port=1)
     assert not [name for name in only.environment if name.startswith("SPLITJAX")]
@@ -44,8 +52,12 @@ def test_one_process_is_no_cluster(config: Path) -> None:
 def test_gpus_are_shared_out_evenly(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAX_PLATFORMS")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_mine=1")
     processes = Local().processes(request(config, processes=2), port=1)
     assert [each.environment["CUDA_VISIBLE_DEVICES"] for each in processes] == ["4,5", "6,7"]
+    flags = processes[0].environment["XLA_FLAGS"].split()
+    assert len(flags) > 3
+    assert flags[-1] == "--xla_mine=1", "what the user has set comes last and so holds"
     with pytest.raises(UserError, match="4 GPUs cannot be shared by 3"):
         Local().processes(request(config, processes=3), port=1)
 

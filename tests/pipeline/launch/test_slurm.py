@@ -85,7 +85,7 @@ def job(cluster: None, script: Script, tmp_path: Path) -> Callable[..., tuple[in
         ours = f"{sys.executable} -m splitjax run"
         assert ours in text
         text = text.replace(ours, f"{sys.executable} {tmp_path / 'program.py'} {seconds}")
-        number = hand_in(text.replace("sleep 15", "sleep 1"))
+        number = hand_in(text.replace("sleep 15", "sleep 5"))
         return number, tmp_path / "run" / "logs" / f"slurm-{number}.log"
 
     return start
