@@ -50,6 +50,8 @@ def table(found: Mapping[str, Any]) -> Table:
     """Stages, then the cells of the sweep that are not simply done, then the phases at work."""
     from rich.table import Table
 
+    from splitjax.pipeline.goodput import told
+
     running = "running now" if found["running"] else "not running"
     shown = Table(title=f"{found['run_dir']} ({running})", title_justify="left")
     shown.add_column("what", no_wrap=True)
@@ -67,5 +69,7 @@ def table(found: Mapping[str, Any]) -> Table:
     for phase, state in found["phases"].items():
         if state != "done":
             shown.add_row(phase, state)
+    if found["goodput"]:
+        shown.add_row("goodput", told(found["goodput"]))
     shown.add_row("phases", f"{sum(state == 'done' for state in found['phases'].values())} done")
     return shown

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from splitjax.config import Config, UserError
-from splitjax.data import Corpus
+from splitjax.data import Corpus, Manifest
 from splitjax.parallel import hosts
 
 from . import splits
@@ -38,8 +38,7 @@ class Job:
     @property
     def corpus(self) -> Corpus:
         if self._corpus is None:
-            if not (self.folder.data / "manifest.json").exists():
-                raise UserError("no prepared data", where=str(self.folder.data), mend="Run 'splitjax prepare' first.")
+            _ = self._manifest
             # Hashed once: the other processes read the same files.
             self._corpus = Corpus.open(self.folder.data, verify=hosts.first())
         return self._corpus
@@ -55,8 +54,17 @@ class Job:
         return self.corpus.vocab_size if self.seed is None else self.seed.vocab_size
 
     @property
+    def _manifest(self) -> Manifest:
+        if self._corpus is not None:
+            return self._corpus.manifest
+        if not (self.folder.data / "manifest.json").exists():
+            raise UserError("no prepared data", where=str(self.folder.data), mend="Run 'splitjax prepare' first.")
+        return Manifest.load(self.folder.data)
+
+    @property
     def clock(self) -> Clock:
-        return Clock.of(self.config, len(self.corpus.domains))
+        """By the manifest alone: what only lists cells need not read the data."""
+        return Clock.of(self.config, self._manifest.k)
 
     def phases(self, cells: Iterable[Cell]) -> list[Phase]:
         return grow(cells, self.config.train.decay_share)

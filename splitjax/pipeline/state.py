@@ -10,6 +10,7 @@ from splitjax.config import Config, UserError, load, read_record
 
 from .execute import FORMAT, read_phase
 from .folder import STAGES, RunFolder
+from .goodput import goodput
 from .job import Job
 from .plan import read_plan
 from .progress import Reporter
@@ -20,7 +21,7 @@ def status(folder: RunFolder) -> dict[str, Any]:
 
     Returns:
         ``{run_dir, running, stages: {name: "done" | "not done"}, phases: {name: "done" | "begun" | "failed"}, cells:
-        {id: "done" | "begun" | "waiting" | "failed: why"}, report, decision}``
+        {id: "done" | "begun" | "waiting" | "failed: why"}, goodput (see `goodput`), report, decision}``
 
     Raises:
         UserError: no run there.
@@ -38,6 +39,7 @@ def status(folder: RunFolder) -> dict[str, Any]:
         "stages": {stage: "done" if ended else "not done" for stage, ended in done.items()},
         "phases": phases,
         "cells": cells_of(tree, folder),
+        "goodput": goodput_of(tree, folder),
         "report": str(folder.report) if folder.report.exists() else None,
         "decision": read_plan(folder).get("decision") if folder.plan.exists() else None,
     }
@@ -58,6 +60,14 @@ def cells_of(config: Config, folder: RunFolder) -> dict[str, str]:
             told = dict.fromkeys(found["cells"], f"failed: {found['reason']}")
         states |= {cell: state for cell, state in told.items() if cell in states}
     return states
+
+
+def goodput_of(config: Config, folder: RunFolder) -> dict[str, Any] | None:
+    """Where the training time went; None before anything was trained."""
+    if not (folder.times.exists() and (folder.data / "manifest.json").exists()):
+        return None
+    clock = Job(config, folder, Reporter()).clock
+    return goodput(folder, clock.experts, clock.tokens_per_step)
 
 
 def _state(phase: Path) -> str:
