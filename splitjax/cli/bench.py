@@ -13,17 +13,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_json_argument(parser)
     parser.add_argument("--experts", type=int, default=1, metavar="K", help="experts in the stack (1)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="steps to time (10)")
+    starts = "also the time from a process's start to its first step, without and with compiled programs kept"
+    parser.add_argument("--starts", action="store_true", help=starts)
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help="write a profiler trace there as well")
 
 
 def run(args: argparse.Namespace) -> int:
     config = common.config_of(args)
+    from splitjax.pipeline import first_step
     from splitjax.pipeline.bench import bench
 
     command = common.options_of(args)["command"]
+    starts = first_step.measure(config, args.experts) if args.starts else None
     found = bench(config, experts=args.experts, steps=args.steps, profile=args.profile, command=command)
     if args.json:
-        common.print_json(found.to_json())
-    else:
-        print(found.row())
+        common.print_json(found.to_json() | ({"first_step": starts} if starts else {}))
+        return 0
+    print(found.row())
+    if starts:
+        print(f"\nfirst step after {starts['cold']:.1f} s cold, {starts['warm']:.1f} s warm")
     return 0

@@ -23,6 +23,7 @@ from splitjax.parallel import hosts, keep_freed_memory
 from splitjax.train import Phase as Stretch
 from splitjax.train import Stack, Trainer, checkpoint, read_metrics, run_phase, starts, wall
 
+from . import program_cache
 from .cells import Clock
 from .devices import Devices
 from .folder import RunFolder
@@ -76,6 +77,7 @@ class Executor:
     """The folder that the trunk starts from; None: fresh weights."""
 
     def __post_init__(self) -> None:
+        program_cache.use()
         self.clock = Clock.of(self.config, len(self.corpus.domains))
         self._trainers: dict[tuple[Model, int], Trainer] = {}
         self._devices = Devices.of(self.config, self.clock.experts)

@@ -11,7 +11,7 @@ from rich.console import Console
 from splitjax.config import Config, UserError, hash_json, read_json
 from splitjax.parallel import hosts
 
-from . import program_cache, stages
+from . import stages
 from .costs import sweep_work, whole_work
 from .devices import Devices
 from .folder import RunFolder
@@ -58,7 +58,6 @@ def job_of(
         try:
             with reporter or Reporter(None if hosts.first() else Console(quiet=True)) as told:
                 job = Job(config, folder, told, command or f"splitjax.run({config.name!r})")
-                program_cache.use()
                 if jobs > 1:
                     job.platform = platform_of_workers()
                 yield job

@@ -11,9 +11,10 @@ from typing import Any
 from splitjax import law
 from splitjax.config import Config, read_json, write_atomic
 
-from . import plots, tables
+from . import evidence, plots, tables
 from .folder import RunFolder
 from .plan import read_plan
+from .state import goodput_of
 from .verdict import headline
 
 STYLE = """
@@ -42,6 +43,7 @@ def write(folder: RunFolder, config: Config) -> None:
     """Write report.html from what lies in the run folder."""
     plan, results = read_plan(folder), read_json(folder.results)
     fitted = law.LawFit.load(folder.law) if folder.law.exists() else None
+    spent = goodput_of(config, folder)
     curve = _image(plots.split_curve(plan, results), "Predicted and measured loss over the split fraction")
     left = [curve, _key(plan), tables.domains(results)]
     right = [tables.gains(results), tables.facts(plan, results), tables.outcome(plan, results)]
@@ -52,7 +54,9 @@ def write(folder: RunFolder, config: Config) -> None:
         f'<div class="first"><div>{"".join(left)}</div><div>{"".join(right)}</div></div>',
         tables.caveats(plan, results),
         _law_section(folder, fitted) if fitted else "",
+        evidence.evidence(plan),
         tables.experts(results, "planned" if "planned" in results["expert_tables"] else "80/20"),
+        f'<div class="first"><div>{evidence.costs(results)}</div><div>{evidence.goodput(spent)}</div></div>',
         "<h2>Training</h2>",
         _image(plots.loss_curves(folder.phases, results), "Training loss over tokens"),
         '<p class="note">Each line is a compared model from step 0; where lines lie on each other, it is one training, '

@@ -17,7 +17,6 @@ from rich.console import Console
 
 from splitjax.config import from_dict
 
-from . import program_cache
 from .attempts import reason_of
 from .folder import RunFolder
 from .job import Job
@@ -58,7 +57,6 @@ def _work() -> int:
     config = from_dict(asked["config"])
     job = Job(config, RunFolder(config.folder), relay, asked["command"])
     phases = {phase.name: phase for phase in job.sweep_phases}
-    program_cache.use()
     executor = job.sweep_executor()
     while True:
         phase = phases[inbox.get()["phase"]]

@@ -53,3 +53,10 @@ def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_too_few_steps_are_refused(small: Config) -> None:
     with pytest.raises(UserError, match="4 steps"):
         bench(small, steps=4)
+
+
+@pytest.mark.slow
+def test_the_first_step_comes_sooner_with_programs_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(CPU_SHAPE), *SMALL, "--steps", "5", "--starts", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["first_step"]
+    assert 0 < told["warm"] < told["cold"]

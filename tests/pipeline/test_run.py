@@ -50,6 +50,8 @@ def test_a_run_leaves_what_the_contract_names(finished: Path) -> None:
     assert len(page) < 3_000_000
     assert "moves/&lt;turns&gt;" in page
     assert "<turns>" not in page
+    for heading in ("The plan's evidence", "What was spent", "of the training time in steps that count"):
+        assert heading in page
     assert str(run / "report.html") in (finished / "stdout").read_text().replace("\n", "")
 
 

@@ -244,6 +244,12 @@ def test_killed_at_three_random_moments_a_sweep_of_24_cells_ends_the_same(make: 
     assert trained_tokens(killed) == trained_tokens(calm) == tree_tokens(calm)
 
 
+def test_a_main_run_needs_a_plan_or_an_explicit_split(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(Path(make(SWEEP).folder).with_suffix(".yaml"))
+    assert cli.main(["train", path]) == 2
+    assert "stage plan has not run" in capsys.readouterr().err
+
+
 def test_failures_raise_the_same_way_in_a_notebook(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     from splitjax.pipeline.execute import Executor
 
