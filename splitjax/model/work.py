@@ -70,7 +70,8 @@ def memory_bytes(
 
     Held throughout: three float32 arrays a parameter. In the backward pass also a copy of the weights in the type of
     the arithmetic, gradients, what each block saved, and the working set of one block with its gathered weights; in
-    the loss instead the whole head, its gradient and both copies.
+    the loss instead the whole head, its gradient and both copies. The counts of saved arrays are those of compiled
+    programs (v5e and v5p, 1.3B and 2.7B).
 
     Args:
         tokens: of a device in a step.
@@ -85,10 +86,10 @@ def memory_bytes(
     state = 12.0 * (layers + ends) / shards
     saved = {
         "full": D, "dots": 3 * D + 2 * H + 4 * N + 2 * F, "dots_no_batch": 3 * D + H + 2 * N + 2 * F, "offload": 0.0,
-        "none": 8 * D + 3 * H + 4 * N + 5 * F,
+        "none": 12 * D + 6 * H + 6 * N + 9 * F,
     }[remat]  # fmt: skip
     kept = width * cfg.n_layers * tokens * saved
-    block = width * tokens * (4 * D + 4 * H + 4 * N + 4 * F) + 3.0 * width * layer_weights(cfg) / tensor
+    block = width * tokens * 8 * (D + H + N + F) + 3.0 * width * layer_weights(cfg) / tensor
     backward = (width + 4.0) * layers / shards + kept + block
     loss = kept + width * layers / shards + vocab_size * D * (2 * 4.0 + 2 * width)
     return state + max(backward, loss)

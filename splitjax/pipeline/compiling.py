@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 from rich.table import Table
 
 from splitjax.config import Config, Train, UserError
@@ -106,7 +107,7 @@ def compile_step(
     guess = estimate.of(config.model, train, config.data.tokenizer.vocab_size, topology, experts, sizes)
     if flags is None:
         on = "tpu" if topology.chip.is_tpu else "gpu"
-        flags = default_groups(on, remat=train.remat, data=sizes["data"])
+        flags = default_groups(on, chip=topology.chip.name, remat=train.remat, data=sizes["data"])
     if analytic:
         return _result(config, train, topology, experts, sizes, guess, "estimate", flags)
     found = _compile(config, train, topology, experts, sizes, flags)
@@ -153,14 +154,10 @@ def _compile(
     vocab = config.data.tokenizer.vocab_size
     trainer = Trainer(LanguageModel.under(train, config.model, vocab), train, topology.mesh(sizes))
     lowered = trainer.lower(*trainer.shapes(experts))
-    with tempfile.TemporaryDirectory() as folder:
-        options: dict[str, Any] = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True} | flags_of("tpu", flags)
-        try:
-            compiled = lowered.compile(compiler_options=options)
-        except Exception as error:  # jaxlib's error type is not public
-            return _too_large(error)
-        # The text of some programs cannot be had from `as_text` (jax 0.10.2: asynchronous updates); a dump has it.
-        text = max(Path(folder).glob("*after_optimizations.txt"), key=lambda path: path.stat().st_size).read_text()
+    try:
+        compiled, text = compile_to_text(lowered, flags_of("tpu", flags))
+    except Exception as error:  # jaxlib's error type is not public
+        return _too_large(error)
     memory: Any = compiled.memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     program = Program(text)
@@ -173,6 +170,18 @@ def _compile(
         collectives=by_axis(program.collectives, sizes),
         kernels=sum(times for _, times in kernels),
     )
+
+
+def compile_to_text(lowered: jax.stages.Lowered, flags: Mapping[str, str]) -> tuple[jax.stages.Compiled, str]:
+    """A program and its HLO after optimisation.
+
+    The text of some programs cannot be had from `as_text` (jax 0.10.2: asynchronous updates); a dump has it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        options: dict[str, Any] = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True} | dict(flags)
+        compiled = lowered.compile(compiler_options=options)
+        dumps = Path(folder).glob("*after_optimizations.txt")
+        return compiled, max(dumps, key=lambda path: path.stat().st_size).read_text()
 
 
 def _kernel_flops(attributes: str, name: str) -> float:

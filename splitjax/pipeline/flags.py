@@ -27,8 +27,8 @@ class Group:
 # Published: MaxText's benchmarks/xla_flags_library.py, JAX's GPU performance tips (docs.jax.dev/en/latest/
 # gpu_performance_tips.html). tests/pipeline/test_flags.py asks the compilers at hand whether they take each.
 GROUPS: dict[str, Group] = {
-    "vmem": Group("tpu", "Lets a fusion use 96 MiB of on-chip memory instead of 16: larger tiles in dense models "
-                  "(v6e; v4, v5e and v5p have 128 MiB as well).",
+    "vmem": Group("tpu", "Lets a fusion use 96 MiB of on-chip memory instead of 16: larger tiles in dense models; "
+                  "published for v6e.",
                   {"xla_tpu_scoped_vmem_limit_kib": "98304"}),
     "async_gather": Group("tpu", "Cuts the gathers of FSDP into steps that run inside the products before them.", {
         "xla_tpu_enable_async_collective_fusion": "true",
@@ -74,16 +74,18 @@ GROUPS: dict[str, Group] = {
 }  # fmt: skip
 
 
-def default_groups(platform: str, *, remat: str = "none", data: int = 1) -> tuple[str, ...]:
+def default_groups(platform: str, *, chip: str = "", remat: str = "none", data: int = 1) -> tuple[str, ...]:
     """Names of the groups that suit a run.
 
     Args:
         platform: `tpu` or `gpu`; others need none.
+        chip: its name.
         remat: of the recipe.
         data: devices along the data axis.
     """
     unwanted = {"host_offload"} if remat != "offload" else set()
     unwanted |= {"data_parallel"} if data == 1 else set()
+    unwanted |= {"vmem"} if chip != "v6e" else set()
     return tuple(name for name, group in GROUPS.items() if group.on == platform and name not in unwanted)
 
 

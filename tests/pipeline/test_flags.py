@@ -57,8 +57,8 @@ def test_every_group_has_a_reason_and_flags() -> None:
 
 
 def test_the_groups_of_a_run_follow_what_it_does() -> None:
-    assert set(default_groups("tpu")) == set(of("tpu")) - {"host_offload", "data_parallel"}
-    assert set(default_groups("tpu", remat="offload", data=2)) == set(of("tpu"))
+    assert set(default_groups("tpu")) == set(of("tpu")) - {"host_offload", "data_parallel", "vmem"}
+    assert set(default_groups("tpu", chip="v6e", remat="offload", data=2)) == set(of("tpu"))
     assert set(default_groups("gpu")) == set(of("gpu"))
     assert default_groups("cpu") == ()
 
