@@ -98,7 +98,8 @@ def xla_flags(request: Request, platform: str) -> dict[str, str]:
     """The variable that sets the groups of XLA flags which suit the recipe on `tpu` or `gpu`."""
     train = request.config.train
     data = train.mesh.data if train.mesh else 1
-    return flags.environment(platform, flags.default_groups(platform, remat=train.remat, data=data))
+    chip = "v6e" if "v6e" in (request.options.topology or "") else ""
+    return flags.environment(platform, flags.default_groups(platform, chip=chip, remat=train.remat, data=data))
 
 
 def check(backend: Backend, request: Request) -> None:
