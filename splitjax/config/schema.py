@@ -43,6 +43,14 @@ class Evaluate(Settings):
 
     windows: int = Field(64, ge=1, description="Held-out windows a domain, the same for every model.")
     prefix: int = Field(64, ge=1, description="Tokens a router reads; routed losses are scored after them.")
+    routers: tuple[str, ...] = Field(
+        ("prefix", "centroid", "bayes", "top2_posterior", "top2_centroid", "average"), min_length=1,
+        description="Routers to measure: prefix (likelihood), centroid, bayes, topN_posterior, topN_centroid; average: "
+        "of the experts' parameters."
+    )
+    tasks: tuple[str, ...] = Field(
+        (), description="JSONL files of zero-shot items (globs too), answered by every compared model."
+    )
     compare: tuple[Fraction, ...] = Field(
         (), description="Further split fractions to train beside the plan, dense and 80/20."
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from splitjax.config import Domains, UserError, write_atomic
 
-from .kmeans import Rows, assign, balance, kmeans
+from .kmeans import Rows, assign, balance, costs, kmeans
 from .tfidf import TfIdf
 
 FILE = "clusterer.npz"
@@ -44,13 +44,25 @@ class Clusterer:
         Raises:
             UserError: fitted on given embeddings, so that text says nothing to it.
         """
-        if self.tfidf is None:
-            raise UserError("fitted on given embeddings, it cannot read text", where=FILE, mend="Use assign_vectors.")
-        return self.assign_vectors(self.tfidf.vectors(texts))
+        return self.assign_vectors(self._vectors(texts))
 
     def assign_vectors(self, x_ND: NDArray[np.floating]) -> NDArray[np.int64]:
         """The cluster of each embedding, of any length."""
         return assign(unit(x_ND), self.centroids_KD, self.prices_K)
+
+    def distances(self, texts: Sequence[str]) -> Rows:
+        """Squared distance of each text's unit vector to each centroid, prices added (N, K).
+
+        A text without a known word lies nowhere: its row is of NaN.
+        """
+        x_ND = unit(self._vectors(texts))
+        lies_N1 = (x_ND != 0).any(axis=1, keepdims=True)
+        return np.where(lies_N1, 1 + costs(x_ND, self.centroids_KD, self.prices_K), np.nan).astype(np.float32)
+
+    def _vectors(self, texts: Sequence[str]) -> Rows:
+        if self.tfidf is None:
+            raise UserError("fitted on given embeddings, it cannot read text", where=FILE, mend="Use assign_vectors.")
+        return self.tfidf.vectors(texts)
 
     def describe(self, texts: Sequence[str], x_ND: Rows, terms: int = 12, documents: int = 3) -> list[dict[str, Any]]:
         """For each cluster its heaviest terms (of TF-IDF) and the openings of the texts nearest to its centre."""
@@ -94,6 +106,13 @@ def fit(x_ND: Rows, tokens_N: NDArray[np.int64], domains: Domains, seed: int, tf
     else:
         centroids_KD, prices_K = kmeans(x_ND, weight_N, k, seed), np.zeros(k, np.float32)
     return Clusterer(centroids_KD, prices_K, tfidf)
+
+
+def of_domains(texts_K: Sequence[Sequence[str]], domains: Domains, seed: int) -> Clusterer:
+    """Domains that no clustering of text made, as one: the mean unit vector of each domain's texts is its centroid."""
+    tfidf = TfIdf.fit([text for texts in texts_K for text in texts], domains, seed)
+    centroids_KD = np.stack([unit(tfidf.vectors(texts)).mean(axis=0) for texts in texts_K])
+    return Clusterer(centroids_KD, np.zeros(len(texts_K), np.float32), tfidf)
 
 
 def unit(x_ND: NDArray[np.floating]) -> Rows:

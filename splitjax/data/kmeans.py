@@ -45,8 +45,13 @@ def balance(x_ND: Rows, weight_N: Rows, k: int, cap: float, seed: int) -> tuple[
 
 
 def assign(x_ND: Rows, centroids_KD: Rows, prices_K: Rows) -> NDArray[np.int64]:
-    """The cluster of each row: the one rule of preparation and routing. NumPy, so that workers need no JAX."""
-    return np.argmin((centroids_KD**2).sum(1) + prices_K - 2 * x_ND @ centroids_KD.T, axis=1)
+    """The cluster of each row: the one rule of preparation and routing."""
+    return np.argmin(costs(x_ND, centroids_KD, prices_K), axis=1)
+
+
+def costs(x_ND: Rows, centroids_KD: Rows, prices_K: Rows) -> Rows:
+    """What each cluster asks of each row: ‖c‖² − 2 x·c + price. NumPy, so that workers need no JAX."""
+    return (centroids_KD**2).sum(1) + prices_K - 2 * x_ND @ centroids_KD.T
 
 
 def _sharded(rows: Rows) -> Array:

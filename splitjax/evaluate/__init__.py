@@ -1,6 +1,13 @@
-"""Floor 4: losses of K experts on K domains, routing, and paired comparisons."""
+"""Floor 4: losses of K experts on K domains, routing, zero-shot tasks, and paired comparisons."""
 
 from .compare import Gain, gain
-from .scores import Scores, own_losses, score
+from .routers import Router, Seen
+from .saved_router import Choice, PromptRouter, SavedRouter
+from .scorer import Scorer
+from .scores import Scores, all_losses, own_losses, score
+from .served import Served
 
-__all__ = ["Gain", "Scores", "gain", "own_losses", "score"]
+__all__ = [
+    "Choice", "Gain", "PromptRouter", "Router", "SavedRouter", "Scorer", "Scores", "Seen", "Served", "all_losses",
+    "gain", "own_losses", "score",
+]

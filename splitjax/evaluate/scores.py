@@ -1,15 +1,16 @@
-"""Losses of K models on the same held-out windows, and what a router makes of them."""
+"""Losses of K models on the same held-out windows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from numpy.typing import NDArray
 
 from splitjax.model import LanguageModel
 from splitjax.parallel import batch_sharding
@@ -19,57 +20,46 @@ Params = Any
 
 @dataclass(frozen=True)
 class Scores:
-    """Summed token losses (nats) of K models on W windows of each of M domains, cut at a prefix.
+    """Token losses (nats) of K models on W windows of S targets of each of M domains, cut at a prefix.
 
-    A router may read the first `prefix` predicted tokens of a window; it is scored on the other
-    `rest`, so that no token is scored by a model chosen with sight of it.
+    A router may read the first `prefix` targets of a window; it is scored on the other `rest`, so that no token is
+    scored by a model chosen with sight of it.
     """
 
-    prefix_KMW: np.ndarray
-    rest_KMW: np.ndarray
+    nll_KMWS: NDArray[np.float32]
     prefix: int
-    rest: int
 
     @property
     def experts(self) -> int:
-        return self.rest_KMW.shape[0]
+        return self.nll_KMWS.shape[0]
 
-    def table_KM(self) -> np.ndarray:
+    @property
+    def rest(self) -> int:
+        return self.nll_KMWS.shape[-1] - self.prefix
+
+    @cached_property
+    def prefix_KMW(self) -> NDArray[np.float64]:
+        return self.nll_KMWS[..., : self.prefix].sum(-1, dtype=np.float64)
+
+    @cached_property
+    def rest_KMW(self) -> NDArray[np.float64]:
+        return self.nll_KMWS[..., self.prefix :].sum(-1, dtype=np.float64)
+
+    def table_KM(self) -> NDArray[np.float64]:
         """Nats a token of model k on domain m, over whole windows."""
         return (self.prefix_KMW + self.rest_KMW).mean(-1) / (self.prefix + self.rest)
 
-    def oracle_MW(self, whole: bool = True) -> np.ndarray:
+    def oracle_MW(self, whole: bool = True) -> NDArray[np.float64]:
         """Nats a token of each window under its own domain's expert (or the only model).
 
         Args:
             whole: over the whole window, else over what follows the prefix.
         """
-        own = self._own()
-        rest_MW = self._take(self.rest_KMW, own)
+        own = np.arange(self.nll_KMWS.shape[1]) if self.experts > 1 else np.zeros(self.nll_KMWS.shape[1], int)
+        rest_MW = self.rest_KMW[own, np.arange(len(own))]
         if not whole:
             return rest_MW / self.rest
-        return (rest_MW + self._take(self.prefix_KMW, own)) / (self.prefix + self.rest)
-
-    def routed_MW(self) -> np.ndarray:
-        """Nats a token after the prefix, under the expert that found the prefix likeliest."""
-        return self._take(self.rest_KMW, self.choice_MW()) / self.rest
-
-    def choice_MW(self) -> np.ndarray:
-        """The expert that the prefix picks for each window."""
-        return self.prefix_KMW.argmin(0)
-
-    def routing_accuracy_M(self) -> np.ndarray:
-        """Share of windows that the prefix sends to their own domain's expert."""
-        return (self.choice_MW() == self._own()).mean(-1)
-
-    def _own(self) -> np.ndarray:
-        domains, windows = self.rest_KMW.shape[1:]
-        own = np.arange(domains) if self.experts > 1 else np.zeros(domains, int)
-        return np.repeat(own[:, None], windows, axis=1)
-
-    @staticmethod
-    def _take(values_KMW: np.ndarray, choice_MW: np.ndarray) -> np.ndarray:
-        return np.take_along_axis(values_KMW, choice_MW[None], 0)[0]
+        return (rest_MW + self.prefix_KMW[own, np.arange(len(own))]) / (self.prefix + self.rest)
 
 
 def score(model: LanguageModel, params_K: Params, tokens_MWT: np.ndarray, prefix: int, batch: int) -> Scores:
@@ -81,18 +71,16 @@ def score(model: LanguageModel, params_K: Params, tokens_MWT: np.ndarray, prefix
         tokens_MWT: W windows of T = S + 1 tokens of each of M domains; M = K where K > 1.
         prefix: predicted tokens that a router may read, below S.
         batch: windows a step.
-
-    Returns:
-        Scores over S predicted tokens a window.
     """
-    experts = jax.tree.leaves(params_K)[0].shape[0]
     domains, windows, length = tokens_MWT.shape
-    flat_UT = tokens_MWT.reshape(domains * windows, length)
-    nll_KUS = _token_losses(model, params_K, np.broadcast_to(flat_UT, (experts, *flat_UT.shape)), batch)
-    nll_KMWS = nll_KUS.reshape(experts, domains, windows, length - 1).astype(np.float64)
-    return Scores(
-        nll_KMWS[..., :prefix].sum(-1), nll_KMWS[..., prefix:].sum(-1), prefix, length - 1 - prefix
-    )  # fmt: skip
+    nll_KUS = all_losses(model, params_K, tokens_MWT.reshape(domains * windows, length), batch)
+    return Scores(nll_KUS.reshape(-1, domains, windows, length - 1), prefix)
+
+
+def all_losses(model: LanguageModel, params_K: Params, tokens_UT: np.ndarray, batch: int) -> NDArray[np.float32]:
+    """Token losses (K, U, S) of every model of a stack on the same U windows."""
+    experts = jax.tree.leaves(params_K)[0].shape[0]
+    return _token_losses(model, params_K, np.broadcast_to(tokens_UT, (experts, *tokens_UT.shape)), batch)
 
 
 def own_losses(model: LanguageModel, params_K: Params, tokens_MWT: np.ndarray, batch: int) -> np.ndarray:
@@ -106,7 +94,7 @@ def own_losses(model: LanguageModel, params_K: Params, tokens_MWT: np.ndarray, b
 
 def _token_losses(model: LanguageModel, params_K: Params, tokens_KUT: np.ndarray, batch: int) -> np.ndarray:
     """Token losses (K, U, S) of U windows a model, `batch` at a time; the last batch is padded."""
-    count, mesh = tokens_KUT.shape[1], _mesh_of(params_K)
+    count, mesh = tokens_KUT.shape[1], mesh_of(params_K)
     batch = min(batch, count)
     parts = []
     for start in range(0, count, batch):
@@ -119,7 +107,7 @@ def _token_losses(model: LanguageModel, params_K: Params, tokens_KUT: np.ndarray
     return np.concatenate([np.asarray(nll_KBS)[:, :wanted] for nll_KBS, wanted in parts], axis=1)
 
 
-def _mesh_of(params_K: Params) -> Mesh | None:
+def mesh_of(params_K: Params) -> Mesh | None:
     """The mesh that the parameters lie on, None for one device."""
     sharding = jax.tree.leaves(params_K)[0].sharding
     mesh = sharding.mesh if isinstance(sharding, NamedSharding) else None

@@ -117,6 +117,12 @@ class LanguageModel:
         head_DV, blocks = self.ends(params).head_weights_DV(), self._loss_blocks(tokens_BT[:, 1:])
         return losses.token_losses(x_BSD, head_DV, tokens_BT[:, 1:], blocks)
 
+    def token_scores(self, params: Params, tokens_BT: Array) -> tuple[Array, Array]:
+        """`token_losses`, and whether greedy decoding would give the target (B, S)."""
+        x_BSD = self.hidden(params, tokens_BT[:, :-1])
+        head_DV, blocks = self.ends(params).head_weights_DV(), self._loss_blocks(tokens_BT[:, 1:])
+        return losses.token_scores(x_BSD, head_DV, tokens_BT[:, 1:], blocks)
+
     def groups(self, params: Params) -> dict[str, Any]:
         """Learning-rate multiplier and weight-decay flag of every leaf, with or without an expert axis."""
         return group_tree(params, self.cfg, self.base_width if self.transfer else None)

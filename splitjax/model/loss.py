@@ -35,6 +35,17 @@ def token_losses(x_BSD: Array, head_DV: Array, target_BS: Array, blocks: int) ->
     return _over_blocks(one, x_BSD, target_BS, blocks)
 
 
+def token_scores(x_BSD: Array, head_DV: Array, target_BS: Array, blocks: int) -> tuple[Array, Array]:
+    """Cross entropy of every target in nats, and whether it is the likeliest token; both (B, S)."""
+
+    def one(x: Array, target: Array) -> Array:
+        nll, _, weights = _cross_entropy(x, head_DV, target)
+        return jnp.stack([nll, weights.argmax(axis=-1) == target], axis=-1)
+
+    nll_BS, greedy_BS = jnp.moveaxis(_over_blocks(one, x_BSD, target_BS, blocks), -1, 0)
+    return nll_BS, greedy_BS > 0
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def mean_loss(x_BSD: Array, head_DV: Array, target_BS: Array, z_loss: float, blocks: int) -> tuple[Array, Array]:
     """Training objective and mean cross entropy, nats a token.

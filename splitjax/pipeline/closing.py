@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 
 from splitjax.config import format_count
+
+from . import routing_tables, zero_shot_tables
 
 COLUMNS = ("seed", "dense", "80/20", "planned")
 
@@ -18,7 +21,13 @@ def shown(results: Mapping[str, Any]) -> list[str]:
     return [name for name in COLUMNS if name in names] + sorted(names.keys() - set(COLUMNS))
 
 
-def closing_table(results: Mapping[str, Any]) -> Table:
+def closing_table(results: Mapping[str, Any]) -> Group:
+    """Every table that ends a run in the terminal."""
+    tables = [losses(results), routing_tables.terminal(results), zero_shot_tables.terminal(results, shown(results))]
+    return Group(*(table for table in tables if table))
+
+
+def losses(results: Mapping[str, Any]) -> Table:
     """Test loss in nats a token: by domain with the label known, then the means, oracle and routed."""
     names = shown(results)
     models = results["models"]

@@ -42,6 +42,8 @@ _FIRST_STAGE = {
     "split": "plan",
     "evaluate.compare": "train",
     "evaluate.prefix": "evaluate",
+    "evaluate.routers": "evaluate",
+    "evaluate.tasks": "evaluate",
 }
 _LOGS = "logs"  # where a launcher sends what its jobs print
 # Keys that change no number: free to differ between starts.
@@ -61,6 +63,7 @@ class RunFolder:
         self.plan = self.path / "plan.json"
         self.main = self.path / "main.json"
         self.results = self.path / "results.json"
+        self.router = self.path / "router"
         self.report = self.path / "report.html"
         self.phases = self.path / "phases"
         self.config = self.path / "config.yaml"
@@ -71,6 +74,10 @@ class RunFolder:
     def phase(self, name: str) -> Path:
         """Folder of a phase."""
         return self.phases / name
+
+    def router_of(self, cell: str | None) -> Path:
+        """Where the router of a cell's experts lies; of the planned ones, None."""
+        return self.router / cell if cell else self.router
 
     def claim(self, config: Config, redo: str | None = None) -> None:
         """Write the resolved config, or check that it is the one this folder was made with.

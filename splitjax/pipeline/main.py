@@ -9,9 +9,10 @@ from typing import Any
 from rich.console import Console
 
 from splitjax.config import Config, UserError, hash_json, read_json
+from splitjax.evaluate import routers
 from splitjax.parallel import hosts
 
-from . import stages
+from . import stages, zero_shot
 from .costs import sweep_work, whole_work
 from .devices import Devices
 from .folder import RunFolder
@@ -39,10 +40,13 @@ def job_of(
     Of several processes the first holds the lock, writes and tells; the others work with it in silence.
 
     Raises:
-        UserError: the folder was made with another config, or another process works in it.
+        UserError: the folder was made with another config, another process works in it, or the config names
+            a router or a file of tasks that does not exist.
     """
     if jobs < 1:
         raise UserError(f"{jobs} jobs", where="--jobs", mend="Give 1 or more.")
+    routers.check(config.evaluate.routers)
+    zero_shot.files(config)
     folder = RunFolder(config.folder)
     if jobs > 1 and hosts.several():
         raise UserError(f"{jobs} jobs on several processes", where="--jobs", mend="Give one or the other.")

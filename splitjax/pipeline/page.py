@@ -11,7 +11,8 @@ from typing import Any
 from splitjax import law
 from splitjax.config import Config, read_json, write_atomic
 
-from . import evidence, plots, tables
+from . import evidence, plots, routing_tables, tables, zero_shot_tables
+from .closing import shown
 from .folder import RunFolder
 from .plan import read_plan
 from .state import goodput_of
@@ -52,6 +53,8 @@ def write(folder: RunFolder, config: Config) -> None:
         f"<h1>splitjax · {escape(config.name)}</h1>",
         f'<p class="verdict">{escape(headline(plan, results))}</p>',
         f'<div class="first"><div>{"".join(left)}</div><div>{"".join(right)}</div></div>',
+        routing_tables.page(results),
+        zero_shot_tables.page(results, shown(results)),
         tables.caveats(plan, results),
         _law_section(folder, fitted) if fitted else "",
         evidence.evidence(plan),

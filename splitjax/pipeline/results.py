@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,7 +12,6 @@ import numpy as np
 
 from splitjax import evaluate as scoring
 from splitjax.config import read_json
-from splitjax.evaluate import Scores
 from splitjax.model import flops_per_token, n_params, n_params_total
 from splitjax.parallel import hosts
 
@@ -19,17 +20,22 @@ from .costs import sweep_cost
 from .execute import Executor
 from .folder import FORMAT
 from .job import Job
+from .places import Place, places
 from .plan import main_tree, read_plan
-from .tree import Cell, Phase
+from .routing import Measured, Routing
+from .tree import Cell
+from .zero_shot import ZeroShot
 
 
 def evaluate(job: Job) -> dict[str, Any]:
     """Score every main model, and the seed of the planned split, on the test windows."""
     plan, executor = hosts.from_first(lambda: read_plan(job.folder)), job.executor()
-    cells, tokens_MWT = main_tree(job), executor.held_out("test")
-    bytes_M = job.corpus.token_bytes_V[tokens_MWT[..., 1:]].sum((1, 2))
-    scores = _score_all(job, executor, cells, tokens_MWT)
-    models = {name: _losses(score, bytes_M) for name, score in scores.items()}
+    cells, routing, zero_shot = main_tree(job), Routing(job, executor), ZeroShot(job)
+    bytes_M = job.corpus.token_bytes_V[routing.test.tokens_MWT[..., 1:]].sum((1, 2))
+    measured = _measure_all(job, executor, cells, routing, zero_shot)
+    scores = {name: one.scores for name, one in measured.items()}
+    hosts.from_first(lambda: _save_routers(job, cells, measured))
+    models = {name: _losses(one, bytes_M) for name, one in measured.items()}
     validation = hosts.from_first(lambda: read_json(job.folder.main))["models"]
     for name, cell in cells.items():
         models[name] |= _spent(job, cell)
@@ -43,42 +49,42 @@ def evaluate(job: Job) -> dict[str, Any]:
         "unigram_entropy": job.corpus.unigram_entropy("test"),
         "models": models,
         "expert_tables": {name: scores[name].table_KM().tolist() for name in cells if scores[name].experts > 1},
-        "gains": {f"planned_vs_{name}": _gains(scores["planned"], scores[name]) for name in cells if name != "planned"},
+        "routing": {name: measured[name].table for name in cells if measured[name].table},
+        "zero_shot": zero_shot.summary({name: one.answers for name, one in measured.items()}),
+        "gains": {
+            f"planned_vs_{name}": _gains(measured["planned"], measured[name]) for name in cells if name != "planned"
+        },
         "costs": _costs(job, cells["planned"]),
         "provenance": provenance.of(job.command),
     }
 
 
-def _score_all(job: Job, executor: Executor, cells: Mapping[str, Cell], tokens_MWT: np.ndarray) -> dict[str, Scores]:
-    """Scores by model name; "seed" is the stack of one that the planned split starts from."""
-    phases = {phase.name: phase for phase in job.phases(cells.values())}
-    ends = {cell: phase for phase in phases.values() for cell in phase.ends}
-    places = {name: (ends[cell], cell.path) for name, cell in cells.items()}
-    if seed := _seed_of(ends[cells["planned"]], phases):
-        places["seed"] = seed
-    found: dict[tuple[str, int], Scores] = {}
-    for phase, position in places.values():
-        if (phase.name, position) not in found:
-            job.reporter.now(phase.name)
-            stack = executor.stack_at(phase, position)
-            found[phase.name, position] = scoring.score(
-                executor.model(phase.model), stack.params, tokens_MWT, job.config.evaluate.prefix,
-                job.config.train.batch_size,
-            )  # fmt: skip
-    return {name: found[phase.name, position] for name, (phase, position) in places.items()}
+def _measure_all(
+    job: Job, executor: Executor, cells: Mapping[str, Cell], routing: Routing, zero_shot: ZeroShot
+) -> dict[str, Measured]:
+    """Every model by name; "seed" is the stack of one that the planned split starts from."""
+    found: dict[Place, Measured] = {}
+    where = places(job, cells)
+    for place in where.values():
+        if place not in found:
+            job.reporter.now(place.phase.name)
+            model, stack = executor.model(place.phase.model), executor.stack_at(place.phase, place.step)
+            one = routing.measure(model, stack)
+            answers = zero_shot.answer(model, stack, one.router.router if one.router else None)
+            found[place] = dataclasses.replace(one, answers=answers)
+    return {name: found[place] for name, place in where.items()}
 
 
-def _seed_of(last: Phase, phases: Mapping[str, Phase]) -> tuple[Phase, int] | None:
-    """Where the experts that end in `last` were one model; None where they never split."""
-    while last.on == "domains":
-        parent = phases[str(last.parent)]
-        if last.splits:
-            return parent, last.start
-        last = parent
-    return None
+def _save_routers(job: Job, cells: Mapping[str, Cell], measured: Mapping[str, Measured]) -> None:
+    """The router of each set of experts beside results.json; none where one model is left."""
+    shutil.rmtree(job.folder.router, ignore_errors=True)
+    for name, cell in cells.items():
+        if router := measured[name].router:
+            router.save(job.folder.router_of(None if name == "planned" else cell.id))
 
 
-def _losses(score: Scores, bytes_M: np.ndarray) -> dict[str, Any]:
+def _losses(measured: Measured, bytes_M: np.ndarray) -> dict[str, Any]:
+    score = measured.scores
     whole_MW = score.oracle_MW()
     nats_M = whole_MW.sum(1) * (score.prefix + score.rest)
     return {
@@ -87,8 +93,9 @@ def _losses(score: Scores, bytes_M: np.ndarray) -> dict[str, Any]:
         "bits_per_byte": (nats_M / math.log(2) / np.maximum(bytes_M, 1)).tolist(),
         "after_prefix": {
             "oracle": _by_domain(score.oracle_MW(whole=False).mean(1)),
-            "routed": _by_domain(score.routed_MW().mean(1)),
-            "routing_accuracy": score.routing_accuracy_M().tolist() if score.experts > 1 else None,
+            "routed": _by_domain(measured.routed.loss_MW.mean(1)),
+            "router": measured.router.router.name if measured.router else None,
+            "routing_accuracy": measured.routed.accuracy_M().tolist() if score.experts > 1 else None,
         },
     }
 
@@ -116,15 +123,17 @@ def _by_domain(loss_M: np.ndarray) -> dict[str, Any]:
     return {"mean": mean, "perplexity": math.exp(mean), "domains": loss_M.tolist()}
 
 
-def _gains(planned: Scores, rival: Scores) -> dict[str, Any]:
+def _gains(planned: Measured, rival: Measured) -> dict[str, Any]:
+    own, other = planned.scores, rival.scores
+
     def of_domains(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[dict[str, float]]:
         return [scoring.gain(a[None], b[None]).to_json() for a, b in pairs]
 
     return {
-        "routed": scoring.gain(planned.routed_MW(), rival.routed_MW()).to_json(),
-        "oracle_after_prefix": scoring.gain(planned.oracle_MW(whole=False), rival.oracle_MW(whole=False)).to_json(),
-        "oracle": scoring.gain(planned.oracle_MW(), rival.oracle_MW()).to_json(),
-        "oracle_by_domain": of_domains(zip(planned.oracle_MW(), rival.oracle_MW(), strict=True)),
+        "routed": scoring.gain(planned.routed.loss_MW, rival.routed.loss_MW).to_json(),
+        "oracle_after_prefix": scoring.gain(own.oracle_MW(whole=False), other.oracle_MW(whole=False)).to_json(),
+        "oracle": scoring.gain(own.oracle_MW(), other.oracle_MW()).to_json(),
+        "oracle_by_domain": of_domains(zip(own.oracle_MW(), other.oracle_MW(), strict=True)),
     }
 
 

@@ -10,7 +10,7 @@ from splitjax import law
 from splitjax.config import UserError, format_count, write_json, write_record
 from splitjax.parallel import hosts
 
-from . import observations, preparing, results, splits
+from . import observations, preparing, results, splits, zero_shot
 from .attempts import Ledger, run_here
 from .cells import seed_tokens
 from .execute import Losses, work_of
@@ -160,6 +160,8 @@ def run_evaluate(job: Job) -> None:
     """Every main model on the test split → results.json."""
     main = hosts.from_first(lambda: job.folder.hash_of(job.folder.main, "train"))
     inputs = _data_inputs(job) | {"main": main} | job.part("evaluate", "seed")
+    if job.config.evaluate.tasks:
+        inputs["tasks"] = zero_shot.inputs(job.config)
     if job.skip_if_done("evaluate", inputs):
         return
     job.reporter.stage("evaluate", "scoring every model on the test windows")
@@ -168,7 +170,7 @@ def run_evaluate(job: Job) -> None:
     job.finish(
         "evaluate",
         inputs,
-        [job.folder.results],
+        [job.folder.results, *sorted(path for path in job.folder.router.rglob("*") if path.is_file())],
         f"{len(found['models'])} models on {len(found['domains'])} domains",
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from splitjax.config import format_count
 
 from .closing import shown
+from .routing_tables import name_of
 
 _GAINS = {
     "routed": "routed, after the prefix",
@@ -87,7 +88,7 @@ def facts(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     if experts > 1:
         lines.append(
             f"To serve: {experts} × {format_count(total)} parameters stored, {format_count(total)} at work on a token "
-            f"once routed; this router runs all {experts} over the prefix"
+            f"once routed{_reading(results)}"
         )
     return _list("Budget and cost", lines)
 
@@ -130,7 +131,8 @@ def families(fitted: Mapping[str, Any]) -> str:
 def experts(results: Mapping[str, Any], name: str) -> str:
     """Loss of every expert on every domain."""
     table, names = results["expert_tables"][name], results["domains"]
-    accuracy = _percent(_mean(results["models"][name]["after_prefix"]["routing_accuracy"]))
+    after = results["models"][name]["after_prefix"]
+    accuracy, router = _percent(_mean(after["routing_accuracy"])), escape(name_of(after["router"]))
     head = "".join(f"<th>{escape(domain)}</th>" for domain in names)
     rows = ""
     for index, domain in enumerate(names):
@@ -142,8 +144,17 @@ def experts(results: Mapping[str, Any], name: str) -> str:
     return (
         f"<h2>Every expert on every domain: {escape(name)}</h2>"
         f"<table><thead><tr><th>expert \\ text</th>{head}</tr></thead>{rows}</table>"
-        f'<p class="note">The prefix router sends {accuracy} of the windows to their own domain\'s expert.</p>'
+        f'<p class="note">{accuracy} of the windows go to their own domain\'s expert ({router}).</p>'
     )
+
+
+def _reading(results: Mapping[str, Any]) -> str:
+    """What the planned experts' router costs beyond the expert that answers."""
+    chosen = results["routing"]["planned"]["chosen"]
+    settings = next(row["settings"] for row in results["routing"]["planned"]["rows"] if row["router"] == chosen)
+    runs = f"; {settings['top']} experts run on every token" if settings["top"] > 1 else ""
+    all_of = results["routing"]["planned"]["experts"]
+    return runs + (f"; this router runs all {all_of} over the prefix" if settings["reads_losses"] else "")
 
 
 def caveats(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:

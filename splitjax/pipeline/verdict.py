@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .routing_tables import name_of
+
 
 def headline(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     """'Split at 22 %, 90 % interval 15–31, …; experts beat dense by x ± s % perplexity, …'."""
@@ -16,7 +18,9 @@ def headline(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:
             f"experts {_against('dense', gains['planned_vs_dense'])}, {_against('80/20', gains['planned_vs_80/20'])}"
         )
     accounting = results["budget"]["accounting"]
-    terms = f"accounting {accounting}; routed by a {results['prefix']}-token prefix, scored after it"
+    router = results["models"]["planned"]["after_prefix"]["router"]
+    by = "" if router in (None, "prefix") else f"{name_of(router)} of "
+    terms = f"accounting {accounting}; routed by {by}a {results['prefix']}-token prefix, scored after it"
     return f"{_decision(plan)}; {rivals} ({terms}). {_worth(plan, gains)}{_missed(gains)}"
 
 

@@ -43,25 +43,13 @@ def test_own_losses_are_the_diagonal_of_the_table(params_K, tokens_MWT) -> None:
     np.testing.assert_allclose(own_losses(MODEL, seed, tokens_MWT, batch=4), table_KM[0], rtol=1e-5)
 
 
-def scores(prefix_KMW: list, rest_KMW: list) -> Scores:
-    return Scores(np.array(prefix_KMW, float), np.array(rest_KMW, float), prefix=2, rest=4)
-
-
-def test_the_router_follows_the_prefix_and_pays_for_its_mistakes() -> None:
-    # Two experts, two domains, one window each. The prefix of domain 1 misleads.
-    found = scores([[[1.0], [1.0]], [[2.0], [3.0]]], [[[4.0], [8.0]], [[6.0], [5.0]]])
-    assert found.choice_MW().tolist() == [[0], [0]]
-    assert found.routing_accuracy_M().tolist() == [1.0, 0.0]
-    assert found.routed_MW().tolist() == [[1.0], [2.0]]
-    assert found.oracle_MW(whole=False).tolist() == [[1.0], [1.25]]
-    assert found.oracle_MW().tolist() == [[5 / 6], [8 / 6]]
-
-
-def test_the_router_is_blind_to_the_scored_tokens(params_K, tokens_MWT) -> None:
-    changed = tokens_MWT.copy()
-    changed[..., PREFIX + 1 :] = np.random.default_rng(1).integers(0, 40, changed[..., PREFIX + 1 :].shape)
-    choices = [score(MODEL, params_K, t, PREFIX, batch=8).choice_MW() for t in (tokens_MWT, changed)]
-    np.testing.assert_array_equal(*choices)
+def test_the_label_knows_what_each_part_costs(params_K, tokens_MWT) -> None:
+    found = score(MODEL, params_K, tokens_MWT, PREFIX, batch=8)
+    own_MWS = found.nll_KMWS[np.arange(K), np.arange(K)]
+    np.testing.assert_allclose(found.oracle_MW(), own_MWS.mean(-1), rtol=1e-6)
+    np.testing.assert_allclose(found.oracle_MW(whole=False), own_MWS[..., PREFIX:].mean(-1), rtol=1e-6)
+    alone = Scores(found.nll_KMWS[:1], PREFIX)
+    np.testing.assert_allclose(alone.oracle_MW(), found.nll_KMWS[0].mean(-1), rtol=1e-6)
 
 
 def test_gain_is_paired_and_weighs_domains_equally() -> None:

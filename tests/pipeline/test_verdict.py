@@ -14,11 +14,14 @@ def gain(perplexity: float, error: float) -> dict[str, Any]:
     return {"routed": one, "oracle": one}
 
 
-def results(dense: float, habit: float, error: float = 0.4, accounting: str = "total") -> dict[str, Any]:
+def results(
+    dense: float, habit: float, error: float = 0.4, accounting: str = "total", router: str = "prefix"
+) -> dict[str, Any]:
     return {
         "gains": {"planned_vs_dense": gain(dense, error), "planned_vs_80/20": gain(habit, error)},
         "budget": {"accounting": accounting},
         "prefix": 32,
+        "models": {"planned": {"after_prefix": {"router": router}}},
     }
 
 
@@ -37,6 +40,10 @@ def test_a_split_that_paid() -> None:
         "perplexity, beat 80/20 by 2.5 ± 0.4 % perplexity (accounting total; routed by a 32-token prefix, scored "
         "after it). At equal training tokens, splitting paid."
     )
+
+
+def test_another_router_is_named() -> None:
+    assert "routed by nearest centroid of a 32-token prefix" in headline(plan(), results(6, 2, router="centroid"))
 
 
 def test_a_split_that_did_not() -> None:

@@ -1,0 +1,121 @@
+"""EleutherAI's lm-eval in this process: a model of ours as its `LM`, for any of its tasks that can be read offline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from splitjax.config import UserError, did_you_mean
+
+from .served import Served
+from .tasks import shared_prompt
+
+
+def language_model(served: Served) -> Any:
+    """An `lm_eval.api.model.LM`. Contexts begin with id 0, as documents do and as an exported tokenizer has it.
+
+    Raises:
+        UserError: lm-eval is not installed.
+    """
+    return _class()(served)
+
+
+def evaluate(served: Served, names: Sequence[str], limit: int | None = None, samples: bool = False) -> dict[str, Any]:
+    """Zero-shot results of lm-eval's tasks: {task: {metric: value}}, or all that lm-eval returns.
+
+    Args:
+        names: of tasks or groups, or paths of a task's YAML.
+        limit: items a task; None: all.
+        samples: return lm-eval's own results, each item's answers included.
+
+    Raises:
+        UserError: no such task, or its data are neither local nor cached (this machine is not asked to go online).
+    """
+    lm = language_model(served)
+    import lm_eval
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager()
+    wanted = [_task(name, manager.all_tasks) for name in names]
+    try:
+        found = lm_eval.simple_evaluate(
+            model=lm, tasks=wanted, num_fewshot=0, limit=limit, task_manager=manager, bootstrap_iters=100,
+            log_samples=samples, verbosity="ERROR",
+        )  # fmt: skip
+    except (OSError, ValueError) as error:  # datasets and the hub raise both for data that are not here
+        raise UserError(
+            f"lm-eval could not run it ({' '.join(str(error).split())[:300]})", where=",".join(names),
+            mend="Its data must be local or in the cache.",
+        ) from error  # fmt: skip
+    return found if samples else {task: _plain(metrics) for task, metrics in found["results"].items()}
+
+
+def _class() -> Any:
+    # Read once, at import: nothing is fetched, unless the user has said otherwise.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        from lm_eval.api.model import LM
+    except ImportError:
+        raise UserError("lm-eval is not installed", mend="pip install 'splitjax[eval]'") from None
+
+    class SplitjaxLM(LM):
+        """K experts behind a router, or a model alone; several processes are not supported."""
+
+        def __init__(self, served: Served) -> None:
+            super().__init__()
+            self.served = served
+
+        def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
+            pairs = [self.served.encode_pair(*request.args) for request in requests]
+            experts = self.served.choose(_prompts(requests))
+            return self.served.likelihoods(pairs, experts)
+
+        def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[float]:
+            return [self.served.rolling(request.args[0]) for request in requests]
+
+        def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[str]:
+            raise UserError("tasks that generate text are not supported", where=str(requests[0].task_name))
+
+    return SplitjaxLM
+
+
+def _prompts(requests: Sequence[Any]) -> list[str]:
+    """What the router reads for each request: what the contexts of its item have in common.
+
+    The contexts of one item are the same, but where they are the options (WinoGrande); an empty one is there only to
+    tell how likely an answer is without the question.
+    """
+    contexts: dict[tuple[Any, Any], list[str]] = {}
+    for request in requests:
+        if request.args[0]:
+            contexts.setdefault((request.task_name, request.doc_id), []).append(request.args[0])
+    shared = {item: shared_prompt(texts) for item, texts in contexts.items()}
+    return [shared.get((request.task_name, request.doc_id), "") for request in requests]
+
+
+def _task(name: str, known: Sequence[str]) -> str | dict[str, Any]:
+    """A name of lm-eval's, or the settings in a YAML file; `!function` in it is refused, as it would run code."""
+    if name in known:
+        return name
+    if not name.endswith((".yaml", ".yml")):
+        raise UserError(f"lm-eval has no task '{name}'", where="--tasks", mend=did_you_mean(name, known))
+    import yaml
+
+    try:
+        told = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"no task can be read ({' '.join(str(error).split())})", where=name) from None
+    if not isinstance(told, dict) or not isinstance(told.get("task"), str):
+        raise UserError("names no 'task'", where=name)
+    return told
+
+
+def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics without lm-eval's filter names, numbers only."""
+    found = {}
+    for key, value in metrics.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found[key.partition(",")[0]] = float(value)
+    return found

@@ -1,0 +1,144 @@
+"""A router as files, and bound to the experts it serves: which of them answers this prompt?"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splitjax.config import UserError, hash_file, hash_json, read_json, write_json
+from splitjax.data import Tokenizer
+from splitjax.data.clusterer import FILE as CLUSTERER
+from splitjax.data.clusterer import Clusterer
+
+from . import routers
+from .prompts import Prompt, as_text, read_as_text
+from .routers import Centroid, Router, Seen
+from .scorer import Scorer
+
+FILE = "router.json"
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedRouter:
+    """What ``router.json`` (and ``clusterer.npz`` beside it, where the router needs one) holds.
+
+    Attributes:
+        experts: names, in the order of the weights.
+        prefix: tokens that it read when it was measured.
+        tokenizer: hash of the tokenizer that made them.
+        evidence: what it was chosen by, for people; nothing reads it.
+    """
+
+    router: Router
+    experts: tuple[str, ...]
+    prefix: int
+    tokenizer: str
+    evidence: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write it into `folder`; returns the files."""
+        told = routers.describe(self.router) | {
+            "prior": list(self.router.prior_K), "experts": list(self.experts), "prefix": self.prefix,
+            "tokenizer": self.tokenizer, "evidence": dict(self.evidence), "files": {},
+        }  # fmt: skip
+        files = [folder / FILE]
+        if isinstance(self.router, Centroid):
+            self.router.clusterer.save(folder)
+            files.append(folder / CLUSTERER)
+            told["files"] = {CLUSTERER: hash_file(folder / CLUSTERER)}
+        told = {"format": FORMAT, **told}
+        write_json(folder / FILE, told | {"hash": hash_json(told)})
+        return files
+
+    @classmethod
+    def load(cls, folder: Path) -> SavedRouter:
+        """Read it back.
+
+        Raises:
+            UserError: missing, damaged, changed by hand, of another version, or a router unknown here.
+        """
+        where = str(Path(folder) / FILE)
+        told = read_json(where)
+        version = told.get("format") if isinstance(told, dict) else None
+        if version != FORMAT:
+            raise UserError(f"a router of format {version}; this splitjax reads {FORMAT}", where=where)
+        if told.pop("hash", None) != hash_json(told):
+            raise UserError("was changed since it was written (its hash differs)", where=where, mend="Export it again.")
+        for name, digest in told["files"].items():
+            if hash_file(Path(folder) / name) != digest:
+                raise UserError("is not the file that router.json names", where=str(Path(folder) / name),
+                                mend="Export it again.")
+        router = routers.make(told["router"], told["prior"], lambda: Clusterer.load(Path(folder)))
+        if "temperature" in told:
+            router = dataclasses.replace(router, temperature=told["temperature"])  # type: ignore[type-var]
+        return cls(router, tuple(told["experts"]), told["prefix"], told["tokenizer"], told["evidence"])
+
+    def copy(self, source: Path, target: Path) -> list[Path]:
+        """The files of `source`, which this was read from, byte for byte in another folder."""
+        names = [FILE] + ([CLUSTERER] if isinstance(self.router, Centroid) else [])
+        target.mkdir(parents=True, exist_ok=True)
+        return [Path(shutil.copyfile(source / name, target / name)) for name in names]
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Who answers.
+
+    Attributes:
+        expert: index of the most trusted expert.
+        weights_K: of all experts; 0 for those that are not used. A router of one expert has a single 1.
+    """
+
+    expert: int
+    weights_K: NDArray[np.float64]
+
+
+class PromptRouter:
+    """A router with the experts and the tokenizer it needs at hand.
+
+    Args:
+        router: None for a model that is alone: it is always chosen.
+        scorer: all experts, for a router that reads their losses.
+    """
+
+    def __init__(self, router: Router | None, tokenizer: Tokenizer, scorer: Scorer) -> None:
+        if router is not None and len(router.prior_K) != scorer.experts:
+            raise UserError(f"routes {len(router.prior_K)} experts, not {scorer.experts}", where=FILE)
+        self.router, self.tokenizer, self.scorer = router, tokenizer, scorer
+
+    def choose(self, prompt: Prompt) -> Choice:
+        """Who answers this prompt; text, its UTF-8 (broken or not), or ids."""
+        return self.choose_all([prompt])[0]
+
+    def choose_all(self, prompts: Sequence[Prompt]) -> list[Choice]:
+        """`choose` of each, in few passes."""
+        if not prompts:
+            return []
+        logw_UK = self.log_weights(prompts)
+        return [Choice(int(row_K.argmax()), np.exp(row_K)) for row_K in logw_UK]
+
+    def log_weights(self, prompts: Sequence[Prompt]) -> routers.LogWeights:
+        """Log weights (U, K) after each prompt. Only the last window of a long one is scored by experts."""
+        if self.router is None:
+            return np.zeros((len(prompts), 1))
+        if not self.router.reads_losses:
+            return self.router.log_weights(Seen([self._text(prompt) for prompt in prompts]))
+        told = self.scorer.all([self._sequence(prompt) for prompt in prompts])
+        nll_KU = np.stack([one.nll_KS.sum(axis=1, dtype=np.float64) for one in told], axis=1)
+        return self.router.log_weights(Seen([""] * len(prompts), nll_KU))
+
+    def _text(self, prompt: Prompt) -> str:
+        if isinstance(prompt, str | bytes):
+            return as_text(prompt)
+        return read_as_text(self.tokenizer, prompt)
+
+    def _sequence(self, prompt: Prompt) -> list[int]:
+        ids = self.tokenizer.encode(as_text(prompt)) if isinstance(prompt, str | bytes) else list(prompt)
+        return [0, *ids][-(self.scorer.window + 1) :]

@@ -1,0 +1,106 @@
+"""lm-eval in this process: a local task, what the router reads, and what is refused. Needs the extra `eval`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from splitjax.config import UserError
+from splitjax.evaluate import Scorer, Served, harness, routers, tasks
+
+from .conftest import WORDS, texts_of
+
+pytest.importorskip("lm_eval", reason="the extra 'eval' is not installed")
+
+
+@pytest.fixture(scope="module")
+def routed(model, experts_K, tokenizer, clusterer) -> Served:
+    router = routers.make("centroid", (1, 1, 1), lambda: clusterer)
+    return Served(tokenizer, Scorer(model, experts_K, window=64), router, tuple(WORDS))
+
+
+def local_task(folder: Path, name: str, items: list[dict]) -> Path:
+    """Our items as a task of lm-eval's, and its YAML."""
+    data = folder / f"{name}.jsonl"
+    data.write_text("".join(json.dumps(item) + "\n" for item in items))
+    told = {
+        "task": name, "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(data)}},
+        "test_split": "test", "output_type": "multiple_choice", "doc_to_text": "query", "doc_to_choice": "choices",
+        "doc_to_target": "gold", "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
+    }  # fmt: skip
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(told))
+    return folder / f"{name}.yaml"
+
+
+def items(count: int = 9) -> list[dict]:
+    made = []
+    for index in range(count):
+        domain = list(WORDS)[index % 3]
+        query, *choices = texts_of(domain, 4, seed=index)
+        made.append({"query": query, "choices": [one[: 8 + index] for one in choices], "gold": index % 3})
+    return made
+
+
+def test_a_local_task_gives_what_our_own_code_gives(routed, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    path = local_task(tmp_path, "words", items())
+    told = harness.evaluate(routed, [str(path)])["words"]
+    found = tasks.answer(tasks.read(tmp_path / "words.jsonl"), routed)
+    own = found.to_json(tuple(WORDS))
+    assert told["acc"] == own["accuracy"]
+    assert told["acc_norm"] == own["accuracy_by_byte"]
+    assert told["acc_stderr"] == pytest.approx(own["accuracy_error"])
+    assert found.expert_N.tolist() == [0, 1, 2] * 3
+    assert harness.evaluate(routed, [str(path)], limit=4)["words"]["acc"] == found.right_N[:4].mean()
+
+
+def request(context: str, continuation: str = " x", doc: int = 0) -> SimpleNamespace:
+    return SimpleNamespace(args=(context, continuation), task_name="t", doc_id=doc)
+
+
+def test_the_router_reads_no_option(routed) -> None:
+    lm = harness.language_model(routed)
+    question = texts_of("sea", 1)[0]
+    as_contexts = [request(f"{question} {WORDS['lab'][index]}") for index in range(2)]
+    assert harness._prompts(as_contexts) == [question] * 2
+    # An answer without its question goes to the expert of the question, or its likelihood would be another's.
+    assert harness._prompts([request(question), request("")]) == [question] * 2
+    found = lm.loglikelihood([*as_contexts, request(question, " " + " ".join(WORDS["law"]), doc=1)])
+    pairs = [routed.encode_pair(*one.args) for one in as_contexts]
+    expected = [nats for nats, _ in routed.likelihoods(pairs, [0, 0])]
+    assert [nats for nats, _ in found[:2]] == pytest.approx(expected, rel=1e-5)
+
+
+def test_whole_texts_and_generation(routed) -> None:
+    lm = harness.language_model(routed)
+    text = texts_of("law", 1)[0]
+    assert lm.loglikelihood_rolling([SimpleNamespace(args=(text,))]) == [routed.rolling(text)]
+    with pytest.raises(UserError, match="generate"):
+        lm.generate_until([request("a")])
+
+
+def test_what_is_not_here_is_refused(routed, tmp_path) -> None:
+    with pytest.raises(UserError, match="Did you mean 'hellaswag'"):
+        harness.evaluate(routed, ["helaswag"])
+    with pytest.raises(UserError, match="no task can be read"):
+        harness.evaluate(routed, [str(tmp_path / "none.yaml")])
+    (tmp_path / "code.yaml").write_text("task: x\ndoc_to_text: !function os.system\n")
+    with pytest.raises(UserError, match="no task can be read"):
+        harness.evaluate(routed, [str(tmp_path / "code.yaml")])
+    path = local_task(tmp_path, "gone", items(3))
+    (tmp_path / "gone.jsonl").unlink()
+    with pytest.raises(UserError, match="lm-eval could not run it"):
+        harness.evaluate(routed, [str(path)])
+
+
+def test_torch_is_not_needed(tmp_path) -> None:
+    script = "import sys; from splitjax.evaluate import harness; harness._class()"
+    script += "; import lm_eval.tasks, lm_eval.evaluator; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
