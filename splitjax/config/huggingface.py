@@ -13,6 +13,7 @@ from .files import read_json
 from .model_settings import Model
 
 FILE = "config.json"
+TOKENIZER = "tokenizer.json"
 _NEEDED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 
@@ -69,3 +70,34 @@ def model_of_config(told: Mapping[str, Any], where: str = FILE) -> tuple[Model, 
     except (ValidationError, TypeError, ValueError) as error:
         raise UserError(f"describes no model of this kind ({str(error).splitlines()[-1]})", where=where) from None
     return shape, told["vocab_size"]
+
+
+def end_token_of(folder: Path) -> str | None:
+    """The token that the folder's makers put before a text, else the one that ends it; None where it names none.
+
+    A document of ours begins with one token and ends where the next begins, so a model that was trained with a token
+    at the head of each text meets that one.
+    """
+    path = folder / "tokenizer_config.json"
+    told = read_json(path) if path.is_file() else {}
+    names = [_content(told.get(key)) for key in ("bos_token", "eos_token")] if isinstance(told, dict) else []
+    tree = read_json(folder / TOKENIZER)
+    try:
+        special = [token["content"] for token in tree["added_tokens"]]
+        first = [part["SpecialToken"]["id"] for part in _template(tree) if "SpecialToken" in part][:1]
+    except (KeyError, TypeError, AttributeError):
+        return None  # `adopt` says what is wrong with it
+    return next((name for name in (*first, *reversed(names)) if name in special), None)
+
+
+def _template(tree: Any) -> list[Any]:
+    """What the post-processor makes of one text, up to the text itself."""
+    processor = tree.get("post_processor") or {}
+    steps = processor.get("processors", [processor])
+    found = [step["single"] for step in steps if step.get("type") == "TemplateProcessing"]
+    parts = found[0] if found else []
+    return parts[: next((i for i, part in enumerate(parts) if "Sequence" in part), 0)]
+
+
+def _content(token: Any) -> str | None:
+    return token.get("content") if isinstance(token, dict) else token

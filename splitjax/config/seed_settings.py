@@ -9,13 +9,11 @@ from typing import Any
 from pydantic import ConfigDict, StrictStr
 
 from .data_settings import Tokenizer
-from .huggingface import FILE, read_shape
+from .huggingface import FILE, TOKENIZER, end_token_of, read_shape
 from .model_settings import Model
 from .paths import refuse_remote
 from .settings import Count
 from .sweep_settings import Sweep
-
-TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,12 @@ def filled_in(values: dict[str, Any]) -> dict[str, Any]:
     sweep, data, train = values.get("sweep"), values.get("data"), values.get("train")
     if isinstance(sweep, dict) and not {"models", "list"} & sweep.keys():
         values["sweep"] = sweep | {"models": values["model"]}
-    if isinstance(data, dict) and "tokenizer" not in data:
-        values["data"] = data | {"tokenizer": {"type": "huggingface", "path": str(Path(path) / TOKENIZER)}}
+    tokenizer = data.get("tokenizer", {}) if isinstance(data, dict) else None
+    if isinstance(data, dict) and isinstance(tokenizer, dict):
+        filled: dict[str, Any] = {"type": "huggingface", "path": str(Path(path) / TOKENIZER)}
+        if (Path(path) / TOKENIZER).exists():
+            filled["end_token"] = end_token_of(Path(path))
+        values["data"] = data | {"tokenizer": filled | tokenizer}
     if train is None or (isinstance(train, dict) and "learning_rate" not in train):
         raise ValueError("train.learning_rate: a seed from a folder needs one; the default is tuned for fresh weights")
     return values

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from splitjax import config
-from splitjax.config import UserError, read_json
-from splitjax.config.huggingface import read_shape
+from splitjax.config import UserError
+from splitjax.config.huggingface import TOKENIZER, end_token_of, read_shape
 from splitjax.data.fast_tokenizer import FastTokenizer, adopt
 from splitjax.model import from_huggingface
 from splitjax.model.weights import Weights
 
 Params = dict[str, Any]
-TOKENIZER = "tokenizer.json"
 _ENDS = (("embed", "embedding"), ("head", "kernel"))
 
 
@@ -103,34 +102,3 @@ def exchanged(path: tuple[str, ...], leaf: np.ndarray, end_id: int) -> np.ndarra
     rows = array if path[-1] == "embedding" else array.T
     rows[[0, end_id]] = rows[[end_id, 0]]
     return array
-
-
-def end_token_of(folder: Path) -> str | None:
-    """The token that the folder's makers put before a text, else the one that ends it; None where it names none.
-
-    A document of ours begins with one token and ends where the next begins, so a model that was trained with a token
-    at the head of each text meets that one.
-    """
-    path = folder / "tokenizer_config.json"
-    told = read_json(path) if path.is_file() else {}
-    names = [_content(told.get(key)) for key in ("bos_token", "eos_token")] if isinstance(told, dict) else []
-    tree = read_json(folder / TOKENIZER)
-    try:
-        special = [token["content"] for token in tree["added_tokens"]]
-        first = [part["SpecialToken"]["id"] for part in _template(tree) if "SpecialToken" in part][:1]
-    except (KeyError, TypeError, AttributeError):
-        return None  # `adopt` says what is wrong with it
-    return next((name for name in (*first, *reversed(names)) if name in special), None)
-
-
-def _template(tree: Any) -> list[Any]:
-    """What the post-processor makes of one text, up to the text itself."""
-    processor = tree.get("post_processor") or {}
-    steps = processor.get("processors", [processor])
-    found = [step["single"] for step in steps if step.get("type") == "TemplateProcessing"]
-    parts = found[0] if found else []
-    return parts[: next((i for i, part in enumerate(parts) if "Sequence" in part), 0)]
-
-
-def _content(token: Any) -> str | None:
-    return token.get("content") if isinstance(token, dict) else token

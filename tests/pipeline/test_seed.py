@@ -172,6 +172,10 @@ def test_the_folder_settles_model_sizes_and_tokenizer(corpus_file: Path, folder:
     assert found.sweep is not None
     assert found.sweep.models == (SHAPES["llama"],)
     assert found.data.tokenizer.path == str(folder / "tokenizer.json")
+    assert found.data.tokenizer.end_token == "<s>", "the token that its makers put before a text"
+    tree = seeded(corpus_file, tmp_path / "run", folder)
+    tree["data"]["tokenizer"] = {"end_token": "</s>"}
+    assert from_dict(tree).data.tokenizer.end_token == "</s>"
     assert from_dict(found.resolved()).resolved() == found.resolved()
 
 
