@@ -106,6 +106,7 @@ def continued(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path, folde
     return run
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_seed_law_experts_and_export(continued: Path, folder: Path, tmp_path: Path) -> None:
     with open(continued / "observations.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -133,6 +134,7 @@ def config_total(folder: Path) -> int:
     return sum(tensor.size for tensor in Weights(folder).values())
 
 
+@pytest.mark.slow
 def test_the_trunk_starts_from_the_weights_with_no_moments_and_no_tokens(continued: Path, folder: Path) -> None:
     (path,) = continued.glob("phases/*.trunk/checkpoints/000000000000000")
     stack, meta = checkpoint.restore(path)
@@ -155,6 +157,7 @@ def load_train() -> config.Train:
     return config.Train(learning_rate=1e-3)
 
 
+@pytest.mark.slow
 def test_an_unknown_count_leaves_the_laws_d_at_our_own(corpus_file: Path, tmp_path: Path, continued: Path) -> None:
     told, unknown = load(continued / "config.yaml"), (continued / "law.json")
     clock = Clock.of(told, 3)
@@ -257,5 +260,6 @@ def test_a_leaf_without_token_ids_is_not_touched() -> None:
     assert [name for name, _ in huggingface_tensors(("head", "kernel"), leaf)] == ["lm_head.weight"]
 
 
+@pytest.mark.slow
 def test_the_corpus_of_a_seeded_run_has_the_folders_tokenizer(continued: Path, folder: Path) -> None:
     assert Corpus.open(continued / "data").tokenizer.data == ModelFolder(folder).tokenizer.data

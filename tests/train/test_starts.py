@@ -52,3 +52,15 @@ def test_a_branch_takes_the_experts_named(trainer, tmp_path):
     stack, lineage = starts.branch(trainer, folder, [1])()
     assert same_bits(stack, pick(both, [1]))
     assert lineage["experts"] == [1]
+
+
+def test_parameters_from_elsewhere_start_with_no_tokens_and_no_moments(trainer):
+    given = jax.tree.map(lambda leaf: np.asarray(leaf[0]) + 1, trainer.init(3).params)
+    begin = starts.imported(trainer, lambda: given, {"path": "x"}, models=2)
+    stack, lineage = begin()
+    assert stack.experts == begin.experts == 2
+    jax.tree.map(lambda ours, theirs: np.testing.assert_array_equal(ours, np.stack([theirs] * 2)), stack.params, given)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves((stack.mu, stack.nu, stack.tokens_K2, stack.steps_K)))
+    assert lineage == {"operation": "imported", "source": {"path": "x"}}
+    alone, _ = begin.only(1)()
+    assert alone.experts == 1
