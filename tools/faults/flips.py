@@ -122,6 +122,7 @@ def _outcome_of(config: Path, at: Folder, file: Path | None, heard: Heard) -> tu
     """(outcome, fingerprint, what was said) of all readers."""
     from splitjax import pipeline
     from splitjax.config import UserError, load
+    from splitjax.pipeline.attempts import SweepError
     from splitjax.train import checkpoint
 
     heard.lines.clear()
@@ -133,7 +134,7 @@ def _outcome_of(config: Path, at: Folder, file: Path | None, heard: Heard) -> tu
         pipeline.report(read, redo="report", reporter=_Quiet())
         if file is not None and "checkpoints" in file.parts and file.exists():
             checkpoint.restore(at.work / Path(*file.relative_to(at.work).parts[:4]))
-    except UserError as refusal:
+    except (UserError, SweepError) as refusal:
         named = file is None or file.name in str(refusal)
         return ("refused by name" if named else "refused, not named"), {}, str(refusal)
     except Exception as crash:
