@@ -13,6 +13,8 @@ import numpy as np
 
 from splitjax.config import UserError
 
+from . import beats
+
 T = TypeVar("T")
 
 PATIENCE = 24 * 3600.0
@@ -20,7 +22,7 @@ PATIENCE = 24 * 3600.0
 that dies is noticed within JAX's heartbeat (100 s), whatever this says."""
 _LOOK_EVERY_MS = 2000
 
-_turns = itertools.count()
+_turns, _meetings = itertools.count(), itertools.count()
 _alone = False
 
 
@@ -35,15 +37,13 @@ def first() -> bool:
 
 
 def meet(place: str) -> None:
-    """Wait until every process is here.
+    """Wait until every process is here; those that do not come in time are named, see `beats.meet`.
 
     Args:
-        place: the same name on all processes; a mismatch is an error instead of a hang.
+        place: the same name on all processes.
     """
     if several():
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(place)
+        beats.meet(place, next(_meetings))
 
 
 def agree(flag: bool) -> bool:
@@ -86,7 +86,7 @@ def from_first(make: Callable[[], T], *, patience: float = PATIENCE) -> T:
         raise
     finally:
         _alone = False
-        _client().key_value_set(key, json.dumps(message))
+        beats.client().key_value_set(key, json.dumps(message))
 
 
 def told(error: UserError) -> bool:
@@ -115,7 +115,7 @@ def _heard(key: str, patience: float) -> Any:
     while True:
         try:
             # In short waits, so that Ctrl-C is heard between them.
-            message = json.loads(_client().blocking_key_value_get(key, _LOOK_EVERY_MS))
+            message = json.loads(beats.client().blocking_key_value_get(key, _LOOK_EVERY_MS))
             break
         except jax.errors.JaxRuntimeError as error:
             if "DEADLINE_EXCEEDED" not in str(error):
@@ -127,10 +127,3 @@ def _heard(key: str, patience: float) -> Any:
     if "failed" in message:
         raise _FromFirstError("process 0 failed; its message stands there")
     return message["made"]
-
-
-def _client() -> Any:
-    """JAX's key-value store of the processes. JAX keeps it private; Orbax hands it out."""
-    from orbax.checkpoint import multihost
-
-    return multihost.get_jax_distributed_client()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
 
 import jax
 
-from splitjax.parallel import hosts
+from splitjax.parallel import beats, hosts
 
 
 class Interrupted(BaseException):
@@ -26,7 +27,8 @@ class Interrupted(BaseException):
 
 
 class Signals:
-    """While open, SIGINT and SIGTERM only set `received`; a second one acts as it would have without us.
+    """While open, SIGINT and SIGTERM only set `received`. What is not saved SPLITJAX_GRACE seconds later is lost: the
+    process ends, and the last checkpoint stands. A second SIGINT ends it at once.
 
     Outside the main thread, where Python delivers no signals, it does nothing. On several processes JAX has taken
     SIGTERM (see `hosts.told_to_stop`) and a handler set after it would break that; SIGINT is left to Python.
@@ -35,6 +37,8 @@ class Signals:
     def __init__(self) -> None:
         self.received: int | None = None
         self._before: dict[int, object] = {}
+        self._grace = beats.seconds(beats.GRACE)
+        self._timer: threading.Timer | None = None
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
@@ -43,19 +47,26 @@ class Signals:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._restore()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        if self._timer is not None:
+            self._timer.cancel()
 
     def stop_after(self, step: int) -> int | None:
         """The signal to obey after this step (all processes hear of it at the same one), or None."""
         if self.received is None and hosts.told_to_stop(step):
-            self.received = signal.SIGTERM
+            self._stop(signal.SIGTERM)
         return self.received
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        self._restore()
+        if self.received is None:
+            self._stop(number)
+        elif number == signal.SIGINT:
+            os._exit(128 + number)  # a save under way is whole or no save
 
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        self._before.clear()
+    def _stop(self, number: int) -> None:
+        self.received = number
+        why = f"{signal.Signals(number).name}: not saved within {self._grace:.0f} s; the last checkpoint stands"
+        self._timer = threading.Timer(self._grace, beats.give_up, (why, 128 + number))
+        self._timer.daemon = True
+        self._timer.start()

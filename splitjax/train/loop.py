@@ -25,6 +25,7 @@ from .stack import Stack, path_tokens
 from .starts import Start
 from .step import Metrics, Trainer
 from .times import wall
+from .watchdog import Watchdog
 
 CHECKPOINTS = "checkpoints"
 
@@ -71,8 +72,8 @@ def run_stacked(
         Interrupted: SIGINT or SIGTERM came; the state is saved.
         UserError: a checkpoint or the log could not be written.
     """
-    with Signals() as signals, checkpoint.Writer(folder / CHECKPOINTS) as writer:
-        run = _Run(trainer, stream, phase, folder, dict(meta or {}), writer)
+    with Signals() as signals, Watchdog() as dog, checkpoint.Writer(folder / CHECKPOINTS) as writer:
+        run = _Run(trainer, stream, phase, folder, dict(meta or {}), writer, dog)
         with wall.spent("checkpoint"):
             run.open(begin)
         if run.tokens < phase.end:
@@ -102,7 +103,9 @@ class _Run:
         folder: Path,
         meta: dict[str, Any],
         writer: checkpoint.Writer,
+        dog: Watchdog,
     ) -> None:
+        self.dog = dog
         self.trainer, self.stream, self.phase, self.folder, self.writer = trainer, stream, phase, folder, writer
         self.step_tokens = trainer.train.batch_size * trainer.train.seq_len
         phase.check(self.step_tokens)
@@ -203,6 +206,7 @@ class _Run:
         controls = self.trainer.controls(rate_K, self.step_tokens, active_K=active_K)
         self.working, metrics = self.trainer.step(self.working, tokens_KBT, controls)
         self.tokens += self.step_tokens
+        self.dog.dispatched(self.tokens // self.step_tokens)
         return _Dispatched(self.tokens, self.lanes, rate_K, active_K, metrics)
 
     def _repack(self, log: MetricsLog) -> None:
@@ -221,6 +225,7 @@ class _Run:
         meta = self.meta | {"tokens": self.tokens}
         with wall.spent("checkpoint"):
             self.writer.save(self.tokens, self.stack(), meta, temporary=kind == "temporary")
+        self.dog.beat()
 
     def _report(
         self, step: _Dispatched | None, log: MetricsLog, on_step: OnStep | None
@@ -228,7 +233,8 @@ class _Run:
         if step is None:
             return
         speed = self.speed.after(self.step_tokens * int(step.active_K.sum()))
-        row, loss_K, skipped_K = _row(step, self.experts)
+        row, loss_K, skipped_K = _row(step, self.experts)  # waits for the step
+        self.dog.beat()
         row["tokens_per_s"] = round(speed, 1)
         row["epoch"] = round(self.stream.epochs((step.tokens - self.phase.origin) // self.step_tokens), 4)
         if on_step:

@@ -13,8 +13,8 @@ from splitjax.config import Config, UserError
 
 from .. import flags
 
-RESTART_CODES = (143,)
-"""Exit codes after which the same command goes on: preempted."""
+RESTART_CODES = (143, 75)
+"""Exit codes after which the same command goes on: preempted, or another process hung."""
 
 
 def _option(help: str, *, default: Any = None, metavar: str | None = None) -> Any:

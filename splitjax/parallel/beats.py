@@ -1,0 +1,130 @@
+"""Who is still there: every process tells how far it is; who waits too long names the missing and ends."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, NoReturn
+
+import jax
+
+from splitjax.config import UserError
+
+STUCK = 75
+"""Exit code of a process that gave up waiting; launchers start the same command again."""
+STEP_TIMEOUT, GRACE = "SPLITJAX_STEP_TIMEOUT", "SPLITJAX_GRACE"
+_SECONDS = {STEP_TIMEOUT: 600.0, GRACE: 30.0}
+_BEATS = "splitjax/beats/"
+_ASK_SECONDS = 10.0
+"""How long the process that holds the store may take to answer before it counts as missing."""
+
+
+class Beat(NamedTuple):
+    """What a process tells of itself: ticks that go on as long as it lives, and the steps it has dispatched."""
+
+    ticks: int
+    step: int
+
+
+def seconds(name: str) -> float:
+    """A time limit from the environment: SPLITJAX_STEP_TIMEOUT (600) or SPLITJAX_GRACE (30).
+
+    Raises:
+        UserError: not a positive number.
+    """
+    text = os.environ.get(name, "")
+    try:
+        value = float(text or _SECONDS[name])
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise UserError(f"'{text}' is not a positive number of seconds", where=name)
+    return value
+
+
+def give_up(why: str, code: int = STUCK) -> NoReturn:
+    """Say why, show where every thread stands, and end this process hard: what it waits for will not come."""
+    print(f"splitjax: {why}", file=sys.stderr, flush=True)
+    faulthandler.dump_traceback(sys.stderr)
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def client() -> Any:
+    """JAX's key-value store of the processes. JAX keeps it private; Orbax hands it out."""
+    from orbax.checkpoint import multihost
+
+    return multihost.get_jax_distributed_client()
+
+
+def meet(place: str, turn: int) -> None:
+    """Wait until every process is here; one that does not come within the step time-out is named, and this one ends.
+
+    Args:
+        place: in a few words, the same on all processes.
+        turn: how many meetings there were before; the same on all processes.
+    """
+    limit = seconds(STEP_TIMEOUT)
+    try:
+        client().wait_at_barrier(f"splitjax/{turn}/{place}", int(1000 * limit))
+    except jax.errors.JaxRuntimeError as error:
+        missing = sorted({int(task) for task in re.findall(r"task:(\d+)", str(error).partition("timed out task")[2])})
+        if not missing and "DEADLINE_EXCEEDED" not in str(error):
+            raise
+        who = _names(missing) if missing else "the other processes"
+        give_up(f"waited {limit:.0f} s at '{place}' for {who} of {jax.process_count()}")
+
+
+def tell(beat: Beat) -> None:
+    """Publish this process's beat."""
+    client().key_value_set(f"{_BEATS}{jax.process_index()}", f"{beat.ticks} {beat.step}", allow_overwrite=True)
+
+
+def beats() -> dict[int, Beat] | None:
+    """The last beat of each process; None where the store does not answer."""
+    found: list[dict[int, Beat]] = []
+
+    def ask() -> None:
+        rows = client().key_value_dir_get(_BEATS)
+        found.append({int(key.rpartition("/")[2]): Beat(*map(int, value.split())) for key, value in rows})
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_ASK_SECONDS)
+    return found[0] if found else None
+
+
+def missing(wait: float, sleep: Callable[[float], None] = time.sleep) -> str:
+    """Who keeps the others waiting, in words.
+
+    Args:
+        wait: seconds between two looks; a process that lives tells a beat in less.
+    """
+    before = beats()
+    sleep(wait)
+    after = beats()
+    if before is None or after is None:
+        return "process 0, which holds the processes together, does not answer"
+    return accuse(before, after, range(jax.process_count()))
+
+
+def accuse(before: Mapping[int, Beat], after: Mapping[int, Beat], processes: range) -> str:
+    """Who keeps the others waiting, by two looks at the beats."""
+    silent = [k for k in processes if k not in after or (k in before and before[k].ticks == after[k].ticks)]
+    if silent:
+        return f"{_names(silent)} of {len(processes)} {'gives' if len(silent) == 1 else 'give'} no sign of life"
+    furthest = max(beat.step for beat in after.values())
+    behind = [k for k in processes if after[k].step < furthest]
+    if behind:
+        steps = ", ".join(str(after[k].step) for k in behind)
+        return f"{_names(behind)} of {len(processes)} behind at step {steps}, the others at {furthest}"
+    return f"all {len(processes)} processes live and stand at step {furthest}"
+
+
+def _names(processes: list[int]) -> str:
+    return ("process " if len(processes) == 1 else "processes ") + ", ".join(map(str, processes))

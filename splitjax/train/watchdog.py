@@ -1,0 +1,65 @@
+"""A step that never ends: whoever waits says for whom, shows its stacks and exits, so that a launcher starts anew."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from splitjax.parallel import beats, hosts
+
+FIRST_STEP = 3
+"""The first step of a phase restores and compiles: it may take this many times the time-out."""
+TICKS = 20
+"""Looks per time-out."""
+
+
+class Watchdog:
+    """While open, ends the process when `beat` was not called for the step time-out.
+
+    Its own ticks are counted and not the clock: a process that was itself stopped for a while is not at fault.
+
+    Args:
+        limit: seconds; None: SPLITJAX_STEP_TIMEOUT.
+        give_up: what ends the process; for tests.
+    """
+
+    def __init__(self, limit: float | None = None, give_up: Callable[[str], object] = beats.give_up) -> None:
+        self._limit = beats.seconds(beats.STEP_TIMEOUT) if limit is None else limit
+        self._give_up, self._tick = give_up, min(5.0, self._limit / TICKS)
+        self._left, self._step, self._ticks = FIRST_STEP * self._limit, 0, 0
+        self._closing = threading.Event()
+        self._threads = [threading.Thread(target=self._watch, daemon=True)]
+        if hosts.several():
+            self._threads.append(threading.Thread(target=self._tell, daemon=True))
+
+    def dispatched(self, step: int) -> None:
+        """The devices were given a step (counted from step 0)."""
+        self._step = step
+
+    def beat(self) -> None:
+        """Something came to its end: a step, a save."""
+        self._left = self._limit
+
+    def __enter__(self) -> Watchdog:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._closing.set()
+
+    def _watch(self) -> None:
+        while not self._closing.wait(self._tick):
+            self._left -= self._tick
+            if self._left < 0:
+                who = f": {beats.missing(4 * self._tick)}" if hosts.several() else ""
+                if not self._closing.is_set() and self._left < 0:
+                    self._give_up(f"no step came to its end for {self._limit:.0f} s after step {self._step}{who}")
+                return
+
+    def _tell(self) -> None:
+        # Apart from the watch: where the process that holds the store hangs, this thread hangs with it.
+        while not self._closing.wait(self._tick):
+            self._ticks += 1
+            beats.tell(beats.Beat(self._ticks, self._step))

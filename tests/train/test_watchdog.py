@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from splitjax.parallel import beats
+from splitjax.train.watchdog import FIRST_STEP, Watchdog
+
+from .test_processes import begin, run_name
+
+
+def test_a_step_that_does_not_end_is_told_once() -> None:
+    said: list[str] = []
+    with Watchdog(0.2, said.append) as dog:
+        dog.dispatched(7)
+        time.sleep(0.1)
+        dog.beat()
+        time.sleep(1.0)
+    assert said == ["no step came to its end for 0 s after step 7"]
+
+
+def test_the_first_step_may_take_longer() -> None:
+    said: list[str] = []
+    with Watchdog(0.4, said.append):
+        time.sleep(0.4 * (FIRST_STEP - 1))
+        assert not said
+
+
+def test_beats_keep_it_quiet() -> None:
+    said: list[str] = []
+    with Watchdog(0.5, said.append) as dog:
+        for _ in range(20):
+            dog.beat()
+            time.sleep(0.05)
+    assert not said
+
+
+STUBBORN = textwrap.dedent("""
+    import signal, sys, threading, time
+    from splitjax.train.interrupt import Signals
+    with Signals() as signals:
+        print("ready", flush=True)
+        while True:  # a step, or a save, that takes for ever
+            time.sleep(0.1)
+            if signals.received: print("heard", flush=True)
+""")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "code", "said"),
+    [
+        ([signal.SIGTERM], 143, "SIGTERM: not saved within 1 s; the last checkpoint stands"),
+        ([signal.SIGINT], 130, "SIGINT: not saved within 1 s; the last checkpoint stands"),
+    ],
+)
+def test_what_is_not_saved_within_the_grace_time_is_given_up(numbers, code, said) -> None:
+    ended, errors, took = send(numbers, grace="1")
+    assert (ended, errors.splitlines()[0]) == (code, f"splitjax: {said}")
+    assert took < 20
+
+
+def test_a_second_ctrl_c_ends_it_at_once() -> None:
+    assert send([signal.SIGINT, signal.SIGINT], grace="60")[::2][0] == 130
+
+
+def test_a_second_sigterm_does_not() -> None:
+    ended, _, took = send([signal.SIGTERM, signal.SIGTERM], grace="2")
+    assert ended == 143
+    assert took > 1.5
+
+
+def send(numbers, grace: str) -> tuple[int, str, float]:
+    environment = os.environ | {beats.GRACE: grace}
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == "ready\n"
+    began = time.monotonic()
+    for number in numbers:
+        process.send_signal(number)
+        assert process.stdout.readline() == "heard\n" or number == numbers[-1]
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors, time.monotonic() - began
+
+
+@pytest.mark.slow
+def test_one_of_four_processes_stopped_is_named_by_the_others(tmp_path, monkeypatch) -> None:
+    for process in begin(tmp_path, 1, 1, "scan"):
+        process.communicate(timeout=300)
+    monkeypatch.setenv(beats.STEP_TIMEOUT, "12")
+    processes = begin(tmp_path, 4, 1, "scan", "slow")
+    log = tmp_path / run_name(4, 1, "scan") / "metrics.jsonl"
+    try:
+        while not (log.exists() and len(log.read_text().splitlines()) > 5):
+            assert all(process.poll() is None for process in processes), [p.communicate() for p in processes]
+            time.sleep(0.1)
+        stopped = processes.pop(2)
+        stopped.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        for process in processes:
+            _, said = process.communicate(timeout=120)
+            assert process.returncode == beats.STUCK, said
+            assert "process 2 of 4 gives no sign of life" in said
+        assert time.monotonic() - began < 60
+    finally:
+        for process in [*processes, stopped]:
+            process.kill()
+            process.wait()
