@@ -2,7 +2,7 @@
 
 from .editors import json_schema, schema_text
 from .errors import UserError, did_you_mean
-from .files import hash_file, hash_json, read_json, read_record, write_atomic, write_json, write_record
+from .files import check_shape, hash_file, hash_json, read_json, read_record, write_atomic, write_json, write_record
 from .load import dump, from_dict, load
 from .origin import Value, origins
 from .paths import find_files, is_remote, local_copy, open_read
@@ -26,6 +26,7 @@ __all__ = [
     "Train",
     "UserError",
     "Value",
+    "check_shape",
     "did_you_mean",
     "dump",
     "find_files",

@@ -68,7 +68,7 @@ def write_record(path: str | os.PathLike[str], record: Mapping[str, Any]) -> Non
 
 
 def read_record(
-    path: str | os.PathLike[str], what: str, expected: Mapping[str, Any], mend: str = ""
+    path: str | os.PathLike[str], what: str, expected: Mapping[str, Any], mend: str = "", shape: Any = None
 ) -> dict[str, Any]:
     """What `write_record` wrote.
 
@@ -76,9 +76,11 @@ def read_record(
         what: "a plan", "a law" …, for messages.
         expected: fields that say what it is and of which version, with the values that the caller can read.
         mend: what to do about a damaged one.
+        shape: a type that pydantic can check it against: a hash keeps accidents out, not forgers.
 
     Raises:
-        UserError: missing, unreadable, something else, of another version, or its hash does not match.
+        UserError: missing, unreadable, something else, of another version, of another shape, or its hash does not
+            match.
     """
     record = read_json(path)
     if not isinstance(record, dict):
@@ -89,7 +91,26 @@ def read_record(
             raise UserError(f"not {what} of {key} {value} (this one: {found})", where=str(path), mend=mend)
     if record.get("hash") != hash_json({key: value for key, value in record.items() if key != "hash"}):
         raise UserError("damaged or edited (its hash does not match)", where=str(path), mend=mend)
+    if shape is not None:
+        check_shape(record, shape, str(path), mend)
     return record
+
+
+def check_shape(value: Any, shape: Any, where: str, mend: str = "") -> Any:
+    """`value`, read from JSON, as a `shape` (lists become tuples and dicts dataclasses where that asks for them).
+
+    Raises:
+        UserError: it does not fit; names the first part that does not.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(shape).validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        part = ".".join(map(str, first["loc"]))[:100]
+        told = f"{part}: {first['msg']:.200}".removeprefix(': ')
+        raise UserError(f"damaged ({told})", where=where, mend=mend) from None
 
 
 def hash_json(value: Any) -> str:

@@ -326,9 +326,12 @@ class LawFit:
         mend = "Make one with splitjax fit TABLE.csv --out law.json."
         tree = read_record(path, "a law", {"kind": KIND, "version": VERSION}, mend)
         try:
-            return _from_json(tree)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, UserError) as error:
-            raise UserError(f"damaged law ({error!r})", where=str(path), mend="Fit it again.") from None
+            law = _from_json(tree)
+            law.summary()
+            law.predict(float(law.table.n_params[0]), law.table.d_pretrain, law.table.d_special)
+        except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, AttributeError, UserError) as error:
+            raise UserError(f"damaged law ({error!r:.200})", where=str(path), mend="Fit it again.") from None
+        return law
 
     def plot(self) -> Figure:
         """Observations against predictions, residuals, isolines over (D, D') and extrapolation."""

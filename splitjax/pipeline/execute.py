@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
 from splitjax import __version__
 from splitjax.config import Config, Model, UserError, hash_file, hash_json, read_record, write_record
@@ -41,6 +42,23 @@ Losses = dict[str, dict[str, float]]
 # FLOPs a second are far lower for tiny models, whose steps are all overhead. A constant cost a token
 # beside the FLOPs keeps the estimate of the time left honest across sizes.
 _OVERHEAD_FLOPS = 2e6
+
+
+class _Parent(TypedDict):
+    parent: str | None
+    ends: list[str]
+
+
+class _PhaseRecord(TypedDict):
+    identity: str
+    phase: _Parent
+
+
+class _DoneRecord(TypedDict):
+    identity: str
+    stop: int
+    validation: dict[str, dict[str, float | None]]
+    log: str
 
 
 def work_of(phases: Iterable[Phase], config: Config, experts: int, vocab_size: int) -> float:
@@ -303,7 +321,7 @@ def read_phase(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: missing, damaged or of another format.
     """
-    return read_record(folder / "phase.json", "the record of a phase", {"format": FORMAT}, MEND)
+    return read_record(folder / "phase.json", "the record of a phase", {"format": FORMAT}, MEND, _PhaseRecord)
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
@@ -321,7 +339,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 def _read_done(folder: Path) -> dict[str, Any]:
-    return read_record(folder / "done.json", "the record of a phase", {"format": FORMAT}, MEND)
+    return read_record(folder / "done.json", "the record of a phase", {"format": FORMAT}, MEND, _DoneRecord)
 
 
 def _plain(phase: Phase) -> dict[str, Any]:

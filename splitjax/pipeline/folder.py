@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
+
 from splitjax.config import (
     Config,
     UserError,
@@ -48,6 +50,15 @@ _FIRST_STAGE = {
 _LOGS = "logs"  # where a launcher sends what its jobs print
 # Keys that change no number: free to differ between starts.
 _FREE = ("name", "run_dir", "log", "data.workers", "data.runner", "train.mesh", "train.placement")
+
+
+class _StageRecord(TypedDict):
+    inputs: str
+    outputs: dict[str, str]
+
+
+class _ConfigRecord(TypedDict):
+    config: dict[str, Any]
 
 
 class RunFolder:
@@ -195,7 +206,7 @@ class RunFolder:
         if not path.exists():
             return None
         mend = f"Make the stage anew with --redo {stage}."
-        return read_record(path, "the record of a stage", {"format": FORMAT, "stage": stage}, mend)
+        return read_record(path, "the record of a stage", {"format": FORMAT, "stage": stage}, mend, _StageRecord)
 
     def _record(self, stage: str) -> Path:
         return self.path / "done" / f"{stage}.json"
@@ -205,7 +216,7 @@ class RunFolder:
         if not self._claim.exists():
             return load(self.config).resolved()
         mend = f"Remove it: {self.config.name} is then believed instead."
-        return read_record(self._claim, "the record of a config", {"format": FORMAT}, mend)["config"]
+        return read_record(self._claim, "the record of a config", {"format": FORMAT}, mend, _ConfigRecord)["config"]
 
     def _check_same(self, config: Config, redo: str | None) -> None:
         before, now = _flat(_as_read_today(self._made_with())), _flat(config.resolved())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
 from splitjax import law
 from splitjax.config import Config, UserError, hash_file, read_record
@@ -15,6 +18,14 @@ from .cells import Clock, budget_tokens, explicit_fraction, main_cells, seed_tok
 from .folder import FORMAT, RunFolder
 from .job import Job
 from .tree import Cell
+
+
+class _Plan(TypedDict):
+    split_fraction: Annotated[float, Field(ge=0, le=1)]
+    decision: str
+    accounting: str
+    tokens: int
+    experts: int
 
 
 def make_plan(config: Config, clock: Clock, law_path: Path | None) -> dict[str, Any]:
@@ -66,7 +77,7 @@ def read_plan(folder: RunFolder) -> dict[str, Any]:
         raise UserError(
             "no plan", where=str(folder.plan), mend="Run 'splitjax plan' first, or give an explicit split=."
         )
-    return read_record(folder.plan, "a plan", {"format": FORMAT}, "Make it anew with --redo plan.")
+    return read_record(folder.plan, "a plan", {"format": FORMAT}, "Make it anew with --redo plan.", _Plan)
 
 
 def plan_note(plan: dict[str, Any]) -> str:

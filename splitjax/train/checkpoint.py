@@ -169,8 +169,15 @@ def _restore(
 
     def leaf(name: str, about: dict[str, Any]) -> Array:
         place = sharding(name, (len(rows), *about["shape"][1:])) if sharding else None
-        return store.read(rows, name, place)
+        try:
+            return store.read(rows, name, place)
+        except (ValueError, KeyError, IndexError) as error:  # hashes match: the record itself is false
+            first = (str(error).splitlines() or [""])[0]
+            raise UserError(f"leaf '{name:.60}' cannot be read ({first:.200})", where=str(folder)) from None
 
+    fields = {name.partition(".")[0] for name in kept["leaves"]}
+    if fields != set(Stack.__dataclass_fields__):
+        raise UserError("its leaves are not those of a stack", where=str(folder / record.RECORD), mend=record.MEND)
     leaves = {name: about for name, about in kept["leaves"].items() if name.startswith(prefix)}
     return store.nest({name: leaf(name, about) for name, about in leaves.items()}), kept["meta"]
 

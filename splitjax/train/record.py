@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
+from pydantic import Field
+from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
 from splitjax.config import UserError, hash_file, read_record, write_record
 
@@ -22,6 +24,32 @@ VERSION = 1
 RECORD = "checkpoint.json"
 STATE = "state"
 MEND = "Remove this checkpoint's folder and run again: it is made anew from the one before."
+
+
+class _Meta(TypedDict):
+    experts: Annotated[int, Field(ge=1, lt=1 << 20)]
+
+
+class _Leaf(TypedDict):
+    shape: Annotated[list[Annotated[int, Field(ge=0, lt=1 << 48)]], Field(min_length=1)]
+    dtype: str
+
+
+class _Part(TypedDict):
+    at: Annotated[int, Field(ge=0)]
+    hash: str
+
+
+class _Set(TypedDict):
+    meta: _Meta
+    leaves: dict[str, _Leaf]
+    parts: list[_Part]
+
+
+class _Whole(TypedDict):
+    meta: _Meta
+    leaves: dict[str, _Leaf]
+    files: dict[str, str]
 
 
 def name_of(tokens: int) -> str:
@@ -67,7 +95,7 @@ def read(folder: Path) -> dict[str, Any]:
     if not (folder / RECORD).is_file():
         raise UserError("no complete checkpoint in this folder", where=str(folder))
     expected = {"format": FORMAT, "version": VERSION}
-    record = read_record(folder / RECORD, "the record of a checkpoint", expected, MEND)
+    record = read_record(folder / RECORD, "the record of a checkpoint", expected, MEND, _Set | _Whole)
     for name in (*record.get("leaves", ()), *record.get("files", ())):
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise UserError(f"the record names a file outside its checkpoint ('{name}')", where=where)
