@@ -112,6 +112,8 @@ class Manifest:
         del raw["hash"]
         manifest: Manifest = check_shape(raw, cls, where, MEND)
         try:
+            if extra := raw.keys() - {field.name for field in dataclasses.fields(cls)}:
+                raise ValueError(f"unknown keys {sorted(extra)!r:.100}")
             manifest.check()
         except ValueError as error:
             raise UserError(f"damaged manifest ({error})", where=where, mend=MEND) from None
