@@ -232,9 +232,12 @@ def test_killed_at_three_random_moments_a_sweep_of_24_cells_ends_the_same(make: 
     assert len(cells_of(calm, RunFolder(calm.folder))) == 24
     command = [sys.executable, "-m", "splitjax", "sweep", f"{killed.folder}.yaml", "--jobs", "2"]
     rng = random.Random(5)
-    for _ in range(3):
+    ended = RunFolder(killed.folder).phases
+    for phases in sorted(rng.sample(range(1, 34), 3)):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(rng.uniform(6, 20))
+        while process.poll() is None and len(list(ended.glob("*/done.json"))) < phases:
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 1))
         assert process.poll() is None, "killed too late to say anything"
         process.kill()  # the sweep's own process alone: its workers must notice
         process.wait()
