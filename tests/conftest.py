@@ -14,7 +14,7 @@ from hypothesis import settings
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Compiled programs are shared by the processes of one session, and never with the user's own cache.
 _programs = tempfile.TemporaryDirectory(prefix="splitjax-programs-")
-os.environ["SPLITJAX_CACHE"] = _programs.name
+os.environ.setdefault("SPLITJAX_CACHE", _programs.name)
 
 # No deadline: the first call of a jitted function compiles. Derandomised: the suite gives the same answer twice;
 # `--hypothesis-profile=search` looks for new counterexamples.

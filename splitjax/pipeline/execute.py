@@ -100,7 +100,7 @@ class Executor:
         self._trainers: dict[tuple[Model, int], Trainer] = {}
         self._devices = Devices.of(self.config, self.clock.experts)
         if note := self._devices.note:
-            self.reporter.say(note)
+            self.reporter.say_once(note)
         self._held_out: np.ndarray | None = None
         if jax.default_backend() == "cpu":
             keep_freed_memory()

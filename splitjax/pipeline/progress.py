@@ -27,6 +27,7 @@ class Reporter:
         self._clock, self._lock = clock, threading.Lock()
         self._total = self._done = self._step_seconds = self._beside_seconds = 0.0
         self._phases_left = self._phases_done = 0
+        self._said: set[str] = set()
         self.jobs = 1
         """Phases that are trained at a time."""
         self._tokens_per_s: float | None = None
@@ -73,6 +74,12 @@ class Reporter:
         """A line that stays."""
         self.console.print(text, highlight=False, soft_wrap=True)
         self._last_line = self._clock()
+
+    def say_once(self, text: str) -> None:
+        """A line that stays, however often it is told."""
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
 
     def now(self, what: str) -> None:
         """What is being done, inside the stage."""

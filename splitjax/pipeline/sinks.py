@@ -37,7 +37,7 @@ def sinks_of(config: Config, folder: Path, domains: tuple[str, ...], reporter: R
             found.append(maker(config, folder, domains))
         except ImportError:
             mend = escape(f"pip install 'splitjax[{name}]'")
-            reporter.say(f"log: {name} gets nothing, its package {package} is not installed ({mend})")
+            reporter.say_once(f"log: {name} gets nothing, its package {package} is not installed ({mend})")
     return found
 
 

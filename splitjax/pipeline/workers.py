@@ -143,7 +143,7 @@ def _hear(worker: Worker, message: Message, ledger: Ledger, job: Job) -> None:
     elif tell == "phase_done":
         reporter.phase_done(*message["values"])
     elif tell == "say":
-        reporter.say(*message["values"])
+        reporter.say_once(*message["values"])
     elif worker.phase is not None:
         phase, worker.phase = worker.phase, None
         if tell == "end":
