@@ -23,6 +23,8 @@ _HOME = {
     "run": "splitjax.pipeline",
     "prepare": "splitjax.pipeline",
     "sweep": "splitjax.pipeline",
+    "compile_step": "splitjax.pipeline",
+    "price": "splitjax.pipeline",
     "export": "splitjax.pipeline",
     "report": "splitjax.pipeline",
     "launch": "splitjax.pipeline.launch",

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import splitjax  # noqa: F401 (before JAX, which it keeps off the TPU compiler where no TPU is)
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Compiled programs are shared by the processes of one session, and never with the user's own cache.
 _programs = tempfile.TemporaryDirectory(prefix="splitjax-programs-")

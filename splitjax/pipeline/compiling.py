@@ -18,7 +18,7 @@ from splitjax.model import LanguageModel, flops_per_token
 from splitjax.parallel import Program, Times, Topology, Traffic, by_axis, moved_bytes
 from splitjax.train import Trainer
 
-from . import estimate
+from . import compiled_before, estimate
 from .flags import GROUPS, default_groups, flags_of
 
 
@@ -150,9 +150,15 @@ def flag_table(names: Sequence[str]) -> Table:
 def _compile(
     config: Config, train: Train, topology: Topology, experts: int, sizes: dict[str, int], flags: Sequence[str]
 ) -> estimate.Needs:
-    """Compile and read what came out."""
-    vocab = config.data.tokenizer.vocab_size
-    trainer = Trainer(LanguageModel.under(train, config.model, vocab), train, topology.mesh(sizes))
+    """Compile and read what came out, or remember what came out of the same before."""
+    vocab, mesh = config.data.tokenizer.vocab_size, topology.mesh(sizes)
+    name = compiled_before.key(
+        model=config.model.model_dump(mode="json"), train=train.model_dump(mode="json"), vocab=vocab,
+        topology=topology.name, experts=experts, mesh=sizes, flags=flags_of("tpu", flags),
+    )  # fmt: skip
+    if known := compiled_before.recall(name):
+        return known
+    trainer = Trainer(LanguageModel.under(train, config.model, vocab), train, mesh)
     lowered = trainer.lower(*trainer.shapes(experts))
     try:
         compiled, text = compile_to_text(lowered, flags_of("tpu", flags))
@@ -162,7 +168,7 @@ def _compile(
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     program = Program(text)
     kernels = program.kernels("tpu_custom_call")
-    return estimate.Needs(
+    needs = estimate.Needs(
         bytes_per_device=int(held + memory.temp_size_in_bytes),
         accepted=True,
         executed_flops=program.flops + sum(times * _kernel_flops(one.attributes, one.name) for one, times in kernels),
@@ -170,6 +176,8 @@ def _compile(
         collectives=by_axis(program.collectives, sizes),
         kernels=sum(times for _, times in kernels),
     )
+    compiled_before.remember(name, needs)
+    return needs
 
 
 def compile_to_text(lowered: jax.stages.Lowered, flags: Mapping[str, str]) -> tuple[jax.stages.Compiled, str]:

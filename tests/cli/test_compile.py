@@ -9,6 +9,7 @@ import pytest
 
 from splitjax.cli import main
 from splitjax.parallel import has_compiler
+from splitjax.pipeline import compiling
 
 TINY = """
 name: tiny
@@ -33,10 +34,13 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
 
 
 @pytest.mark.skipif(not has_compiler(), reason="libtpu is not installed (pip install splitjax[tpu])")
-def test_a_step_is_compiled_for_four_chips(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_step_is_compiled_for_four_chips_once(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """FLOPs are counted to the last product; the estimate of the rest is near."""
-    found = said(capsys, "compile", tiny, "--topology", "v5e:2x2", "--experts", "2")
-    guess = said(capsys, "compile", tiny, "--topology", "v5e:2x2", "--experts", "2", "--estimate")
+    monkeypatch.setenv("SPLITJAX_CACHE", str(tmp_path / "cache"))
+    found = said(capsys, "compile", tiny, "--topology", "v5e:2x2", "data.domains.k=2")
+    guess = said(capsys, "compile", tiny, "--topology", "v5e:2x2", "data.domains.k=2", "--estimate")
     assert (found["source"], guess["source"]) == ("compiled", "estimate")
     assert found["fits"]
     assert found["mesh"] == {"expert": 2, "data": 1, "fsdp": 2, "tensor": 1}
@@ -47,6 +51,21 @@ def test_a_step_is_compiled_for_four_chips(tiny: str, capsys: pytest.CaptureFixt
     assert found["bytes_moved"] > 0
     assert 0 < found["mfu"] < 1
     assert found["step_time"] > 0
+
+    def again(*words: str) -> dict:
+        return said(capsys, "compile", tiny, "--topology", "v5e:2x2", "data.domains.k=2", *words)
+
+    def compiler(*anything: object) -> None:
+        raise RuntimeError("compiled again")
+
+    monkeypatch.setattr(compiling, "compile_to_text", compiler)
+    assert again() == found
+    with pytest.raises(RuntimeError, match="compiled again"):
+        again("train.batch_size=8")
+    for remembered in (tmp_path / "cache").rglob("*.json"):
+        remembered.write_text("{}")
+    with pytest.raises(RuntimeError, match="compiled again"):
+        again()
 
 
 def test_the_table_says_what_fits_and_why(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
