@@ -9,6 +9,6 @@ from .pricing import price
 from .state import status
 
 __all__ = [
-    "Job", "closing_table", "compile_step", "evaluate", "export", "prepare", "price", "report", "run", "status", "sweep",
-    "train",
+    "Job", "closing_table", "compile_step", "evaluate", "export", "prepare", "price", "report", "run", "status",
+    "sweep", "train",
 ]  # fmt: skip
