@@ -90,8 +90,9 @@ class Train(Settings):
         None, description="Devices by axis, {expert: 8, data: 1, fsdp: 8, tensor: 1}; a stack of one has its experts' "
         "groups as data. null: all devices, as many groups of experts as divide K, each fsdp."
     )
-    placement: Literal["stacked", "serial"] = Field(
-        "stacked", description="stacked: all experts in one program; serial: one after another, the rest on disk."
+    placement: Literal["stacked", "serial", "separate"] = Field(
+        "stacked", description="stacked: all experts in one program; serial: one after another, the rest on disk; "
+        "separate: each a job of its own, 'splitjax train CONFIG --expert K' (a sweep's are stacked)."
     )
     domain_stream: Literal["continue", "restart"] = Field(
         "continue", description="An expert's text: from where the trunk left its domain, or from its beginning again."

@@ -1,5 +1,6 @@
 """Floor 5: stages, the tree of phases, plan and report. The command line is a thin layer over these functions."""
 
+from .apart import ExpertsLeft
 from .closing import closing_table
 from .compiling import compile_step
 from .exporting import export
@@ -9,6 +10,6 @@ from .pricing import price
 from .state import status
 
 __all__ = [
-    "Job", "closing_table", "compile_step", "evaluate", "export", "prepare", "price", "report", "run", "status",
-    "sweep", "train",
+    "ExpertsLeft", "Job", "closing_table", "compile_step", "evaluate", "export", "prepare", "price", "report", "run",
+    "status", "sweep", "train",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from splitjax.evaluate import own_losses
 from splitjax.model import LanguageModel, flops_per_token
 from splitjax.parallel import hosts, keep_freed_memory
 from splitjax.train import Phase as Stretch
-from splitjax.train import Stack, Trainer, checkpoint, read_metrics, run_phase, starts, wall
+from splitjax.train import Stack, Trainer, checkpoint, finished, read_metrics, run_expert, run_phase, starts, wall
 
 from . import program_cache
 from .cells import Clock
@@ -93,12 +93,19 @@ class Executor:
     """What the checkpoints say of where the split came from (law hash, plan hash)."""
     seed: Seed | None = None
     """The folder that the trunk starts from; None: fresh weights."""
+    apart: bool = False
+    """Whether `placement: separate` holds: of the main run, whose experts are jobs of their own."""
+    expert: int | None = None
+    """The expert that this job trains, where it trains one apart."""
 
     def __post_init__(self) -> None:
         program_cache.use()
         self.clock = Clock.of(self.config, len(self.corpus.domains))
         self._trainers: dict[tuple[Model, int], Trainer] = {}
-        self._devices = Devices.of(self.config, self.clock.experts)
+        self._recipe = self.config.train
+        if self._recipe.placement == "separate" and not self.apart:
+            self._recipe = self._recipe.model_copy(update={"placement": "stacked"})
+        self._devices = Devices.of(self.config, self.clock.experts if self.expert is None else 1)
         if note := self._devices.note:
             self.reporter.say_once(note)
         self._held_out: np.ndarray | None = None
@@ -133,6 +140,35 @@ class Executor:
     def vocab_size(self) -> int:
         """Rows of the embedding; a folder's may be padded beyond its tokenizer."""
         return self.corpus.vocab_size if self.seed is None else self.seed.vocab_size
+
+    def begin_apart(self, phase: Phase) -> None:
+        """Say what a phase of experts will be, before their jobs start."""
+        hosts.from_first(partial(self._begin, phase))
+
+    def experts_left(self, phase: Phase) -> list[int]:
+        """The experts of a phase whose jobs have not come to their end."""
+        if self.recorded(phase) is not None:
+            return []
+        stretch, count = self._stretch(phase), self.clock.experts
+        return [k for k in range(count) if not finished(self.path(phase.name), stretch, count, k)]
+
+    def train_apart(self, phase: Phase, expert: int) -> None:
+        """Train one expert of a phase, in this job alone, unless it has come to its end.
+
+        Raises:
+            UserError: its seed has not been trained by this recipe.
+        """
+        path, stretch = self.path(phase.name), self._stretch(phase)
+        if not (path / "phase.json").exists() or read_phase(path)["identity"] != self._identity(phase):
+            raise UserError("its seed is not trained", where=f"expert {expert}", mend="Run 'splitjax train' first.")
+        if not hosts.from_first(lambda: finished(path, stretch, self.clock.experts, expert)):
+            self.reporter.now(f"{phase.name}, expert {expert}")
+            streams = self._streams(phase).pick([expert])
+            with self._watch(phase) as watch:
+                run_expert(
+                    self._trainer(phase), self._start(phase), streams, stretch, path, expert, meta=self._meta(phase),
+                    on_step=watch.on_step,
+                )  # fmt: skip
 
     def model(self, shape: Model) -> LanguageModel:
         """The language model of a shape under this recipe."""
@@ -192,19 +228,21 @@ class Executor:
         return f"{sizes} ({processes} process{'es' if processes > 1 else ''})"
 
     def _run_phase(self, phase: Phase) -> Stack:
-        shape, trainer = phase.model, self._trainer(phase)
-        mesh = trainer.placement.mesh
-        watch = Watch(
-            self.folder, self.reporter, self.sinks, phase.name,
-            work=_work_of_step(shape, self.config, self.clock, self.vocab_size),
-            flops=flops_per_token(shape, self.vocab_size, self.config.train.seq_len),
-            step_tokens=self.clock.tokens_per_step, devices=1 if mesh is None else mesh.size,
-        )  # fmt: skip
-        with watch:
+        with self._watch(phase) as watch:
             return run_phase(
-                trainer, self._start(phase), self._streams(phase), self._stretch(phase),
+                self._trainer(phase), self._start(phase), self._streams(phase), self._stretch(phase),
                 self.path(phase.name), meta=self._meta(phase), on_step=watch.on_step,
             )  # fmt: skip
+
+    def _watch(self, phase: Phase) -> Watch:
+        """What hears of every step of a phase."""
+        mesh = self._trainer(phase).placement.mesh
+        return Watch(
+            self.folder, self.reporter, self.sinks, phase.name,
+            work=_work_of_step(phase.model, self.config, self.clock, self.vocab_size),
+            flops=flops_per_token(phase.model, self.vocab_size, self.config.train.seq_len),
+            step_tokens=self.clock.tokens_per_step, devices=1 if mesh is None else mesh.size,
+        )  # fmt: skip
 
     def _start(self, phase: Phase) -> starts.Start:
         trainer = self._trainer(phase)
@@ -215,6 +253,8 @@ class Executor:
         parent = self._checkpoint(phase.parent, phase.start)
         if phase.splits:
             return starts.split(trainer, parent, self.clock.experts, seeds=len(phase.seeds))
+        if self.expert is not None:
+            return starts.branch_apart(trainer, parent, self.clock.experts)
         return starts.branch(trainer, parent)
 
     def _seeds(self, phase: Phase) -> list[int]:
@@ -308,10 +348,10 @@ class Executor:
 
     def _trainer(self, phase: Phase) -> Trainer:
         """One trainer a shape and stack size, so that each compiles once; experts apart are stacks of one."""
-        stacked = self.config.train.placement == "stacked"
+        stacked = self._recipe.placement == "stacked"
         key = phase.model, phase.stack_size(self.clock.experts) if stacked else 1
         if key not in self._trainers:
-            self._trainers[key] = Trainer(self.model(phase.model), self.config.train, self._devices.mesh(key[1]))
+            self._trainers[key] = Trainer(self.model(phase.model), self._recipe, self._devices.mesh(key[1]))
         return self._trainers[key]
 
 

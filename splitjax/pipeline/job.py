@@ -99,6 +99,22 @@ class Job:
     def executor(self, **lineage: Any) -> Executor:
         return Executor(self.config, self.corpus, self.folder, self.reporter, lineage, self.seed)
 
+    def main_executor(self, expert: int | None = None) -> Executor:
+        """The executor of the main run; its checkpoints name the plan and the law that it followed.
+
+        Args:
+            expert: the one that this job trains apart; None: all that is not trained apart.
+        """
+
+        def lineage() -> dict[str, str]:
+            made = {"plan": self.folder.hash_of(self.folder.plan, "plan")}
+            return made | ({"law": self.folder.hash_of(self.folder.law, "fit")} if self.config.sweep else {})
+
+        apart = self.config.train.placement == "separate"
+        return Executor(
+            self.config, self.corpus, self.folder, self.reporter, hosts.from_first(lineage), self.seed, apart, expert
+        )
+
     def part(self, *keys: str) -> dict[str, Any]:
         tree = self.config.resolved() | {"train": self.config.train.recipe()}
         return {key: tree[key] for key in keys}

@@ -13,6 +13,7 @@ from splitjax.evaluate import routers
 from splitjax.parallel import hosts
 
 from . import stages, zero_shot
+from .apart import train_expert
 from .costs import sweep_work, whole_work
 from .devices import Devices
 from .folder import RunFolder
@@ -32,10 +33,13 @@ def job_of(
     redo: str | None = None,
     command: str = "",
     reporter: Reporter | None = None,
-    part: tuple[int, int] | None = None,
+    lock: str | None = None,
     jobs: int = 1,
 ) -> Iterator[Job]:
     """Open the run folder of a config for work: claimed, locked, with progress.
+
+    Args:
+        lock: the share of the folder that this job works on, beside others; None: all of it.
 
     Of several processes the first holds the lock, writes and tells; the others work with it in silence.
 
@@ -53,7 +57,7 @@ def job_of(
     with ExitStack() as held:
 
         def claim() -> str:
-            held.enter_context(folder.locked("part-{}-of-{}".format(*part) if part else None))
+            held.enter_context(folder.locked(lock))
             folder.claim(config, redo)
             return hash_json(config.resolved())
 
@@ -114,7 +118,7 @@ def sweep(config: Config, *, jobs: int = 1, part: tuple[int, int] | None = None,
     """
     if config.sweep is None:
         raise UserError("the config has no sweep", where="sweep", mend="See docs/sweeps.md for its keys.")
-    with job_of(config, part=part, jobs=jobs, **options) as job:
+    with job_of(config, lock="part-{}-of-{}".format(*part) if part else None, jobs=jobs, **options) as job:
         job.reporter.plan_work(*sweep_work(job))
         if part is None:
             stages.run_sweep(job, jobs)
@@ -136,8 +140,21 @@ def plan_run(config: Config, **options: Any) -> dict[str, Any]:
         return read_json(job.folder.plan)
 
 
-def train(config: Config, **options: Any) -> None:
-    """Seed → split → experts, and the baselines. Needs a plan; an explicit `split` makes its own."""
+def train(config: Config, *, expert: int | None = None, **options: Any) -> None:
+    """Seed → split → experts, and the baselines. Needs a plan; an explicit `split` makes its own.
+
+    Args:
+        expert: under `placement: separate`, train this expert alone, beside other jobs that train the others.
+
+    Raises:
+        ExpertsLeft: under `separate`, jobs of experts have not come to their end; all else is trained.
+    """
+    if expert is not None:
+        if options.get("redo"):
+            raise UserError("--redo with --expert", where="splitjax train", mend="Make the stage anew without it.")
+        with job_of(config, lock=f"expert-{expert}", **options) as job:
+            train_expert(job, expert)
+        return
     with job_of(config, **options) as job:
         job.reporter.plan_work(*whole_work(job))
         if config.split is not None:

@@ -10,7 +10,7 @@ from splitjax import law
 from splitjax.config import UserError, format_count, write_json, write_record
 from splitjax.parallel import hosts
 
-from . import observations, preparing, results, splits, zero_shot
+from . import apart, observations, preparing, results, splits, zero_shot
 from .attempts import Ledger, run_here
 from .cells import seed_tokens
 from .execute import Losses, work_of
@@ -150,7 +150,8 @@ def run_train(job: Job) -> None:
     phases = job.phases(cells.values())
     tokens = tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step)
     job.reporter.stage("train", f"{', '.join(cells)}: {len(phases)} phases, {format_count(tokens)} tokens")
-    losses = job.executor(plan=inputs["plan"], law=inputs.get("law")).run(phases)
+    executor = job.main_executor()
+    losses = apart.train_or_join(executor, phases) if executor.apart else executor.run(phases)
     validation = {name: losses[cell.id] for name, cell in cells.items()}
     hosts.from_first(lambda: write_json(job.folder.main, {"format": FORMAT, "models": validation}))
     job.finish("train", inputs, [job.folder.main], f"{len(cells)} models, {format_count(tokens)} tokens")

@@ -1,7 +1,8 @@
 """Floor 3: the optimiser, the step, the loop, checkpoints. Everything it trains is a stack."""
 
 from . import checkpoint, starts
-from .experts import join, run_expert, run_phase
+from .early import EarlyStop
+from .experts import finished, join, run_expert, run_phase
 from .interrupt import Interrupted
 from .metrics import PER_EXPERT, read_metrics
 from .phase import Phase, StepReport
@@ -11,7 +12,7 @@ from .step import Controls, Metrics, Trainer
 from .times import CAUSES, listen_to_compiler, wall
 
 __all__ = [
-    "CAUSES", "PER_EXPERT", "Controls", "Interrupted", "Metrics", "Phase", "Stack", "StepReport", "Trainer",
-    "checkpoint", "concatenate", "decay_span", "join", "listen_to_compiler", "merge", "path_tokens", "pick",
-    "read_metrics", "run_expert", "run_phase", "schedule", "starts", "wall",
+    "CAUSES", "PER_EXPERT", "Controls", "EarlyStop", "Interrupted", "Metrics", "Phase", "Stack", "StepReport",
+    "Trainer", "checkpoint", "concatenate", "decay_span", "finished", "join", "listen_to_compiler", "merge",
+    "path_tokens", "pick", "read_metrics", "run_expert", "run_phase", "schedule", "starts", "wall",
 ]

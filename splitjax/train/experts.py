@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from splitjax.parallel import hosts
+
 from . import checkpoint, record
+from .early import EarlyStop
 from .loop import CHECKPOINTS, Streams, run_stacked
 from .metrics import join_metrics, of_expert
 from .phase import OnStep, Phase, StepReport
@@ -31,17 +34,21 @@ def run_phase(
     *,
     meta: dict[str, Any] | None = None,
     on_step: OnStep | None = None,
+    early: EarlyStop | None = None,
 ) -> Stack:
     """Train all experts from `phase.start` to `phase.stop` under `train.placement`; see `run_stacked`.
 
-    What it leaves in `folder` and what it returns do not depend on the placement.
+    Under `separate` they have been trained by jobs of their own (`run_expert`), and are joined here. What it leaves in
+    `folder` and what it returns do not depend on the placement.
     """
     if trainer.train.placement == "stacked" or begin.experts == 1:
-        return run_stacked(trainer, begin, stream, phase, folder, meta=meta, on_step=on_step)
+        return run_stacked(trainer, begin, stream, phase, folder, meta=meta, on_step=on_step, early=early)
     if not set(_marks(phase)) <= set(checkpoint.saved(folder / CHECKPOINTS)):
-        for expert in range(begin.experts):
-            run_expert(trainer, begin, stream.pick([expert]), phase, folder, expert, meta=meta, on_step=on_step)
-        join(folder, phase, begin.experts)
+        for expert in range(begin.experts) if trainer.train.placement == "serial" else ():
+            run_expert(
+                trainer, begin, stream.pick([expert]), phase, folder, expert, meta=meta, on_step=on_step, early=early
+            )
+        hosts.from_first(lambda: join(folder, phase, begin.experts))
     stack, _ = checkpoint.restore(checkpoint.at(folder / CHECKPOINTS, phase.end), None, trainer.placement.leaf)
     return stack
 
@@ -56,6 +63,7 @@ def run_expert(
     *,
     meta: dict[str, Any] | None = None,
     on_step: OnStep | None = None,
+    early: EarlyStop | None = None,
 ) -> Stack:
     """Train one expert of a phase apart: in this process (`serial`), or as a job of its own (`separate`).
 
@@ -78,7 +86,16 @@ def run_expert(
 
     about = {"phase": folder.name} | (meta or {}) | {"expert": expert}
     own = phase.only(expert, k)
-    return run_stacked(trainer, begin.only(expert), stream, own, _part(folder, expert), meta=about, on_step=report)
+    mine = early.only(expert) if early else None
+    return run_stacked(
+        trainer, begin.only(expert), stream, own, _part(folder, expert), meta=about, on_step=report, early=mine
+    )
+
+
+def finished(folder: Path, phase: Phase, experts: int, expert: int) -> bool:
+    """Whether an expert of a phase, trained apart, has come to its end with all its checkpoints (not verified)."""
+    stop = int(phase.stops(experts)[expert])
+    return {min(mark, stop) for mark in _marks(phase)} <= set(checkpoint.saved(_part(folder, expert) / CHECKPOINTS))
 
 
 def join(folder: Path, phase: Phase, experts: int) -> None:

@@ -14,6 +14,7 @@ from splitjax.config import UserError
 from splitjax.data import prefetch
 
 from . import checkpoint
+from .early import EarlyStop, Progress
 from .interrupt import Interrupted, Signals
 from .lanes import Lanes, lanes_at, take, whole
 from .metrics import MetricsLog, log_path
@@ -55,6 +56,7 @@ def run_stacked(
     *,
     meta: dict[str, Any] | None = None,
     on_step: OnStep | None = None,
+    early: EarlyStop | None = None,
 ) -> Stack:
     """Train from `phase.start` to `phase.stop`, resuming from the folder's last good checkpoint.
 
@@ -64,6 +66,8 @@ def run_stacked(
         folder: `checkpoints/` and `metrics.jsonl` of this phase.
         meta: goes into every checkpoint (config, tokenizer hash, manifest hash …).
         on_step: called after each step; the figures that it returns go into the step's row.
+        early: stops experts before `phase.stop`. What has ended before, in this phase or in the one that it goes on
+            from, stays as it is; checkpoints that come after it hold it so.
 
     Returns:
         The stack at `phase.stop`, which is also the folder's last checkpoint.
@@ -73,7 +77,7 @@ def run_stacked(
         UserError: a checkpoint or the log could not be written.
     """
     with Signals() as signals, Watchdog() as dog, checkpoint.Writer(folder / CHECKPOINTS) as writer:
-        run = _Run(trainer, stream, phase, folder, dict(meta or {}), writer, dog)
+        run = _Run(trainer, stream, phase, folder, dict(meta or {}), writer, dog, early)
         with wall.spent("checkpoint"):
             run.open(begin)
         if run.tokens < phase.end:
@@ -104,8 +108,10 @@ class _Run:
         meta: dict[str, Any],
         writer: checkpoint.Writer,
         dog: Watchdog,
+        early: EarlyStop | None,
     ) -> None:
-        self.dog = dog
+        self.dog, self.early = dog, early
+        self.progress = None if early is None else Progress(early, phase.start, None)
         self.trainer, self.stream, self.phase, self.folder, self.writer = trainer, stream, phase, folder, writer
         self.step_tokens = trainer.train.batch_size * trainer.train.seq_len
         phase.check(self.step_tokens)
@@ -123,8 +129,6 @@ class _Run:
         if found is None:
             stack, lineage = begin()
             self._open(stack, start, (self.meta.get("lineage") or {}) | lineage)
-            if (path_tokens(stack) != start).any():
-                raise ValueError(f"phase begins at {start} path tokens, its first state at {path_tokens(stack)}")
             if start in self.marks:
                 self._save("keep")
                 self.writer.wait()
@@ -134,10 +138,16 @@ class _Run:
             where = str(checkpoint.at(self.writer.folder, tokens))
             raise UserError(f"checkpoint lies outside this phase ({start} to {self.phase.end})", where=where)
         self._open(stack, tokens, meta.get("lineage"))
+        if self.early:
+            self.progress = Progress(self.early, start, meta.get("early"))
 
     def _open(self, stack: Stack, tokens: int, lineage: dict[str, Any] | None) -> None:
         self.tokens, self.experts = tokens, stack.experts
-        self.stops_K = self.phase.stops(stack.experts)
+        seen_K = path_tokens(stack, self.trainer.placement)
+        if (seen_K > tokens).any():
+            raise ValueError(f"goes on from {tokens} path tokens, its state from {seen_K}")
+        # One that has seen less has ended before.
+        self.stops_K = np.where(seen_K < tokens, seen_K, self.phase.stops(stack.experts))
         self.meta["lineage"] = lineage
         self.lanes = Lanes.full(stack.experts, self.trainer.placement.expert_groups)
         self.working, self.parked = stack, list[tuple[Lanes, Stack]]()
@@ -155,7 +165,9 @@ class _Run:
     def train(self, log: MetricsLog, signals: Signals, on_step: OnStep | None) -> None:
         """Steps to the end. Step n + 1 is dispatched before n's metrics are read: the devices never wait for Python."""
         pending: _Dispatched | None = None
-        while self.tokens < self.phase.end:
+        while self.tokens < self.stops_K.max():
+            if self.progress and self.tokens >= self.progress.next and self._stop_early(self.progress, log):
+                continue
             self._repack(log)
             with contextlib.closing(self._batches()) as batches:
                 for tokens_KBT in batches:
@@ -172,12 +184,29 @@ class _Run:
                     if stop and self.tokens < self.phase.end:
                         self.writer.wait()
                         raise Interrupted(stop)
+        self._report(pending, log, on_step)
+        log.flush()
+        for mark in sorted(mark for mark in self.marks if mark > self.tokens):  # nobody is left to go there
+            self.tokens = mark
+            self._save("keep")
         with wall.spent("checkpoint"):
             self.writer.wait()
 
+    def _stop_early(self, progress: Progress, log: MetricsLog) -> list[int]:
+        """Evaluate; end those that have not got better for too long."""
+        going = set(np.flatnonzero(self.stops_K > self.tokens).tolist())
+        stopped = [k for k in progress.judge(self.tokens, self.working, self.lanes.experts) if k in going]
+        self.stops_K[stopped] = self.tokens
+        self.dog.beat()
+        if stopped:
+            log.write({"tokens": self.tokens + self.step_tokens, "event": "early_stop", "experts": stopped})
+        return stopped
+
     def _batches(self) -> Generator[Array, None, None]:
-        """Batches for the lanes as they are, until an expert ends."""
+        """Batches for the lanes as they are, until an expert ends or all are evaluated."""
         stop = int(self.stops_K[self.stops_K > self.tokens].min())
+        if self.progress:
+            stop = min(stop, self.progress.next)
         first, last = ((at - self.phase.origin) // self.step_tokens for at in (self.tokens, stop))
         placement, batch_size = self.trainer.placement, self.trainer.train.batch_size
         here, rows = placement.local(self.experts, batch_size)
@@ -203,7 +232,10 @@ class _Run:
         middle_K = np.full(self.experts, self.tokens + self.step_tokens / 2)
         rate_K = schedule(self.trainer.train, middle_K, phase.decay_from, phase.decay_to)[rows]
         active_K = self.tokens < self.stops_K[rows]
-        controls = self.trainer.controls(rate_K, self.step_tokens, active_K=active_K)
+        if phase.rate:
+            rate_K = rate_K * np.array(phase.rate)[rows]
+        clip_K = np.array(phase.clip)[rows] if phase.clip else None
+        controls = self.trainer.controls(rate_K, self.step_tokens, clip_K, active_K)
         self.working, metrics = self.trainer.step(self.working, tokens_KBT, controls)
         self.tokens += self.step_tokens
         self.dog.dispatched(self.tokens // self.step_tokens)
@@ -222,7 +254,7 @@ class _Run:
                 log.write({"tokens": self.tokens + self.step_tokens, "event": "repack", "lanes": lanes.experts})
 
     def _save(self, kind: Kind) -> None:
-        meta = self.meta | {"tokens": self.tokens}
+        meta = self.meta | {"tokens": self.tokens} | ({"early": self.progress.to_json()} if self.progress else {})
         with wall.spent("checkpoint"):
             self.writer.save(self.tokens, self.stack(), meta, temporary=kind == "temporary")
         self.dog.beat()

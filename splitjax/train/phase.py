@@ -24,6 +24,8 @@ class Phase:
         origin: where batch 0 of its stream stands; a branch goes on in the trunk's stream with the trunk's origin.
         decay_from, decay_to: where the rate falls to zero (None: constant).
         save_at: checkpoints to keep besides the last.
+        rate: what multiplies the scheduled rate, of each expert (None: 1).
+        clip: gradient-norm clip of each expert (None: the recipe's).
     """
 
     start: int
@@ -32,6 +34,8 @@ class Phase:
     decay_from: Mark | None = None
     decay_to: Mark | None = None
     save_at: tuple[int, ...] = ()
+    rate: tuple[float, ...] | None = None
+    clip: tuple[float, ...] | None = None
 
     @property
     def end(self) -> int:
@@ -56,7 +60,8 @@ class Phase:
 
         stop = int(self.stops(experts)[expert])
         save_at = tuple(mark for mark in self.save_at if mark <= stop)
-        return Phase(self.start, stop, self.origin, own(self.decay_from), own(self.decay_to), save_at)
+        rate, clip = ((each[expert],) if each else None for each in (self.rate, self.clip))
+        return Phase(self.start, stop, self.origin, own(self.decay_from), own(self.decay_to), save_at, rate, clip)
 
     def check(self, step_tokens: int) -> None:
         """Raise ValueError unless every mark is a whole number of steps and they are in order."""

@@ -74,6 +74,13 @@ class Placement:
             return jax.device_put(values, place)
         return jax.tree.map(lambda one: jax.make_array_from_callback(one.shape, place, one.__getitem__), values)
 
+    def fetch(self, values_K: Array) -> np.ndarray:
+        """A leaf (K, …) on the host, of all experts on every process."""
+        if not values_K.is_fully_addressable:
+            assert self.mesh is not None
+            values_K = jax.jit(lambda leaf: leaf, out_shardings=NamedSharding(self.mesh, PartitionSpec()))(values_K)
+        return np.asarray(values_K)
+
     def put_batch(self, tokens_KBT: np.ndarray, experts: int, batch_size: int) -> Array:
         """This process's part of a batch (see `local`) → devices: experts over the expert axis, windows over the rest.
 

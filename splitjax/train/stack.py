@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from .placement import owned
+from .placement import Placement, owned
 
 Tree = Any
 """A nested dict of arrays."""
@@ -63,12 +63,15 @@ def add_tokens(tokens_2: Array, more: Array) -> Array:
     return jnp.stack([tokens_2[0] + (low < tokens_2[1]).astype(jnp.uint32), low])
 
 
-def path_tokens(stack: Stack) -> np.ndarray:
+def path_tokens(stack: Stack, placement: Placement | None = None) -> np.ndarray:
     """Tokens each expert has seen since step 0, int64 (K,), on the host (waits for the stack).
 
-    Where a stack lies over several processes: of the experts that this process speaks for.
+    Where a stack lies over several processes: of the experts that this process speaks for; with its placement, of all.
     """
-    limbs_K2 = np.array(list(owned(stack.tokens_K2).values()), np.int64).reshape(-1, 2)
+    if placement is None:
+        limbs_K2 = np.array(list(owned(stack.tokens_K2).values()), np.int64).reshape(-1, 2)
+    else:
+        limbs_K2 = placement.fetch(stack.tokens_K2).astype(np.int64)
     return (limbs_K2[:, 0] << 32) + limbs_K2[:, 1]
 
 

@@ -90,6 +90,21 @@ def branch(trainer: Trainer, folder: Path, experts: Sequence[int] | None = None)
     return Start(len(rows), make)
 
 
+def branch_apart(trainer: Trainer, folder: Path, experts: int) -> Start:
+    """Go on from experts that were trained apart, each from its own checkpoint: the set need not be joined yet.
+
+    Args:
+        folder: where their joint checkpoint is or will be.
+        experts: K.
+    """
+
+    def make(wanted: Sequence[int]) -> tuple[Stack, Lineage]:
+        (expert,) = wanted  # only an expert apart starts apart
+        return branch(trainer, record.part_of(folder, expert, folder.name))()
+
+    return Start(experts, make)
+
+
 def split(trainer: Trainer, folder: Path, k: int, *, seeds: int = 1, moments: Moments = "inherit") -> Start:
     """The split: the stack of one in a checkpoint becomes K equal experts; each of several `seeds` its own K.
 
