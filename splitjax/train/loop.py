@@ -128,6 +128,10 @@ class _Run:
         found = checkpoint.restore_latest(self.writer.folder, self.trainer.placement.leaf, at_most=before)
         if found is None:
             stack, lineage = begin()
+            seen_K = path_tokens(stack, self.trainer.placement)
+            at = (lineage.get("parent") or {}).get("tokens")  # all experts may have ended before it
+            if (int(seen_K.max()) if at is None else at) != start:
+                raise ValueError(f"phase begins at {start} path tokens, its first state at {seen_K}")
             self._open(stack, start, (self.meta.get("lineage") or {}) | lineage)
             if start in self.marks:
                 self._save("keep")
