@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from splitjax.config import UserError
 from splitjax.parallel import hosts
 
-from .execute import Executor, Losses
+from .execute import Executor, Losses, work_of
 from .job import Job
 from .plan import main_tree
 from .tree import Phase
@@ -62,6 +62,8 @@ def train_expert(job: Job, expert: int) -> None:
     if not 0 <= expert < len(domains):
         raise UserError(f"there are experts 0 to {len(domains) - 1}", where=f"--expert {expert}")
     phases = [phase for phase in job.phases(main_tree(job).values()) if phase.on == "domains"]
+    work = work_of(phases, job.config, len(domains), job.vocab_size) / len(domains)
+    job.reporter.plan_work(work, len(phases))
     job.reporter.stage("train", f"expert {expert} ({domains[expert]}): {len(phases)} phases")
     executor = job.main_executor(expert)
     for phase in phases:
