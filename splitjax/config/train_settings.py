@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from .errors import did_you_mean
 from .settings import Beta, Count, Settings
@@ -50,7 +50,12 @@ class Train(Settings):
 
     seq_len: int = Field(256, ge=8, description="Tokens a window (S).")
     batch_size: int = Field(16, ge=1, description="Windows a step and model (B).")
-    optimizer: Literal["adamw"] = Field("adamw", description="Update rule.")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw", description="Update rule; muon: of the matrices in the blocks, the rest by AdamW."
+    )
+    microbatches: int = Field(
+        1, ge=1, description="Parts of a batch whose gradients are summed before the update, to save memory."
+    )
     learning_rate: float = Field(
         4e-3, gt=0, description="Peak rate at base_width; matrices get rate · base_width / fan-in."
     )
@@ -70,7 +75,9 @@ class Train(Settings):
     )
     decay_fraction: float = Field(0.2, gt=0, le=1, description="wsd: share of the path D + D' that decays the rate.")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Compute type; masters stay float32.")
-    attention: Literal["auto", "xla", "splash"] = Field("auto", description="splash: on TPU; xla: anywhere.")
+    attention: Literal["auto", "xla", "splash", "cudnn"] = Field(
+        "auto", description="splash: on TPU; cudnn: on GPU, in bfloat16; xla: anywhere."
+    )
     layers: Literal["unroll", "scan"] = Field("unroll", description="scan compiles one block instead of n_layers.")
     remat: Literal["none", "full", "dots", "dots_no_batch", "offload"] = Field(
         "none",
@@ -98,6 +105,14 @@ class Train(Settings):
         "continue", description="An expert's text: from where the trunk left its domain, or from its beginning again."
     )
     expert_loop: Literal["auto", "vmap", "scan"] = Field("auto", description="How a device steps through its experts.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Train:
+        if self.batch_size % self.microbatches:
+            raise ValueError(f"microbatches={self.microbatches} does not divide batch_size={self.batch_size}")
+        if self.attention == "cudnn" and self.precision != "bfloat16":
+            raise ValueError("attention=cudnn needs precision=bfloat16")
+        return self
 
     @property
     def decay_share(self) -> float:

@@ -3,7 +3,7 @@
 Maximal update parametrisation for Adam (Yang et al., Tensor Programs V, 2022), written without run-time
 multipliers so that the weights are plain Llama weights: a matrix that reads a wide vector gets
 rate · base_width / fan_in; embeddings and norm gains get the rate itself. The initial sizes that go with it
-stand in `blocks`.
+stand in `blocks`. What Muon makes of the multiplier stands in `train.optimizer`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from splitjax import config
 
 
 class Group(NamedTuple):
-    """How the optimiser treats a leaf: multiplier of the learning rate, and whether weight decay applies."""
+    """How the optimiser treats a leaf: multiplier of the learning rate, whether weight decay applies, and whether it
+    holds matrices between hidden layers, which Muon may update."""
 
     rate: float
     decay: bool
+    hidden: bool = False
 
 
 def group(path: tuple[str, ...], shape: tuple[int, ...], cfg: config.Model, base_width: int | None) -> Group:
@@ -28,9 +30,9 @@ def group(path: tuple[str, ...], shape: tuple[int, ...], cfg: config.Model, base
             leaf, as in the standard parametrisation they come from.
     """
     if base_width is None:
-        return Group(1.0, decay=path[-1] == "kernel")
+        return Group(1.0, decay=path[-1] == "kernel", hidden=path[-1] == "kernel" and path[0] == "layers")
     if path[-1] == "kernel":
-        return Group(base_width / shape[-2], decay=True)
+        return Group(base_width / shape[-2], decay=True, hidden=path[0] == "layers")
     if path[0] == "final_norm" and cfg.tied_embeddings:
         # It carries the 1/D of a tied head (see blocks.Ends), so it moves in proportion.
         return Group(base_width / cfg.d_model, decay=False)

@@ -24,8 +24,8 @@ class Stack:
 
     Attributes:
         params: nested dict of float32 masters.
-        mu: Adam's first moments, like params.
-        nu: Adam's second moments, like params.
+        mu: first moments (Muon: momentum), like params.
+        nu: second moments, like params without the leaves that Muon updates.
         tokens_K2: path tokens of each expert as two uint32 limbs (high, low): int32 ends at 2.1B tokens and JAX
             has no int64 by default. Read it through `path_tokens`.
         steps_K: updates applied (Adam's count); a skipped step is not one.
@@ -47,14 +47,14 @@ class Stack:
         return self.steps_K.shape[0]
 
 
-def fresh(params: Tree) -> Stack:
-    """A stack at token 0 around stacked parameters."""
+def fresh(params: Tree, nu: Tree) -> Stack:
+    """A stack at token 0 around stacked parameters and zero second moments."""
     first = jax.tree.leaves(params)[0]
     zeros = jax.tree.map(jnp.zeros_like, params)
     none_K = jnp.zeros(first.shape[:1], jnp.int32)
     tokens_K2 = jnp.zeros((*first.shape[:1], 2), jnp.uint32)
     norm_K = jnp.zeros(first.shape[:1], jnp.float32)
-    return Stack(params, zeros, jax.tree.map(jnp.zeros_like, params), tokens_K2, none_K, none_K, norm_K)
+    return Stack(params, zeros, nu, tokens_K2, none_K, none_K, norm_K)
 
 
 def add_tokens(tokens_2: Array, more: Array) -> Array:

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from splitjax.config import UserError
+
 from . import checkpoint, record
 from .stack import Stack, fresh
 from .step import Trainer
@@ -84,7 +86,7 @@ def branch(trainer: Trainer, folder: Path, experts: Sequence[int] | None = None)
 
     def make(wanted: Sequence[int]) -> tuple[Stack, Lineage]:
         chosen = [rows[expert] for expert in wanted]
-        stack, meta = checkpoint.restore(folder, chosen, trainer.placement.leaf)
+        stack, meta = _restore(trainer, folder, chosen)
         return stack, _from("branch", folder, meta, experts=chosen)
 
     return Start(len(rows), make)
@@ -123,7 +125,7 @@ def split(trainer: Trainer, folder: Path, k: int, *, seeds: int = 1, moments: Mo
 
     def make(experts: Sequence[int]) -> tuple[Stack, Lineage]:
         rows = [expert // k for expert in experts]
-        stack, meta = checkpoint.restore(folder, rows, trainer.placement.leaf)
+        stack, meta = _restore(trainer, folder, rows)
         if meta["experts"] != seeds:
             count = "one" if seeds == 1 else seeds
             raise ValueError(f"a split starts from a stack of {count}; {folder} holds {meta['experts']}")
@@ -132,6 +134,18 @@ def split(trainer: Trainer, folder: Path, k: int, *, seeds: int = 1, moments: Mo
         return stack, _from("split", folder, meta, experts=k, moments=moments)
 
     return Start(seeds * k, make)
+
+
+def _restore(trainer: Trainer, folder: Path, rows: Sequence[int]) -> tuple[Stack, dict[str, Any]]:
+    wanted = trainer.train.optimizer
+    made_by = record.read(Path(folder))["meta"].get("train", {}).get("optimizer", wanted)
+    if made_by != wanted:
+        raise UserError(
+            f"moments of {made_by} cannot go on under {wanted}",
+            where=str(folder),
+            mend=f"Set train.optimizer={made_by}.",
+        )
+    return checkpoint.restore(folder, rows, trainer.placement.leaf)
 
 
 def _without_moments(stack: Stack) -> Stack:

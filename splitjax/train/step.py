@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from splitjax.config import Train
 
-from .optimizer import adamw
+from .optimizer import second_moments, update
 from .placement import Placement, like_params
 from .spikes import running_mean, spike_limit
 from .stack import Stack, Tree, add_tokens, fresh
@@ -85,7 +85,7 @@ class Trainer:
 
     def _fresh_stack(self, seeds_K: Array) -> Stack:
         params = jax.vmap(lambda seed: self.model.init(jax.random.key(seed)))(seeds_K)
-        return self.placement.constrain(fresh(params))
+        return self.placement.constrain(fresh(params, second_moments(self.train, self.model.groups(params), params)))
 
     def controls(
         self, rate_K: np.ndarray, tokens: int, clip_K: np.ndarray | None = None, active_K: np.ndarray | None = None
@@ -129,26 +129,42 @@ class Trainer:
 
     def _expert_step(self, expert: Stack, tokens_BT: Array, control: Controls) -> tuple[Stack, Metrics]:
         """The step of one expert: a Stack, Controls and Metrics without their expert axis."""
-        value_and_grad = jax.value_and_grad(self.model.loss, has_aux=True)
-        (objective, aux), grads = value_and_grad(expert.params, tokens_BT)
-        grads = like_params(grads)
+        objective, loss, grads = self._gradients(expert.params, tokens_BT)
         norm = optax.tree.norm(grads)
         finite = jnp.isfinite(norm) & jnp.isfinite(objective)
         limit = spike_limit(self.train.spike, expert)
         sound = finite & (norm <= limit)
         scale = control.clip_K / jnp.maximum(norm, control.clip_K)
         grads = jax.tree.map(lambda g: g * scale, grads)
-        params, mu, nu = adamw(
+        params, mu, nu = update(
             self.train, self.model.groups(expert.params), expert.params, expert.mu, expert.nu, expert.steps_K, grads,
             control.rate_K,
         )
-        update = sound & control.active_K
-        params, mu, nu = _where(update, (params, mu, nu), (expert.params, expert.mu, expert.nu))
+        moves = sound & control.active_K
+        params, mu, nu = _where(moves, (params, mu, nu), (expert.params, expert.mu, expert.nu))
         skipped = expert.skipped_K + (~sound & control.active_K)
         moved = jnp.where(control.active_K, add_tokens(expert.tokens_K2, control.tokens_K), expert.tokens_K2)
         usual = jnp.where(finite & control.active_K, running_mean(expert, jnp.minimum(norm, limit)), expert.norm_K)
-        after = Stack(params, mu, nu, moved, expert.steps_K + update, skipped, usual)
-        return after, Metrics(aux["loss"], norm, skipped)
+        after = Stack(params, mu, nu, moved, expert.steps_K + moves, skipped, usual)
+        return after, Metrics(loss, norm, skipped)
+
+
+    def _gradients(self, params: Tree, tokens_BT: Array) -> tuple[Array, Array, Tree]:
+        """Objective, loss and gradients of a batch, in `train.microbatches` parts one after another."""
+        value_and_grad = jax.value_and_grad(self.model.loss, has_aux=True)
+
+        def of_part(tokens_BT: Array) -> tuple[Array, Array, Tree]:
+            (objective, aux), grads = value_and_grad(params, tokens_BT)
+            return objective, aux["loss"], like_params(grads)
+
+        parts = self.train.microbatches
+        if parts == 1:
+            return of_part(tokens_BT)
+        # Window i goes to part i mod M: a device that holds some neighbours has work in every part.
+        tokens_MBT = tokens_BT.reshape(-1, parts, tokens_BT.shape[-1]).swapaxes(0, 1)
+        zero = (jnp.zeros(()), jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+        total, _ = lax.scan(lambda sum, part: (optax.tree.add(sum, of_part(part)), None), zero, tokens_MBT)
+        return optax.tree.scale(1 / parts, total)
 
 
 def _where(condition: Array, new: Tree, old: Tree) -> Tree:

@@ -11,17 +11,18 @@ import pytest
 
 from splitjax import config
 from splitjax.model import LanguageModel
+from splitjax.train import Trainer
 
 
 def test_groups_follow_fan_in(model: LanguageModel, params: Any) -> None:
     groups = model.groups(params)
     layers = groups["layers"]
-    assert layers["attention"]["query"]["kernel"] == (16 / 32, True)
-    assert layers["attention"]["out"]["kernel"] == (16 / 32, True)
-    assert layers["ffn"]["down"]["kernel"] == (16 / 48, True)
-    assert groups["head"]["kernel"] == (16 / 32, True)
-    assert groups["embed"]["embedding"] == (1.0, False)
-    assert layers["attention"]["query_norm"]["scale"] == layers["ffn_norm"]["scale"] == (1.0, False)
+    assert layers["attention"]["query"]["kernel"] == (16 / 32, True, True)
+    assert layers["attention"]["out"]["kernel"] == (16 / 32, True, True)
+    assert layers["ffn"]["down"]["kernel"] == (16 / 48, True, True)
+    assert groups["head"]["kernel"] == (16 / 32, True, False)
+    assert groups["embed"]["embedding"] == (1.0, False, False)
+    assert layers["attention"]["query_norm"]["scale"] == layers["ffn_norm"]["scale"] == (1.0, False, False)
 
 
 def test_groups_ignore_the_expert_axis(model: LanguageModel, params: Any) -> None:
@@ -32,8 +33,8 @@ def test_groups_ignore_the_expert_axis(model: LanguageModel, params: Any) -> Non
 def test_a_tied_head_moves_through_the_last_norm() -> None:
     tied = LanguageModel(config.Model(d_model=32, n_heads=2, n_layers=1, tied_embeddings=True), 64, base_width=16)
     groups = tied.groups(jax.eval_shape(tied.init, jax.random.key(0)))
-    assert groups["final_norm"]["scale"] == (16 / 32, False)
-    assert groups["layers"]["ffn_norm"]["scale"] == (1.0, False)
+    assert groups["final_norm"]["scale"] == (16 / 32, False, False)
+    assert groups["layers"]["ffn_norm"]["scale"] == (1.0, False, False)
 
 
 def _logit_change(d_model: int, tied: bool) -> float:
@@ -54,6 +55,29 @@ def _logit_change(d_model: int, tied: bool) -> float:
         params = step(params)
     change = model.logits(params, tokens) - model.logits(start, tokens)
     return float(jnp.sqrt((change**2).mean()))
+
+
+def _muon_change(d_model: int) -> float:
+    """How far ten steps of Muon move the logits."""
+    cfg = config.Model(d_model=d_model, n_layers=2, n_heads=d_model // 16)
+    recipe = config.Train(optimizer="muon", base_width=32, batch_size=4, seq_len=32)
+    model = LanguageModel.under(recipe, cfg, 64)
+    trainer = Trainer(model, recipe)
+    start = trainer.init(0)
+    first = jax.tree.map(lambda leaf: jnp.array(leaf[0]), start.params)
+    tokens_KBT = jax.random.randint(jax.random.key(1), (1, 4, 33), 1, 64)
+    stack = start
+    for _ in range(10):
+        stack, _ = trainer.step(stack, tokens_KBT, trainer.controls(np.full(1, 3e-3), 128))
+    last = jax.tree.map(lambda leaf: leaf[0], stack.params)
+    # The layers alone: embedding and head move by Adam, which the test below is about.
+    change = model.logits(first | {"layers": last["layers"]}, tokens_KBT[0]) - model.logits(first, tokens_KBT[0])
+    return float(jnp.sqrt((change**2).mean()))
+
+
+def test_one_rate_moves_every_width_alike_under_muon() -> None:
+    changes = [_muon_change(width) for width in (32, 64, 128)]
+    assert max(changes) < 1.6 * min(changes), changes
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -35,7 +35,7 @@ class Bigram:
 
     def groups(self, params: dict) -> dict:
         plain = Group(1.0, False)
-        return {"embedding": plain, "head": {"kernel": Group(0.5, True)}, "norm": {"scale": plain}}
+        return {"embedding": plain, "head": {"kernel": Group(0.5, True, hidden=True)}, "norm": {"scale": plain}}
 
     def loss(self, params: dict, tokens_BT: Array) -> tuple[Array, dict[str, Array]]:
         x_BSD = params["embedding"][tokens_BT[:, :-1]] * params["norm"]["scale"]

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from splitjax.model import Group
-from splitjax.train.optimizer import adamw
+from splitjax.train.optimizer import update
 
 from .helpers import recipe
 
@@ -22,7 +22,7 @@ def grads_at(t: int) -> dict:
 def ours(train, groups, steps: int = 3, rate: float = 1e-2) -> dict:
     params, mu, nu = PARAMS, jax.tree.map(jnp.zeros_like, PARAMS), jax.tree.map(jnp.zeros_like, PARAMS)
     for t in range(steps):
-        params, mu, nu = adamw(train, groups, params, mu, nu, jnp.int32(t), grads_at(t), jnp.float32(rate))
+        params, mu, nu = update(train, groups, params, mu, nu, jnp.int32(t), grads_at(t), jnp.float32(rate))
     return params
 
 
