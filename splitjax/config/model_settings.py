@@ -22,6 +22,10 @@ class Model(Settings):
     qk_norm: bool = Field(True, description="RMS-normalise queries and keys (Qwen3).")
     tied_embeddings: bool = Field(False, description="Output head shares the embedding.")
     rope_theta: float = Field(10_000.0, gt=0, description="RoPE base.")
+    attention_cap: float | None = Field(
+        None, gt=0, description="Soft cap c of attention scores, c · tanh(score / c), as in Gemma 2 (null: none)."
+    )
+    logit_cap: float | None = Field(None, gt=0, description="Soft cap of the logits over the vocabulary (null: none).")
     norm_eps: float = Field(1e-6, gt=0, description="Added to the mean square in every RMSNorm.")
 
     @model_validator(mode="before")

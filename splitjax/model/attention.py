@@ -65,26 +65,31 @@ def _turn(x_BSHX: Array, cos: ArrayLike, sin: ArrayLike) -> Array:
     return turned.astype(x_BSHX.dtype)
 
 
-def attend(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array) -> Array:
+def attend(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array, cap: float | None = None) -> Array:
     """Softmax attention; a position sees itself and what stands before it in its own document.
 
     Query head h reads key/value head h // (H / N). Scores are scaled by 1/sqrt(X) and held in float32.
 
     The batch and heads are folded into one axis and queries go in blocks that never touch later keys: on two
     CPU cores forward and backward take a third of the time of `jax.nn.dot_product_attention`.
+
+    Args:
+        cap: soft cap of the scaled scores, cap · tanh(score / cap), as in Gemma 2; None: none.
     """
     q, k, v = _fold(q_BSHX, k_BSNX, v_BSNX)
     bias_BSS = _document_bias(document_BS)
     outs = []
     for start, stop in _blocks(q_BSHX.shape[1]):
-        outs.append(_attend_block(q[:, :, start:stop], k[:, :stop], v[:, :stop], bias_BSS[:, start:stop, :stop]))
+        outs.append(_attend_block(q[:, :, start:stop], k[:, :stop], v[:, :stop], bias_BSS[:, start:stop, :stop], cap))
     return _unfold(outs[0] if len(outs) == 1 else jnp.concatenate(outs, axis=2), q_BSHX.shape)
 
 
-def attend_where(q_BQHX: Array, k_BPNX: Array, v_BPNX: Array, seen_QP: Array) -> Array:
+def attend_where(
+    q_BQHX: Array, k_BPNX: Array, v_BPNX: Array, seen_QP: Array, cap: float | None = None
+) -> Array:
     """`attend` of queries over keys of other positions, for decoding: `seen_QP` says which key a query sees."""
     bias_BQP = jnp.where(seen_QP, 0.0, _HIDDEN)[None].repeat(q_BQHX.shape[0], axis=0)
-    return _unfold(_attend_block(*_fold(q_BQHX, k_BPNX, v_BPNX), bias_BQP), q_BQHX.shape)
+    return _unfold(_attend_block(*_fold(q_BQHX, k_BPNX, v_BPNX), bias_BQP, cap), q_BQHX.shape)
 
 
 def _fold(q_BQHX: Array, k_BPNX: Array, v_BPNX: Array) -> tuple[Array, Array, Array]:
@@ -116,30 +121,35 @@ def _document_bias(document_BS: Array) -> Array:
     return jnp.where(same_BSS & jnp.tril(jnp.ones((S, S), bool)), 0.0, _HIDDEN)
 
 
-@partial(jax.custom_vjp)
-def _attend_block(q: Array, k: Array, v: Array, bias: Array) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _attend_block(q: Array, k: Array, v: Array, bias: Array, cap: float | None = None) -> Array:
     """q (BN, G, Q, X), k and v (BN, P, X), bias (B, Q, P) → (BN, G, Q, X)."""
-    return _forward(q, k, v, bias)[0]
+    return _forward(q, k, v, bias, cap)[0]
 
 
-def _forward(q: Array, k: Array, v: Array, bias: Array) -> tuple[Array, tuple[Array, ...]]:
+def _forward(q: Array, k: Array, v: Array, bias: Array, cap: float | None) -> tuple[Array, tuple[Array | None, ...]]:
     BN, G, Q, X = q.shape
     B, _, P = bias.shape
     scores = jnp.einsum("bqx,bpx->bqp", q.reshape(BN, G * Q, X), k, preferred_element_type=jnp.float32)
+    slope = None
+    if cap is not None:
+        scores = cap * jnp.tanh(scores / cap)
+        slope = (1.0 - (scores / cap) ** 2).astype(q.dtype)
     scores = (scores.reshape(B, -1, Q, P) + bias[:, None]).reshape(BN, G * Q, P)
     weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
     weights = (weights / weights.sum(axis=-1, keepdims=True)).astype(v.dtype)
     out = jnp.einsum("bqp,bpx->bqx", weights, v)
-    return out.reshape(q.shape), (q, k, v, weights, out)
+    return out.reshape(q.shape), (q, k, v, weights, out, slope)
 
 
-def _backward(saved: tuple[Array, ...], dout: Array) -> tuple[Array, Array, Array, None]:
-    q, k, v, weights, out = saved
+def _backward(cap: float | None, saved: tuple[Array, ...], dout: Array) -> tuple[Array, Array, Array, None]:
+    q, k, v, weights, out, slope = saved
     rows = dout.reshape(out.shape)
     dv = jnp.einsum("bqp,bqx->bpx", weights, rows)
     dweights = jnp.einsum("bqx,bpx->bqp", rows, v, preferred_element_type=jnp.float32)
     mean = jnp.sum(rows.astype(jnp.float32) * out, axis=-1, keepdims=True)
-    dscores = (weights * (dweights - mean)).astype(q.dtype)
+    dscores = weights * (dweights - mean)
+    dscores = (dscores if cap is None else dscores * slope).astype(q.dtype)
     dq = jnp.einsum("bqp,bpx->bqx", dscores, k)
     dk = jnp.einsum("bqp,bqx->bpx", dscores, q.reshape(out.shape))
     return dq.reshape(q.shape), dk, dv, None

@@ -59,7 +59,7 @@ def extend(model: LanguageModel, params: Params, tokens_BS: Array, start: Array,
         def attend(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, _: Array) -> Array:
             for old, new in ((k_BPNX, k_BSNX), (v_BPNX, v_BSNX)):
                 kept.append(jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), start, axis=1))
-            return attend_where(q_BSHX, kept[0], kept[1], seen_SP)
+            return attend_where(q_BSHX, kept[0], kept[1], seen_SP, cfg.attention_cap)
 
         x_BSD = model.block(weights, attend)(x_BSD, (cos, sin), tokens_BS)
         return x_BSD, (kept[0], kept[1])

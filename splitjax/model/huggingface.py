@@ -86,8 +86,10 @@ def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int) -> dict
     """What `config.json` must say for transformers to load these weights.
 
     Raises:
-        UserError: transformers' Llama class refuses the shape.
+        UserError: transformers' Llama class refuses the shape, or it has soft caps.
     """
+    if caps := [key for key in ("attention_cap", "logit_cap") if getattr(cfg, key)]:
+        raise UserError(f"Llama and Qwen3 have no '{caps[0]}'", where="model", mend="Such a model cannot be exported.")
     architecture = "Qwen3" if cfg.qk_norm else "Llama"
     if not cfg.qk_norm and cfg.d_model % cfg.n_heads:
         raise UserError(

@@ -15,8 +15,8 @@ from splitjax import config
 from splitjax.parallel import constrain, mean_of_shards
 
 from . import loss as losses
-from . import splash
-from .attention import Attend, attend, documents, rotary
+from .attention import Attend, documents, rotary
+from .backends import Backend, attention_of
 from .blocks import Block, Ends
 from .layers import Layers, Remat, apply_layers
 from .width import group_tree
@@ -35,7 +35,7 @@ class LanguageModel:
         base_width: width at which the learning rate was tuned (see `width`).
         precision: type of the arithmetic; parameters are float32 in both.
         z_loss: weight of log²Z in the training objective.
-        attention: "xla" anywhere, "splash" on TPU; "auto" is the one that suits the default backend.
+        attention: back end (see `backends`); "auto" is the one that suits the machine.
         layers, remat: how the blocks are run (see `layers`); neither changes a result.
         transfer: whether rates follow the width (see `width`); weights from elsewhere have one rate for all.
         loss_blocks: blocks of positions in the vocabulary loss; None: as many as keep its logits small.
@@ -46,7 +46,7 @@ class LanguageModel:
     base_width: int = 128
     precision: Literal["float32", "bfloat16"] = "float32"
     z_loss: float = 0.0
-    attention: Literal["auto", "xla", "splash"] = "auto"
+    attention: Backend = "auto"
     layers: Layers = "unroll"
     remat: Remat = "none"
     loss_blocks: int | None = None
@@ -99,14 +99,16 @@ class LanguageModel:
     def scores(self, params: Params, x_BSD: Array) -> Array:
         """`logits` from what `hidden` gives."""
         head_DV = self.ends(params).head_weights_DV()
-        return jnp.einsum("bsd,dv->bsv", x_BSD, head_DV.astype(x_BSD.dtype), preferred_element_type=jnp.float32)
+        scores = jnp.einsum("bsd,dv->bsv", x_BSD, head_DV.astype(x_BSD.dtype), preferred_element_type=jnp.float32)
+        return losses.capped(scores, self.cfg.logit_cap)
 
     def loss(self, params: Params, tokens_BT: Array) -> tuple[Array, dict[str, Array]]:
         """Objective to differentiate, and the mean cross entropy (nats a token) over S = T - 1 targets."""
         x_BSD = self.hidden(params, tokens_BT[:, :-1])
 
         def mean(x_BSD: Array, head_DV: Array, target_BS: Array) -> tuple[Array, Array]:
-            return losses.mean_loss(x_BSD, head_DV, target_BS, self.z_loss, self._loss_blocks(target_BS))
+            blocks = self._loss_blocks(target_BS)
+            return losses.mean_loss(x_BSD, head_DV, target_BS, self.z_loss, blocks, self.cfg.logit_cap)
 
         objective, nll = mean_of_shards(mean, x_BSD, self.ends(params).head_weights_DV(), tokens_BT[:, 1:])
         return objective, {"loss": jax.lax.stop_gradient(nll)}
@@ -115,13 +117,13 @@ class LanguageModel:
         """Cross entropy of each target in nats, float32 (B, S)."""
         x_BSD = self.hidden(params, tokens_BT[:, :-1])
         head_DV, blocks = self.ends(params).head_weights_DV(), self._loss_blocks(tokens_BT[:, 1:])
-        return losses.token_losses(x_BSD, head_DV, tokens_BT[:, 1:], blocks)
+        return losses.token_losses(x_BSD, head_DV, tokens_BT[:, 1:], blocks, self.cfg.logit_cap)
 
     def token_scores(self, params: Params, tokens_BT: Array) -> tuple[Array, Array]:
         """`token_losses`, and whether greedy decoding would give the target (B, S)."""
         x_BSD = self.hidden(params, tokens_BT[:, :-1])
         head_DV, blocks = self.ends(params).head_weights_DV(), self._loss_blocks(tokens_BT[:, 1:])
-        return losses.token_scores(x_BSD, head_DV, tokens_BT[:, 1:], blocks)
+        return losses.token_scores(x_BSD, head_DV, tokens_BT[:, 1:], blocks, self.cfg.logit_cap)
 
     def groups(self, params: Params) -> dict[str, Any]:
         """Learning-rate multiplier and weight-decay flag of every leaf, with or without an expert axis."""
@@ -133,8 +135,7 @@ class LanguageModel:
 
     @property
     def _attend(self) -> Attend:
-        suits = "splash" if jax.default_backend() == "tpu" else "xla"
-        return splash.attend if (suits if self.attention == "auto" else self.attention) == "splash" else attend
+        return attention_of(self.attention, self.cfg.attention_cap)
 
     def _new_block(self, rngs: nnx.Rngs) -> Block:
         return Block(self.cfg, self._attend, self._dtype, rngs)

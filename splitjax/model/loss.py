@@ -25,29 +25,38 @@ def blocks_for(batch: int, length: int, vocab_size: int) -> int:
     return next((n for n in divisors if batch * length <= n * rows), length)
 
 
-def token_losses(x_BSD: Array, head_DV: Array, target_BS: Array, blocks: int) -> Array:
+def capped(logits: Array, cap: float | None) -> Array:
+    """Logits under a soft cap, cap · tanh(logit / cap); None: as they are."""
+    return logits if cap is None else cap * jnp.tanh(logits / cap)
+
+
+def token_losses(x_BSD: Array, head_DV: Array, target_BS: Array, blocks: int, cap: float | None = None) -> Array:
     """Cross entropy of every target in nats, float32 (B, S)."""
 
     def one(x: Array, target: Array) -> Array:
-        nll, _, _ = _cross_entropy(x, head_DV, target)
+        nll, _, _ = _cross_entropy(x, head_DV, target, cap)
         return nll
 
     return _over_blocks(one, x_BSD, target_BS, blocks)
 
 
-def token_scores(x_BSD: Array, head_DV: Array, target_BS: Array, blocks: int) -> tuple[Array, Array]:
+def token_scores(
+    x_BSD: Array, head_DV: Array, target_BS: Array, blocks: int, cap: float | None = None
+) -> tuple[Array, Array]:
     """Cross entropy of every target in nats, and whether it is the likeliest token; both (B, S)."""
 
     def one(x: Array, target: Array) -> Array:
-        nll, _, weights = _cross_entropy(x, head_DV, target)
+        nll, _, weights = _cross_entropy(x, head_DV, target, cap)
         return jnp.stack([nll, weights.argmax(axis=-1) == target], axis=-1)
 
     nll_BS, greedy_BS = jnp.moveaxis(_over_blocks(one, x_BSD, target_BS, blocks), -1, 0)
     return nll_BS, greedy_BS > 0
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def mean_loss(x_BSD: Array, head_DV: Array, target_BS: Array, z_loss: float, blocks: int) -> tuple[Array, Array]:
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def mean_loss(
+    x_BSD: Array, head_DV: Array, target_BS: Array, z_loss: float, blocks: int, cap: float | None = None
+) -> tuple[Array, Array]:
     """Training objective and mean cross entropy, nats a token.
 
     The objective adds `z_loss` times the mean squared log-normaliser (PaLM, Chowdhery et al. 2022). Gradients
@@ -55,7 +64,7 @@ def mean_loss(x_BSD: Array, head_DV: Array, target_BS: Array, z_loss: float, blo
     """
 
     def one(x: Array, target: Array) -> Array:
-        nll, log_z, _ = _cross_entropy(x, head_DV, target)
+        nll, log_z, _ = _cross_entropy(x, head_DV, target, cap)
         return jnp.stack([nll + z_loss * log_z**2, nll], axis=-1)
 
     objective, loss = _over_blocks(one, x_BSD, target_BS, blocks).mean(axis=(0, 1))
@@ -63,16 +72,20 @@ def mean_loss(x_BSD: Array, head_DV: Array, target_BS: Array, z_loss: float, blo
 
 
 def _mean_loss_forward(
-    x_BSD: Array, head_DV: Array, target_BS: Array, z_loss: float, blocks: int
+    x_BSD: Array, head_DV: Array, target_BS: Array, z_loss: float, blocks: int, cap: float | None
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Loss and gradients in one pass, while a block's logits are at hand: nothing is recomputed later."""
     count = target_BS.size
 
     def one(dhead_DV: Array, x: Array, target: Array) -> tuple[Array, tuple[Array, Array]]:
-        nll, log_z, weights = _cross_entropy(x, head_DV, target)
+        logits = _logits(x, head_DV, cap)
+        nll, log_z, weights = _from_logits(logits, target)
         pull = (1.0 + 2.0 * z_loss * log_z) / (count * weights.sum(axis=-1))
         hit = jax.lax.broadcasted_iota(jnp.int32, weights.shape, weights.ndim - 1) == target[..., None]
-        dlogits = (weights * pull[..., None] - jnp.where(hit, 1.0 / count, 0.0)).astype(x.dtype)
+        dlogits = weights * pull[..., None] - jnp.where(hit, 1.0 / count, 0.0)
+        if cap is not None:
+            dlogits *= 1.0 - (logits / cap) ** 2
+        dlogits = dlogits.astype(x.dtype)
         rows_RV = dlogits.reshape(-1, dlogits.shape[-1])
         dhead_DV += jnp.matmul(x.reshape(-1, x.shape[-1]).T, rows_RV, preferred_element_type=jnp.float32)
         dx = (rows_RV @ head_DV.astype(x.dtype).T).reshape(x.shape)
@@ -90,7 +103,7 @@ def _mean_loss_forward(
 
 
 def _mean_loss_backward(
-    z_loss: float, blocks: int, saved: tuple[Array, Array], cotangents: tuple[Array, Array]
+    z_loss: float, blocks: int, cap: float | None, saved: tuple[Array, Array], cotangents: tuple[Array, Array]
 ) -> tuple[Array, Array, None]:
     dx_BSD, dhead_DV = saved
     scale = cotangents[0]
@@ -100,11 +113,20 @@ def _mean_loss_backward(
 mean_loss.defvjp(_mean_loss_forward, _mean_loss_backward)
 
 
-def _cross_entropy(x: Array, head_DV: Array, target: Array) -> tuple[Array, Array, Array]:
+def _cross_entropy(
+    x: Array, head_DV: Array, target: Array, cap: float | None = None
+) -> tuple[Array, Array, Array]:
     """Nats of each target, log-normalisers and unnormalised probabilities, all float32."""
+    return _from_logits(_logits(x, head_DV, cap), target)
+
+
+def _logits(x: Array, head_DV: Array, cap: float | None) -> Array:
     rows_RD = x.reshape(-1, x.shape[-1])  # two axes for every product: see blocks.Linear
     logits_RV = jnp.matmul(rows_RD, head_DV.astype(x.dtype), preferred_element_type=jnp.float32)
-    logits = logits_RV.reshape(*x.shape[:-1], -1)
+    return capped(logits_RV.reshape(*x.shape[:-1], -1), cap)
+
+
+def _from_logits(logits: Array, target: Array) -> tuple[Array, Array, Array]:
     highest = logits.max(axis=-1, keepdims=True)
     weights = jnp.exp(logits - highest)
     log_z = jnp.log(weights.sum(axis=-1)) + highest[..., 0]

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 from jax import Array
-from jax.sharding import PartitionSpec
 
 from splitjax.config import UserError
-from splitjax.parallel import spec_for
+
+from .per_device import on_each_device
 
 _LANES = 128
 _TILES = (512, 256, 128)
 
 
-def attend(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array, *, interpret: bool = False) -> Array:
+def attend(
+    q_BSHX: Array,
+    k_BSNX: Array,
+    v_BSNX: Array,
+    document_BS: Array,
+    cap: float | None = None,
+    *,
+    interpret: bool = False,
+) -> Array:
     """What `attention.attend` computes, by the Pallas kernel.
-
-    Under `jax.set_mesh` each device runs the kernel on its windows and heads: the compiler cannot cut a kernel
-    up by itself.
 
     Args:
         interpret: run the kernel's Python on any machine, slowly (for tests).
@@ -34,20 +37,14 @@ def attend(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array, *, i
         )  # fmt: skip
 
     def local(q: Array, k: Array, v: Array, document: Array) -> Array:
-        return _on_one_device(q, k, v, document, interpret)
+        return _on_one_device(q, k, v, document, cap, interpret)
 
-    mesh: Any = jax.sharding.get_abstract_mesh()
-    if mesh.empty:
-        return local(q_BSHX, k_BSNX, v_BSNX, document_BS)
-    # Keys may have too few heads to share out; then queries stay whole too, or groups would lose their key.
-    kv_spec = spec_for(("batch", None, "kv_heads", None), k_BSNX.shape, mesh)
-    specs = (PartitionSpec(*kv_spec), kv_spec, kv_spec, PartitionSpec(kv_spec[0], None))
-    # The kernel's outputs carry no record of which axes they vary over, so that check must be off.
-    mapped = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=kv_spec, check_vma=False)
-    return mapped(q_BSHX, k_BSNX, v_BSNX, document_BS)
+    return on_each_device(local, q_BSHX, k_BSNX, v_BSNX, document_BS)
 
 
-def _on_one_device(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array, interpret: bool) -> Array:
+def _on_one_device(
+    q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array, cap: float | None, interpret: bool
+) -> Array:
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
@@ -57,7 +54,9 @@ def _on_one_device(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Arr
         block_q=tile, block_kv=tile, block_q_dkv=tile, block_kv_dkv=tile, block_q_dq=tile, block_kv_dq=tile
     )
     causal = masks.MultiHeadMask([masks.CausalMask((S, S))] * H)
-    kernel = splash.make_splash_mha(causal, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret)
+    kernel = splash.make_splash_mha(
+        causal, block_sizes=sizes, head_shards=1, q_seq_shards=1, attn_logits_soft_cap=cap, interpret=interpret
+    )
 
     def one(q_SHX: Array, k_SNX: Array, v_SNX: Array, document_S: Array) -> Array:
         heads_first = (x.swapaxes(0, 1) for x in (q_SHX * X**-0.5, k_SNX, v_SNX))

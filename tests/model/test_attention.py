@@ -15,31 +15,36 @@ from splitjax.model import splash
 from splitjax.model.attention import attend, documents, rotary, rotate
 
 
-def _by_definition(q: Any, k: Any, v: Any, document: Any) -> Any:
+def by_definition(q: Any, k: Any, v: Any, document: Any, cap: float | None = None) -> Any:
     groups = q.shape[2] // k.shape[2]
     k, v = jnp.repeat(k, groups, axis=2), jnp.repeat(v, groups, axis=2)
     scores = jnp.einsum("bqhx,bkhx->bhqk", q, k) / np.sqrt(q.shape[-1])
+    scores = scores if cap is None else cap * jnp.tanh(scores / cap)
     seen = np.tril(np.ones(scores.shape[-2:], bool)) & (document[:, :, None] == document[:, None, :])[:, None]
     return jnp.einsum("bhqk,bkhx->bqhx", jax.nn.softmax(jnp.where(seen, scores, -jnp.inf)), v)
 
 
+@pytest.mark.parametrize("cap", [None, 0.7])
 # 70 is no multiple of a block; 600 needs blocks longer than the shortest.
 @pytest.mark.parametrize(("length", "heads", "kv_heads"), [(5, 2, 2), (70, 4, 2), (600, 3, 1)])
-def test_attention_and_its_gradient_follow_the_definition(length: int, heads: int, kv_heads: int) -> None:
+def test_attention_and_its_gradient_follow_the_definition(
+    length: int, heads: int, kv_heads: int, cap: float | None
+) -> None:
     keys = jax.random.split(jax.random.key(length), 5)
     q, g = (jax.random.normal(key, (2, length, heads, 8)) for key in keys[:2])
     k, v = (jax.random.normal(key, (2, length, kv_heads, 8)) for key in keys[2:4])
     document = documents(jax.random.randint(keys[4], (2, length), 0, 20))
 
     def both(function: Any) -> Any:
-        value, pull = jax.vjp(lambda *qkv: function(*qkv, document), q, k, v)
+        value, pull = jax.vjp(lambda *qkv: function(*qkv, document, cap), q, k, v)
         return value, pull(g)
 
-    got, wanted = both(attend), both(_by_definition)
+    got, wanted = both(attend), both(by_definition)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), got, wanted)
 
 
-def test_the_tpu_kernel_agrees() -> None:
+@pytest.mark.parametrize("cap", [None, 0.7])
+def test_the_tpu_kernel_agrees(cap: float | None) -> None:
     """The kernel's own Python, run here; that it compiles for TPUs is checked where they are compiled for."""
     keys = jax.random.split(jax.random.key(0), 5)
     q, g = (jax.random.normal(key, (2, 128, 4, 16)) for key in keys[:2])
@@ -50,7 +55,7 @@ def test_the_tpu_kernel_agrees() -> None:
         value, pull = jax.vjp(lambda *qkv: function(*qkv, document), q, k, v)
         return value, pull(g)
 
-    got, wanted = both(partial(splash.attend, interpret=True)), both(attend)
+    got, wanted = both(partial(splash.attend, interpret=True, cap=cap)), both(partial(attend, cap=cap))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), got, wanted)
 
 

@@ -92,6 +92,13 @@ def test_a_shape_that_llama_refuses_is_refused_before_export() -> None:
         huggingface_config(shape, VOCAB, 64)
 
 
+@pytest.mark.parametrize("cap", ["attention_cap", "logit_cap"])
+def test_soft_caps_are_refused_before_export(cap: str) -> None:
+    shape = config.Model(d_model=16, n_heads=2).model_copy(update={cap: 30.0})
+    with pytest.raises(UserError, match=f"no '{cap}'"):
+        huggingface_config(shape, VOCAB, 64)
+
+
 def test_a_foreign_checkpoint_is_refused_by_name() -> None:
     cfg = config.Model(d_model=16, n_layers=1, n_heads=2, d_ff=32)
     tensors = to_huggingface(_random(cfg, 0))

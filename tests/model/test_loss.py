@@ -11,30 +11,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitjax.model.loss import blocks_for, mean_loss, token_losses
+from splitjax.model.loss import blocks_for, mean_loss, token_losses, token_scores
 
 
-def _plain(x: Any, head: Any, target: Any, z_loss: float) -> Any:
+def _plain(x: Any, head: Any, target: Any, z_loss: float, cap: float | None) -> Any:
     logits = x @ head
+    logits = logits if cap is None else cap * jnp.tanh(logits / cap)
     log_z = jax.nn.logsumexp(logits, axis=-1)
     nll = log_z - jnp.take_along_axis(logits, target[..., None], axis=-1)[..., 0]
     return (nll + z_loss * log_z**2).mean(), nll
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 6])
-@pytest.mark.parametrize("z_loss", [0.0, 0.1])
-def test_blocks_change_neither_loss_nor_gradient(blocks: int, z_loss: float) -> None:
+@pytest.mark.parametrize(("z_loss", "cap"), [(0.0, None), (0.1, None), (0.1, 1.5)])
+def test_blocks_change_neither_loss_nor_gradient(blocks: int, z_loss: float, cap: float | None) -> None:
     keys = jax.random.split(jax.random.key(0), 3)
     x, head = jax.random.normal(keys[0], (2, 6, 5)), jax.random.normal(keys[1], (5, 11))
     target = jax.random.randint(keys[2], (2, 6), 0, 11)
-    (wanted, nll), wanted_grads = jax.value_and_grad(_plain, (0, 1), has_aux=True)(x, head, target, z_loss)
+    (wanted, nll), wanted_grads = jax.value_and_grad(_plain, (0, 1), has_aux=True)(x, head, target, z_loss, cap)
     # Times three, so that a backward pass which forgot its cotangent shows.
-    got, got_grads = jax.value_and_grad(lambda x, head: 3 * mean_loss(x, head, target, z_loss, blocks)[0], (0, 1))(
-        x, head
-    )
+    got, got_grads = jax.value_and_grad(
+        lambda x, head: 3 * mean_loss(x, head, target, z_loss, blocks, cap)[0], (0, 1)
+    )(x, head)
     np.testing.assert_allclose(got / 3, wanted, rtol=1e-5)
-    np.testing.assert_allclose(mean_loss(x, head, target, z_loss, blocks)[1], nll.mean(), rtol=1e-5)
-    np.testing.assert_allclose(token_losses(x, head, target, blocks), nll, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mean_loss(x, head, target, z_loss, blocks, cap)[1], nll.mean(), rtol=1e-5)
+    np.testing.assert_allclose(token_losses(x, head, target, blocks, cap), nll, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(token_scores(x, head, target, blocks, cap)[0], nll, rtol=1e-4, atol=1e-5)
     for a, b in zip(got_grads, wanted_grads, strict=True):
         np.testing.assert_allclose(a / 3, b, rtol=1e-4, atol=1e-6)
 

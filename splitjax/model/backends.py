@@ -1,0 +1,33 @@
+"""Which attention runs: the one that is named, or the one that suits the machine."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+import jax
+from jax import Array
+
+from . import attention, cudnn, splash
+from .attention import Attend
+
+Backend = Literal["auto", "xla", "splash", "cudnn"]
+
+
+def attention_of(backend: Backend, cap: float | None) -> Attend:
+    """The attention of a back end under a soft cap of its scores.
+
+    Args:
+        backend: "xla" anywhere, "splash" on TPU, "cudnn" on NVIDIA GPUs; "auto": splash on TPU, cudnn on GPU where it
+            can (see `cudnn.unfit`), else xla.
+        cap: see `attention.attend`.
+    """
+    if backend == "auto":
+        backend = {"tpu": "splash", "gpu": "auto"}.get(jax.default_backend(), "xla")  # type: ignore[assignment]
+    known = {"xla": attention.attend, "splash": splash.attend, "cudnn": cudnn.attend, "auto": _on_gpu}
+    return partial(known[backend], cap=cap)
+
+
+def _on_gpu(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array, cap: float | None) -> Array:
+    chosen = attention.attend if cudnn.unfit(q_BSHX, cap) else cudnn.attend
+    return chosen(q_BSHX, k_BSNX, v_BSNX, document_BS, cap)

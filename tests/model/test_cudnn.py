@@ -1,0 +1,82 @@
+"""The folding of experts into cuDNN's batch, and what it refuses; the kernel itself needs a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from splitjax.config import UserError
+from splitjax.model import attention, cudnn
+from splitjax.parallel import make_mesh
+
+from .test_attention import by_definition
+
+E, B, S, H, N, X = 3, 2, 16, 4, 2, 8
+
+
+def _inputs(dtype: Any = jnp.float32) -> tuple[Any, ...]:
+    keys = jax.random.split(jax.random.key(0), 5)
+    q, g = (jax.random.normal(key, (E, B, S, H, X), dtype) for key in keys[:2])
+    k, v = (jax.random.normal(key, (E, B, S, N, X), dtype) for key in keys[2:4])
+    return q, k, v, g, attention.documents(jax.random.randint(keys[4], (E, B, S), 0, 6))
+
+
+def _pass(attend: Any) -> Any:
+    def both(q: Any, k: Any, v: Any, g: Any, document: Any) -> Any:
+        value, pull = jax.vjp(lambda *qkv: attend(*qkv, document), q, k, v)
+        return value, pull(g)
+
+    return both
+
+
+@pytest.mark.parametrize("fused", [by_definition, attention.attend], ids=["definition", "own gradient"])
+def test_experts_fold_into_one_call_that_gives_what_each_would(fused: Any) -> None:
+    called: list[tuple[int, ...]] = []
+
+    def spy(q: Any, *rest: Any) -> Any:
+        called.append(q.shape)
+        return fused(q, *rest)
+
+    inputs = _inputs()
+    got = jax.jit(jax.vmap(_pass(cudnn.folded(spy))))(*inputs)
+    wanted = jax.vmap(_pass(by_definition))(*inputs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, wanted)
+    assert (E * B, S, H, X) in called
+
+
+def test_what_the_experts_share_is_spread() -> None:
+    q, k, v, g, document = _inputs()
+    shared = jax.vmap(_pass(cudnn.folded(by_definition)), in_axes=(0, 0, 0, 0, None))
+    got = jax.jit(shared)(q, k, v, g, document[0])
+    wanted = jax.vmap(_pass(by_definition))(q, k, v, g, jnp.broadcast_to(document[0], document.shape))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, wanted)
+
+
+@pytest.mark.parametrize(
+    ("length", "width", "dtype", "cap", "why"),
+    [(16, 8, jnp.float32, None, "train.precision=bfloat16"), (16, 12, jnp.bfloat16, None, "multiple of 8 up to 128"),
+     (16, 256, jnp.bfloat16, None, "not 256"), (15, 8, jnp.bfloat16, None, "even length, not 15"),
+     (16, 8, jnp.bfloat16, 50.0, "no soft cap")],
+)  # fmt: skip
+def test_what_it_cannot_do_is_refused(length: int, width: int, dtype: Any, cap: float | None, why: str) -> None:
+    x = jnp.zeros((1, length, 2, width), dtype)
+    with pytest.raises(UserError, match=rf"train.attention: .*{why}"):
+        cudnn.attend(x, x, x, jnp.zeros((1, length), jnp.int32), cap)
+
+
+def test_a_stack_s_step_lowers_to_one_kernel_call_forward_and_one_backward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a GPU that is not there: only the question which cuDNN is installed is answered for it."""
+    fused = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
+    monkeypatch.setattr(fused, "check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(fused, "check_compute_capability", lambda _: True)
+    monkeypatch.setattr(fused, "is_cuda_compute_capability_equal", lambda _: False)
+    step = jax.jit(jax.vmap(_pass(cudnn.attend), spmd_axis_name="expert"))
+    with jax.set_mesh(make_mesh()):
+        text = step.trace(*_inputs(jnp.bfloat16)).lower(lowering_platforms=("cuda",)).as_text()
+    calls = [line for line in text.splitlines() if "__cudnn$fmha" in line]
+    assert ["Backward" in line for line in calls] == [False, True]
+    assert all(f"{E * B}x{S}x{H}x{X}xbf16" in line for line in calls)
