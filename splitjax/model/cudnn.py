@@ -60,7 +60,7 @@ def folded(fused: Attend) -> Attend:
         shapes = [(x.shape[1:], x.dtype) for x in (q_BSHX, k_BSNX, v_BSNX)]
 
         def pullback(q: Any, k: Any, v: Any, document: Any) -> tuple[Array, Any]:
-            return jax.vjp(lambda *qkv: fused(*qkv, document), q, k, v)
+            return jax.vjp(lambda q, k, v: fused(q, k, v, document), q, k, v)
 
         @_over_windows
         def forward(q: Array, k: Array, v: Array, document: Array) -> tuple[Array, list[Array]]:
@@ -81,7 +81,7 @@ def folded(fused: Attend) -> Attend:
             out, saved = forward(q, k, v, document)
             return out, (document, saved)
 
-        def run_backward(kept: tuple[Array, list[Array]], dout: Array) -> tuple[Array | None, ...]:
+        def run_backward(kept: Any, dout: Array) -> tuple[Array | None, ...]:
             return (*backward(dout, *kept), None)
 
         run.defvjp(run_forward, run_backward)

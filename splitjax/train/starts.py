@@ -14,7 +14,7 @@ import numpy as np
 from splitjax.config import UserError
 
 from . import checkpoint, record
-from .stack import Stack, fresh
+from .stack import Stack
 from .step import Trainer
 
 Lineage = dict[str, Any]
@@ -70,7 +70,7 @@ def imported(trainer: Trainer, read: Callable[[], Any], about: Lineage, models: 
             return jax.make_array_from_callback(whole.shape, sharding, whole.__getitem__)
 
         params = jax.tree_util.tree_map_with_path(place, read())
-        stack = jax.jit(lambda tree: trainer.placement.constrain(fresh(tree)))(params)
+        stack = jax.jit(trainer.fresh)(params)
         return stack, {"operation": "imported", "source": about}
 
     return Start(models, make)

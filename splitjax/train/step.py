@@ -85,6 +85,10 @@ class Trainer:
 
     def _fresh_stack(self, seeds_K: Array) -> Stack:
         params = jax.vmap(lambda seed: self.model.init(jax.random.key(seed)))(seeds_K)
+        return self.fresh(params)
+
+    def fresh(self, params: Tree) -> Stack:
+        """A stack at token 0 around stacked parameters (to be called under `jit`)."""
         return self.placement.constrain(fresh(params, second_moments(self.train, self.model.groups(params), params)))
 
     def controls(

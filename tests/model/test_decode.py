@@ -29,10 +29,11 @@ def document_BS() -> np.ndarray:
 
 @pytest.mark.parametrize("cuts", [[ROOM], [1] * ROOM, [7, 1, 1, 9, 6]])
 @pytest.mark.parametrize("layers", ["unroll", "scan"])
+@pytest.mark.parametrize("caps", [{}, {"attention_cap": 0.5, "logit_cap": 2.0}], ids=["plain", "caps"])
 def test_cached_logits_are_those_of_the_whole(
-    model: LanguageModel, params: dict[str, Any], document_BS: np.ndarray, cuts: list[int], layers: Any
+    model: LanguageModel, params: dict[str, Any], document_BS: np.ndarray, cuts: list[int], layers: Any, caps: Any
 ) -> None:
-    model = dataclasses.replace(model, layers=layers)
+    model = dataclasses.replace(model, layers=layers, cfg=model.cfg.model_copy(update=caps))
     found, cache, start = [], empty_cache(model, 2, ROOM), 0
     for cut in cuts:
         part_BS = jnp.asarray(document_BS[:, start : start + cut])
