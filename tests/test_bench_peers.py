@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_every_contender_has_a_row_at_its_best_batch() -> None:
     pytest.importorskip("torch", reason="needs torch and the hf extra")
     done = subprocess.run(
-        [sys.executable, ROOT / "tools/bench_peers.py", ROOT / "configs/bench/gpu_2048.yaml", "train.seq_len=64",
+        [sys.executable, ROOT / "tools/bench_peers.py", ROOT / "configs/bench/gpu_2048.yaml", "train.seq_len=128",
          "data.tokenizer.vocab_size=512", "--models", "0.3M,1M", "--batches", "1,2", "--rounds", "1", "--steps", "1"],
         capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
@@ -24,4 +24,4 @@ def test_every_contender_has_a_row_at_its_best_batch() -> None:
     names = {"splitjax", "torch compile", "torch eager", "plain jax"}
     assert [{row[1] for row in rows if row[0] == f"| {model}"} for model in ("0.3M", "1M")] == [names, names]
     assert all(row[2] in ("1", "2") and float(row[4].replace(",", "")) > 0 for row in rows)
-    assert "bfloat16, 64 tokens a window; matmul ceiling" in done.stdout
+    assert "bfloat16, 128 tokens a window; matmul ceiling" in done.stdout

@@ -36,7 +36,7 @@ class Case(NamedTuple):
 
 
 def main() -> int:
-    args = _arguments().parse_args()
+    args = _arguments().parse_intermixed_args()
     if args.one:
         print(json.dumps(_measure(args.one, args)))
         return 0
