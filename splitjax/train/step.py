@@ -81,7 +81,9 @@ class Trainer:
     def init(self, seed: int | Sequence[int]) -> Stack:
         """A stack of one at token 0; a sequence of seeds gives one expert a seed."""
         seeds = [seed] if isinstance(seed, int) else list(seed)
-        return self._init(np.asarray(seeds, np.uint32))
+        seeds_K = np.asarray(seeds, np.uint32)
+        # Bound to its device from the start, as every later stack is: else the second step would compile anew.
+        return self._init(self.placement.put(seeds_K) if self.placement.mesh is None else seeds_K)
 
     def _fresh_stack(self, seeds_K: Array) -> Stack:
         params = jax.vmap(lambda seed: self.model.init(jax.random.key(seed)))(seeds_K)

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from splitjax.config import UserError
-from splitjax.train import Interrupted, Phase, checkpoint, path_tokens, pick, read_metrics, run_phase, schedule, starts
+from splitjax.train import Interrupted, Phase, checkpoint, loop, path_tokens, pick, read_metrics, run_phase, starts
 from splitjax.train.metrics import MetricsLog
 from splitjax.train.phase import Speed
+from splitjax.train.schedule import schedule
 
 from .helpers import STEP, Batches, FirstTokens, Poisoned, make_trainer, recipe, same_bits
 
@@ -165,6 +166,14 @@ def test_a_skip_is_logged_and_does_not_stop_the_phase(tmp_path):
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert [row["skipped"] for row in rows] == [[0], [1], [1]]
     assert np.isnan(rows[1]["loss"][0])
+
+
+def test_a_step_is_dispatched_before_the_metrics_of_the_one_before_are_read(trainer, tmp_path, monkeypatch):
+    events, step, row = [], trainer.step, loop._row
+    monkeypatch.setattr(trainer, "step", lambda *given: (events.append("step"), step(*given))[1])
+    monkeypatch.setattr(loop, "_row", lambda *given: (events.append("read"), row(*given))[1])
+    run_phase(trainer, starts.init(trainer, 0), Batches(1), Phase(0, 4 * STEP), tmp_path)
+    assert events == ["step", "step", "read", "step", "read", "step", "read", "read"]
 
 
 def test_steps_make_no_implicit_transfer(trainer, tmp_path):

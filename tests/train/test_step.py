@@ -98,6 +98,12 @@ def test_controls_compile_nothing_and_steps_transfer_nothing_unasked(trainer):
     assert trainer._step._cache_size() == compiled
 
 
+def test_a_fresh_stack_and_a_stepped_one_take_the_same_program():
+    trainer = make_trainer()
+    run(trainer, trainer.init(0), Batches(1))
+    assert trainer._step._cache_size() == 1
+
+
 def test_the_stack_is_donated(trainer):
     stack = trainer.init([0, 1])
     trainer.step(stack, put(trainer, Batches(2).batch(0)), trainer.controls(np.full(2, 1e-2), STEP))
