@@ -43,6 +43,7 @@ CHIPS = {
     "a100": Chip("A100", 312e12, 80e9, 2.04e12, 1, 300e9, 0, 25e9, 0.56),
     "h100": Chip("H100", 989e12, 80e9, 3.35e12, 1, 450e9, 0, 50e9, 0.56),
     "h200": Chip("H200", 989e12, 141e9, 4.8e12, 1, 450e9, 0, 50e9, 0.56),
+    "rtx4090": Chip("RTX 4090", 165e12, 24e9, 1.01e12, 1, 16e9, 0, 3e9, 0.56),
     "v4": Chip("v4", 275e12, 32e9, 1.23e12, 3, 50e9, 4, 6.25e9, 0.82),
     "v5e": Chip("v5e", 197e12, 16e9, 0.82e12, 2, 50e9, 16, 3.125e9, 0.91),
     "v5p": Chip("v5p", 459e12, 95e9, 2.77e12, 3, 100e9, 4, 6.25e9, 0.82),
@@ -50,8 +51,8 @@ CHIPS = {
 }
 # A device kind as JAX names it, matched from its beginning, the longer first.
 _KINDS = {
-    "NVIDIA A100": "a100", "NVIDIA H100": "h100", "NVIDIA H200": "h200", "TPU v4": "v4", "TPU v5 lite": "v5e",
-    "TPU v5p": "v5p", "TPU v5": "v5p", "TPU v6 lite": "v6e",
+    "NVIDIA A100": "a100", "NVIDIA H100": "h100", "NVIDIA H200": "h200", "NVIDIA GeForce RTX 4090": "rtx4090",
+    "TPU v4": "v4", "TPU v5 lite": "v5e", "TPU v5p": "v5p", "TPU v5": "v5p", "TPU v6 lite": "v6e",
 }  # fmt: skip
 
 

@@ -50,8 +50,9 @@ class Price:
         source: `compiled`, or `estimate` where no compiler ran.
         parts: seed, experts, baselines, sweep: what `splitjax run` would train.
         sweep_share: device-hours of the sweep over all.
+        placement: what `train.placement` should be: as it is, or serial where the stack does not fit.
         stacked_fits: most experts of this size that fit as one program.
-        serial: the experts one after another on the same devices instead.
+        other: the experts in the other placement, on the same devices.
         epochs: how often each domain's tokens are read by its expert; empty before the data is prepared.
     """
 
@@ -60,8 +61,9 @@ class Price:
     split_fraction: float
     parts: tuple[Part, ...]
     sweep_share: float
+    placement: str
     stacked_fits: int
-    serial: Part
+    other: Part
     epochs: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
@@ -102,9 +104,12 @@ def price(
     branches = experts * planned.special * quantum
     trained = tokens_trained(grow(cells.values(), config.train.decay_fraction), experts, quantum)
     baselines = trained - planned.steps(experts) * quantum
+    ways = [_part("experts", "stacked", experts, branches, stack), _part("experts", "serial", 1, branches, seed)]
+    if config.train.placement == "serial" or not stack.fits:
+        ways.reverse()
     parts = [_part("seed", "all devices", 1, planned.pretrain * quantum, seed)]
     if branches:
-        parts.append(_part("experts", "stacked", experts, branches, stack))
+        parts.append(ways[0])
     parts.append(_part("baselines", "all devices", 1, baselines, seed))
     if config.sweep is not None:
         parts.append(_sweep(config, clock, folder, topology, seed))
@@ -112,7 +117,7 @@ def price(
     return Price(
         topology=topology.name, source=stack.source, split_fraction=fraction, parts=tuple(parts),
         sweep_share=parts[-1].device_hours / hours if config.sweep is not None and hours else 0.0,
-        stacked_fits=_most_stacked(config, topology), serial=_part("experts", "serial", 1, branches, seed),
+        placement=ways[0].placement, stacked_fits=_most_stacked(config, topology), other=ways[1],
         epochs=_epochs(corpus, config, planned.special * quantum),
     )  # fmt: skip
 
@@ -156,11 +161,11 @@ def tables(found: Price, config: Config) -> list[Table]:
     table = Table(title=title, title_justify="left")
     for name in ("part", "placement", "mesh", "memory a device", "step", "MFU", "tokens", "wall", "device-hours"):
         table.add_column(name, justify="left" if name in ("part", "placement", "mesh") else "right")
-    for part in (*found.parts, found.serial):
+    for part in (*found.parts, found.other):
         step = part.step
         fits = "" if step is None or step.fits else " (too large)"
         table.add_row(
-            f"{part.name}{' or' if part is found.serial else ''}", part.placement,
+            f"{part.name}{' or' if part is found.other else ''}", part.placement,
             layouts.mesh_words(step.mesh) if step else "", f"{step.bytes_per_device / 2**30:.1f} GiB{fits}" if step
             else "", f"{step.step_time:.3f} s" if step else "", f"{step.mfu:.0%}" if step else "",
             format_count(part.tokens), duration(part.wall_s), f"{part.device_hours:,.0f}",
@@ -169,8 +174,10 @@ def tables(found: Price, config: Config) -> list[Table]:
     table.caption_justify = "left"
     table.caption = (
         f"Together {total:,.0f} device-hours, the sweep {found.sweep_share:.1%} of it. Steps alone: no evaluation, "
-        f"saves or restarts. Up to {found.stacked_fits} experts of this size fit stacked; serial is the other choice."
+        f"saves or restarts. Up to {found.stacked_fits} experts of this size fit stacked."
     )
+    if found.placement != config.train.placement:
+        table.caption += " These do not: set train.placement=serial."
     short = [f"{name} {times:.1f} times" for name, times in found.epochs.items() if times > 1]
     if short:
         table.caption += f" Tokens are short: read {', '.join(short)}."

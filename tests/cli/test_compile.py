@@ -120,10 +120,30 @@ def test_plan_prices_a_run_without_data_or_devices(tiny: str, capsys: pytest.Cap
         assert part["device_hours"] == pytest.approx(part["wall_s"] * 4 / 3600)
     assert found["source"] == "estimate"
     assert found["stacked_fits"] > 4
-    assert found["serial"]["tokens"] == parts["experts"]["tokens"]
+    assert (found["placement"], parts["experts"]["placement"], found["other"]["placement"]) == (
+        "stacked", "stacked", "serial",
+    )  # fmt: skip
+    assert found["other"]["tokens"] == parts["experts"]["tokens"]
     assert said(capsys, *words, "split=0.25")["parts"][0]["tokens"] < parts["seed"]["tokens"]
     assert main(words) == 0
     assert "device-hours" in capsys.readouterr().out
+
+
+def test_plan_says_which_placement_fits(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Eight models of 310M on one card of 24 GB: not at once."""
+    words = ("plan", tiny, "--topology", "rtx4090:1", "--estimate", "model=310M", "data.domains.k=8")
+    found = said(capsys, *words)
+    assert found["placement"] == "serial"
+    assert 1 <= found["stacked_fits"] < 8
+    experts = next(part for part in found["parts"] if part["name"] == "experts")
+    assert experts["placement"] == "serial"
+    assert experts["step"]["fits"]
+    assert found["other"]["placement"] == "stacked"
+    assert not found["other"]["step"]["fits"]
+    assert main(words) == 0
+    assert "set train.placement=serial" in " ".join(capsys.readouterr().out.split())
+    assert said(capsys, *words, "model=10M")["placement"] == "stacked"
+    assert said(capsys, *words, "model=10M", "train.placement=serial")["placement"] == "serial"
 
 
 def test_plan_prices_the_sweep_of_the_law(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
