@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
-from splitjax import pipeline
+from splitjax import cli, pipeline
 from splitjax.config import UserError, from_dict, read_json
 from splitjax.data import Corpus
 from splitjax.evaluate import SavedRouter
@@ -157,6 +158,44 @@ def test_changed_items_are_answered_anew(folder, corpus_file) -> None:
     finally:
         path.write_text(kept)
     assert pipeline.evaluate(config)["zero_shot"] == first["zero_shot"]
+
+
+def lm_eval_task(folder: Path) -> Path:
+    told = {
+        "task": "colour", "dataset_path": "json", "test_split": "test", "output_type": "multiple_choice",
+        "dataset_kwargs": {"data_files": {"test": str(folder / "tasks" / "colour.jsonl")}}, "doc_to_text": "query",
+        "doc_to_choice": "choices", "doc_to_target": "gold", "metric_list": [{"metric": "acc"}],
+    }  # fmt: skip
+    (folder / "colour.yaml").write_text(yaml.safe_dump(told))
+    return folder / "colour.yaml"
+
+
+def test_lm_eval_says_what_our_own_tasks_say(folder, results, capsys, monkeypatch) -> None:
+    pytest.importorskip("lm_eval", reason="the extra 'eval' is not installed")
+    monkeypatch.setenv("HF_HOME", str(folder / "cache"))
+    path = str(lm_eval_task(folder))
+    assert cli.main(["evaluate", str(folder / "run"), "--tasks", path, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == {"seed", "dense", "80/20", "planned"}
+    for name, told in found.items():
+        assert told["colour"]["acc"] == results["zero_shot"]["models"][name]["colour"]["accuracy"]
+        assert told["colour"]["sample_len"] == 3
+    assert cli.main(["evaluate", str(folder / "run"), "--tasks", path, "--limit", "2"]) == 0
+    assert "colour acc" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--limit", "3"], "--limit needs --tasks"),
+        (["--tasks", "x", "--redo", "evaluate"], "--redo is for a run's own evaluation"),
+        (["--tasks", ","], "names no task"),
+        (["--tasks", "x", "--limit", "0"], "0 items"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, words, folder, capsys) -> None:
+    assert cli.main(["evaluate", str(folder / "run"), *options]) == 2
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
