@@ -51,11 +51,11 @@ def main() -> None:
 def cases(model: LanguageModel, experts: list[Any], stack: Any, vocab: int) -> dict[str, tuple[Callable, Callable]]:
     """Work → (in one pass, one after another); both give (K, …) losses."""
     rng = np.random.default_rng(0)
-    tokens_UT = rng.integers(1, vocab, (64, 257)).astype(np.int32)
+    tokens_UT = rng.integers(1, vocab, (16, 257)).astype(np.int32)
     prompt = tokens_UT[0, :65].tolist()
     whole, parts = Scorer(model, stack, 256), [Scorer(model, one, 256) for one in experts]
     return {
-        "64 windows of 256": (
+        "16 windows of 256": (
             lambda: all_losses(model, stack, tokens_UT, 16),
             lambda: np.concatenate([all_losses(model, one, tokens_UT, 16) for one in experts]),
         ),
