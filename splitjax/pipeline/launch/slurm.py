@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,7 +101,10 @@ def _logs(request: Request) -> Path:
 
 
 _TASK, _TASK_OF_ARRAY = "@TASK@", '"$SLURM_ARRAY_TASK_ID"'
+# The batch script runs on the first node, so a port that is free here is free for the coordinator.
+_FREE_PORT = "import socket; s = socket.socket(); s.bind(('', 0)); print(s.getsockname()[1])"
 _CLUSTER = (
     'first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
-    "export SPLITJAX_PROCESSES=$SLURM_NTASKS SPLITJAX_COORDINATOR=$first:$((20000 + SLURM_JOB_ID % 20000))",
+    f"port=$({shell.line([sys.executable, '-c', _FREE_PORT])})",
+    "export SPLITJAX_PROCESSES=$SLURM_NTASKS SPLITJAX_COORDINATOR=$first:$port",
 )
