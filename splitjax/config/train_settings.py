@@ -115,6 +115,11 @@ class Train(Settings):
         return self
 
     @property
+    def part_size(self) -> int:
+        """Windows that are on the devices at once, of one model."""
+        return self.batch_size // self.microbatches
+
+    @property
     def decay_share(self) -> float:
         """Share of a path over which the rate falls: 0 under `constant`."""
         return {"wsd": self.decay_fraction, "cosine": 1.0, "constant": 0.0}[self.schedule]

@@ -97,9 +97,9 @@ def compile_step(
     if math.prod(sizes.values()) != topology.devices:
         raise UserError(f"a mesh of {sizes} on {topology.devices} chips", where="train.mesh",
                         mend="Make the product equal.")  # fmt: skip
-    if train.batch_size % (sizes["data"] * sizes["fsdp"]):
+    if train.part_size % (sizes["data"] * sizes["fsdp"]):
         raise UserError(
-            f"{train.batch_size} windows for data {sizes['data']} × fsdp {sizes['fsdp']} leave chips without any",
+            f"{train.part_size} windows at once for data {sizes['data']} × fsdp {sizes['fsdp']} leave chips idle",
             where="train.batch_size", mend=f"Make it a multiple of {sizes['data'] * sizes['fsdp']}.",
         )  # fmt: skip
     if train.attention == "auto" and topology.chip.is_tpu:

@@ -18,7 +18,7 @@ class Devices:
 
     Attributes:
         sizes: of the mesh for its experts; None: one device, without a mesh.
-        windows: B.
+        windows: of a part of a batch (`Train.part_size`).
         note: what to tell the user about it; "" where it is as asked for.
     """
 
@@ -29,7 +29,7 @@ class Devices:
     @classmethod
     def of(cls, config: Config, experts: int) -> Devices:
         """All devices that JAX sees, over all processes, as `train.mesh` lays them out for `experts`."""
-        asked, windows = config.train.mesh, config.train.batch_size
+        asked, windows = config.train.mesh, config.train.part_size
         if asked is None:
             found = jax.device_count()
             if found == 1:

@@ -43,7 +43,7 @@ def mesh_for(train: Train, experts: int, groups: int, topology: Topology) -> dic
         asked = default_sizes(topology.devices, groups)
         across = topology.slices // math.gcd(topology.slices, asked.expert)
         asked = replace(asked, data=across, fsdp=asked.fsdp // across)
-    return asdict(sizes_for(asked, experts, train.batch_size))
+    return asdict(sizes_for(asked, experts, train.part_size))
 
 
 def full_mesh(sizes: Mapping[str, int]) -> dict[str, int]:
@@ -83,7 +83,7 @@ def hbm_bytes(
 
 def memory_bytes(model: Model, train: Train, vocab: int, experts: int, sizes: dict[str, int]) -> float:
     """Highest memory of a device in a step (see `work.Memory`)."""
-    windows = train.batch_size / (sizes["data"] * sizes["fsdp"])
+    windows = train.part_size / (sizes["data"] * sizes["fsdp"])
     return _local(experts, sizes) * work.memory_bytes(
         model, vocab, tokens=windows * train.seq_len, remat=train.remat, shards=sizes["fsdp"] * sizes["tensor"],
         tensor=sizes["tensor"], width=_width(train), scanned=train.layers == "scan",

@@ -94,7 +94,7 @@ def rank(config: Config, topology: Topology, experts: int, min_tokens: int = 0) 
     for mesh in meshes(topology, experts):
         for windows in _WINDOWS:
             for remat in _REMATS:
-                batch = windows * mesh["data"] * mesh["fsdp"]
+                batch = windows * mesh["data"] * mesh["fsdp"] * config.train.microbatches
                 tokens = batch * experts * config.train.seq_len / topology.devices
                 if tokens < min_tokens:
                     continue
