@@ -123,7 +123,6 @@ def _outcome_of(config: Path, at: Folder, file: Path | None, heard: Heard) -> tu
     from splitjax import pipeline
     from splitjax.config import UserError, load
     from splitjax.pipeline.attempts import SweepError
-    from splitjax.train import checkpoint
 
     heard.lines.clear()
     # Damage to the config is read from the folder, as `splitjax report FOLDER` does; else from the user's own file.
@@ -132,8 +131,8 @@ def _outcome_of(config: Path, at: Folder, file: Path | None, heard: Heard) -> tu
         read = load(source, [f"run_dir={at.work}"])
         pipeline.run(read, reporter=_Quiet())
         pipeline.report(read, redo="report", reporter=_Quiet())
-        if file is not None and "checkpoints" in file.parts and file.exists():
-            checkpoint.restore(at.work / Path(*file.relative_to(at.work).parts[:4]))
+        if file is not None and file.exists() and "phases" in file.parts:
+            _read_phase(at.work, file)
     except (UserError, SweepError) as refusal:
         named = file is None or file.name in str(refusal)
         return ("refused by name" if named else "refused, not named"), {}, str(refusal)
@@ -142,6 +141,18 @@ def _outcome_of(config: Path, at: Folder, file: Path | None, heard: Heard) -> tu
     said = [line for line in heard.lines if (file is not None and file.name in line) or "passed over" in line]
     found = fingerprint(at.work) | {"report.html": (at.work / "report.html").read_text()}
     return ("mended aloud" if said else "harmless"), found, " ".join(said)
+
+
+def _read_phase(run: Path, file: Path) -> None:
+    """What any later reader does with the phase that a file belongs to: continue it, branch from it, draw it."""
+    from splitjax.pipeline import execute
+    from splitjax.train import checkpoint
+
+    parts = file.relative_to(run).parts
+    execute.read_phase(run / "phases" / parts[1])
+    execute.read_log(run / "phases" / parts[1])
+    if parts[2] == "checkpoints":
+        checkpoint.restore(run / Path(*parts[:4]))
 
 
 def _stopped(finished: Path, to: Path) -> Path:
