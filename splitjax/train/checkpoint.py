@@ -8,6 +8,7 @@ A stack whose experts were trained apart is a record alone: its experts' checkpo
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -97,7 +98,9 @@ class Writer:
         finally:
             self._pool.shutdown()
             if self._saver is not None:
-                self._saver.close()
+                # It tells again, in its own words, what the save under way has told us.
+                with contextlib.suppress(OSError, ValueError):
+                    self._saver.close()
 
     def __enter__(self) -> Writer:
         return self

@@ -55,8 +55,9 @@ class Saver:
 
 
 def _no_noise(line: logging.LogRecord) -> bool:
-    """Drop two warnings of Orbax about what is meant: small chunks of small models, and no OCDBT to merge."""
-    return not str(line.msg).startswith(("Setting the target_byte_size", "[process=%s][thread=%s] Skipping merge"))
+    """Drop what Orbax says of itself: warnings about small chunks and no OCDBT, and errors, which it raises as well."""
+    meant = ("Setting the target_byte_size", "[process=%s][thread=%s] Skipping merge")
+    return line.levelno < logging.ERROR and not str(line.msg).startswith(meant)
 
 
 def files_of(folder: Path) -> list[str]:

@@ -17,7 +17,9 @@ import pytest
 import yaml
 
 from splitjax import cli, pipeline
-from splitjax.config import from_dict
+from splitjax.config import from_dict, load, write_record
+from splitjax.pipeline import page
+from splitjax.pipeline.folder import RunFolder
 
 from .helpers import tiny_tree
 
@@ -226,3 +228,20 @@ def test_sigterm_in_training_saves_and_exits_143(tmp_path: Path, corpus_file: Pa
     assert process.returncode == 143, errors
     assert "the same command goes on" in errors
     assert list(tmp_path.glob("run/phases/*/checkpoints/*/checkpoint.json"))
+
+
+def test_the_page_escapes_whatever_the_files_say(finished: Path, tmp_path: Path) -> None:
+    evil = '<script>alert("x")</script>'
+    run = tmp_path / "run"
+    shutil.copytree(finished / "run", run, ignore=shutil.ignore_patterns("checkpoints", ".lock"))
+    results, plan = (json.loads((run / name).read_text()) for name in ("results.json", "plan.json"))
+    results["provenance"] = {key: {evil: evil} if isinstance(value, dict) else evil
+                             for key, value in results["provenance"].items()}  # fmt: skip
+    results["models"][evil] = results["models"]["80/20"]
+    (run / "results.json").write_text(json.dumps(results))
+    plan["notes"] = [evil]
+    write_record(run / "plan.json", {key: value for key, value in plan.items() if key != "hash"})
+    page.write(RunFolder(run), load(run / "config.yaml"))
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert" in text
+    assert "<script" not in text

@@ -94,3 +94,25 @@ def test_sigterm_to_one_process_saves_on_all_and_the_run_resumes_bit_for_bit(alo
     runs = [folder / log.parent.name / "checkpoints" for folder in (whole, broken)]
     assert same_bits(*(checkpoint.restore(checkpoint.at(run, STEPS["long"] * STEP))[0] for run in runs))
     assert np.array_equal(losses(whole / log.parent.name), losses(log.parent))
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_goes_on_in_one_bit_for_bit(alone):
+    whole, broken = alone / "whole-hosts", alone / "broken-hosts"
+    for folder in (whole, broken):
+        folder.mkdir()
+        (folder / "seed").symlink_to(alone / "seed")
+    processes = begin(broken, 2, 1, "scan", "slow")
+    log = broken / run_name(2, 1, "scan") / "metrics.jsonl"
+    while not (log.exists() and len(log.read_text().splitlines()) > 5):
+        assert all(process.poll() is None for process in processes), processes[0].communicate()
+        time.sleep(0.05)
+    processes[0].send_signal(signal.SIGTERM)
+    finish(processes, code=143)
+    assert 0 < checkpoint.saved(log.parent / "checkpoints")[0] < STEPS["slow"] * STEP
+    log.parent.rename(broken / run_name(1, 2, "scan"))
+    finish(begin(broken, 1, 2, "scan", "long"))
+    finish(begin(whole, 2, 1, "scan", "long"))
+    ends = [checkpoint.at(folder / "checkpoints", STEPS["long"] * STEP)
+            for folder in (whole / run_name(2, 1, "scan"), broken / run_name(1, 2, "scan"))]  # fmt: skip
+    assert same_bits(*(checkpoint.restore(end)[0] for end in ends))
