@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-import jax
 import pytest
 
-from splitjax.config import Config, load
-from splitjax.model import LanguageModel
-from splitjax.parallel import Program, Topology, crossing, has_compiler
+from splitjax.config import load
+from splitjax.parallel import Topology, has_compiler
 from splitjax.pipeline import compiling, estimate, layouts
-from splitjax.train import Trainer
+
+from .expert_axis import crossing_kinds
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "tpu"
 pytestmark = [
@@ -83,24 +82,8 @@ def test_eight_experts_on_one_slice_never_talk_and_their_seed_is_as_fast() -> No
 def test_a_wrong_sharding_of_the_same_stack_is_caught() -> None:
     """The step of the test above, two layers deep, and one that looks at its neighbours' losses."""
     config = load(CONFIGS / "2.7B_x8_v5p.yaml", ["model={preset: 2.7B, n_layers: 2}", "train.batch_size=8"])
-    assert crosses(config, wrong=True)
-    assert not crosses(config, wrong=False)
-
-
-def crosses(config: Config, wrong: bool) -> list[str]:
-    train = config.train.model_copy(update={"attention": "splash"})
-    topology = Topology.parse("v5p:4x4x4")
-    sizes = estimate.mesh_for(train, 8, 8, topology)
-    trainer = Trainer(LanguageModel.under(train, config.model, 32768), train, topology.mesh(sizes))
-
-    def mixed(stack, tokens_KBT, controls):
-        after, metrics = trainer._stack_step(stack, tokens_KBT, controls)
-        return jax.tree.map(lambda leaf: leaf * metrics.loss_K.mean().astype(leaf.dtype), after), metrics
-
-    with trainer.placement.active():
-        lowered = jax.jit(mixed if wrong else trainer._stack_step).lower(*trainer.shapes(8))
-    _, text = compiling.compile_to_text(lowered, {})
-    return crossing(Program(text).collectives, sizes, "expert")
+    assert crossing_kinds(config, "v5p:4x4x4", 8, wrong=True)
+    assert not crossing_kinds(config, "v5p:4x4x4", 8, wrong=False)
 
 
 def test_experts_on_slices_of_their_own_send_nothing_between_slices() -> None:
