@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +57,26 @@ def config_of(args: argparse.Namespace) -> Config:
     Raises:
         UserError: what `config.load` refuses.
     """
-    path = Path(args.config)
+    return config_at(Path(args.config), args.overrides)
+
+
+def config_at(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """The config in a file or in the folder of a run.
+
+    Raises:
+        UserError: what `config.load` refuses.
+    """
     if path.is_dir():
         if not (path / "config.yaml").exists():
             raise UserError("a folder without config.yaml is not a run", where=str(path))
-        return load(path / "config.yaml", [f"run_dir={json.dumps(str(path))}", *args.overrides])
-    return load(path, args.overrides)
+        return load(path / "config.yaml", [f"run_dir={json.dumps(str(path))}", *overrides])
+    return load(path, overrides)
+
+
+def is_models(path: Path) -> bool:
+    """Whether a folder is an exported set or a Hugging Face model, and not a run."""
+    a_run = (path / "config.yaml").exists()
+    return not a_run and ((path / "export.json").exists() or (path / "config.json").exists())
 
 
 def job_config(args: argparse.Namespace) -> Config:

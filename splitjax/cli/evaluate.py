@@ -1,8 +1,9 @@
-"""`splitjax evaluate CONFIG.yaml`, or lm-eval's tasks on a run that is evaluated: `splitjax evaluate RUN --tasks …`."""
+"""`splitjax evaluate CONFIG.yaml`; `RUN --tasks …`: lm-eval's tasks; `FOLDER --data RUN`: a Hugging Face folder."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from splitjax.config import UserError
 
@@ -15,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tasks", metavar="NAME,…", help="tasks of lm-eval, or YAML files of tasks, instead (their data must be local)"
     )
     parser.add_argument("--limit", metavar="N", type=int, help="items a task (all)")
+    parser.add_argument(
+        "--data", metavar="RUN", help="score CONFIG, an exported set or Hugging Face folder, on this run's test windows"
+    )
     common.add_json_argument(parser)
 
 
@@ -23,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
         return _lm_eval(args)
     if args.limit is not None:
         raise UserError("--limit needs --tasks")
+    if args.data is not None or common.is_models(Path(args.config)):
+        return _folder(args)
     config = common.job_config(args)
     from splitjax import pipeline
 
@@ -41,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
 def _lm_eval(args: argparse.Namespace) -> int:
     if args.redo is not None:
         raise UserError("--redo is for a run's own evaluation")
+    if args.data is not None:
+        raise UserError("--data is for a folder of models, without --tasks")
     if args.limit is not None and args.limit < 1:
         raise UserError(f"{args.limit} items", where="--limit", mend="Give 1 or more.")
     tasks = [name for name in args.tasks.split(",") if name]
@@ -54,4 +62,24 @@ def _lm_eval(args: argparse.Namespace) -> int:
         common.print_json(found)
     else:
         common.print_tables([harness.table(found)])
+    return 0
+
+
+def _folder(args: argparse.Namespace) -> int:
+    folder = Path(args.config)
+    common.refuse_overrides(args, "a folder of models has no settings")
+    if args.redo is not None:
+        raise UserError("--redo is for a run's own evaluation")
+    if not common.is_models(folder):
+        raise UserError("neither an exported set nor a Hugging Face model", where=str(folder), mend="Leave out --data.")
+    if args.data is None:
+        raise UserError("needs a run whose test windows it is scored on", where=str(folder), mend="Give --data RUN.")
+    data = common.config_at(Path(args.data))
+    from splitjax.pipeline import foreign
+
+    found = foreign.evaluate_folder(folder, data)
+    if args.json:
+        common.print_json(found)
+    else:
+        common.print_tables([foreign.table(found)])
     return 0

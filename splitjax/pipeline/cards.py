@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from splitjax.config import format_count, read_json
+from splitjax.evaluate import SavedRouter, routing
 from splitjax.model import n_params, n_params_total
 
 from .job import Job
@@ -32,6 +33,41 @@ print(tokenizer.decode(model.generate(ids, max_new_tokens=64)[0], skip_special_t
 """
 
 
+_COMMANDS = """\
+```sh
+splitjax generate FOLDER "Your text"
+splitjax evaluate FOLDER --data RUN
+```
+"""
+_ROUTED = """\
+```python
+import json
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+home, prompt = Path("."), "Your text"  # home: this folder
+told, router = (json.loads((home / name).read_text()) for name in ("export.json", "router.json"))
+folders = {{expert["name"]: home / expert["folder"] for expert in told["experts"]}}
+tokenizer = AutoTokenizer.from_pretrained(folders[router["experts"][0]])
+experts = [AutoModelForCausalLM.from_pretrained(folders[name]) for name in router["experts"]]
+ids = tokenizer(prompt, return_tensors="pt").input_ids
+{choice}
+print(router["experts"][best])
+out = experts[best].generate(ids, max_new_tokens=64, do_sample=False)
+print(tokenizer.decode(out[0], skip_special_tokens=True))
+```
+"""
+_BY_LOSS = """\
+import math, torch
+with torch.no_grad():  # who finds the prompt likeliest?
+    nats = [model(ids, labels=ids).loss.item() * (ids.shape[1] - 1){prior} for model, prior in zip(experts, {priors})]
+best = min(range(len(experts)), key=nats.__getitem__)"""
+_BY_CENTRE = """\
+from splitjax.data.clusterer import Clusterer  # TF-IDF, SVD, nearest centre: clusterer.npz
+best = int(Clusterer.load(home).distances([prompt])[0].argmin())"""
+
+
 @dataclass(frozen=True)
 class Cards:
     """The cards of one exported set.
@@ -40,6 +76,7 @@ class Cards:
         name: of the model in its run ("planned").
         about: of the checkpoint.
         told: what export.json holds.
+        router: of the set; None for a model alone.
     """
 
     job: Job
@@ -47,6 +84,7 @@ class Cards:
     place: Place
     about: Mapping[str, Any]
     told: Mapping[str, Any]
+    router: SavedRouter | None
 
     def expert(self, k: int) -> str:
         """README.md of expert k."""
@@ -73,12 +111,24 @@ class Cards:
             f"\n# {self.job.config.name}: {self.name}\n",
             f"{self._k} model{'s' if self._k > 1 else ''}, {self._size()} each, trained by splitjax.\n",
             "| expert | folder |", "|---|---|", *rows, "",
-            "    splitjax generate FOLDER \"Your text\"     # routed", "    splitjax evaluate FOLDER --data RUN", "",
+            "## Use\n", _COMMANDS, *self._routing(),
             "## Lineage\n", *self._lineage(), "",
             "## Data\n", *self._data(None), "",
             "## Law and split\n", *self._law(), "",
             "## Results\n", *self._results(None), "",
         ])  # fmt: skip
+
+    def _routing(self) -> list[str]:
+        """How an expert is picked, with transformers alone where the router reads losses."""
+        if self.router is None:
+            return []
+        name = self.router.router.name
+        if self.router.router.reads_losses:
+            prior = "" if name == routing.DEFAULT else " - math.log(prior)"
+            choice = _BY_LOSS.format(prior=prior, priors='router["prior"]')
+        else:
+            choice = _BY_CENTRE
+        return [f"Routed by `{name}` (`router.json`). In Python:\n", _ROUTED.format(choice=choice)]
 
     @property
     def _k(self) -> int:
@@ -102,7 +152,8 @@ class Cards:
         while isinstance(step, Mapping):
             parent = step.get("parent")
             source = f" from `{parent['hash']}` at {parent['tokens']:,} tokens" if isinstance(parent, Mapping) else ""
-            seed = f", seed {step['seed']}" if "seed" in step else ""
+            seeds = step.get("seed", ())
+            seed = f", seed {', '.join(map(str, seeds if isinstance(seeds, list) else [seeds]))}" if seeds != () else ""
             count = f" into {step['experts']} experts" if step.get("operation") == "split" else ""
             if step.get("operation") == "imported":
                 told = step["source"]

@@ -25,6 +25,7 @@ from . import cards
 from .exported import FILE, FORMAT, folder_names
 from .folder import RunFolder
 from .job import Job
+from .loaded import router_of
 from .places import Place, find
 from .progress import Reporter
 
@@ -98,7 +99,10 @@ class _Export:
             "checkpoint": self.about["hash"], "seq_len": self.job.config.train.seq_len,
             "experts": [{"name": name, "folder": at} for name, at in zip(names, folder_names(names), strict=True)],
         }  # fmt: skip
-        cards_of = cards.Cards(self.job, self.name, self.place, self.about, told)
+        router = router_of(self.job, self.name) if len(names) > 1 else None
+        if router is not None:
+            router.save(self.out)
+        cards_of = cards.Cards(self.job, self.name, self.place, self.about, told, router)
         for k, expert in enumerate(told["experts"]):
             self.job.reporter.now(f"exporting {expert['name']}")
             at = self.out / expert["folder"]
@@ -119,7 +123,7 @@ class _Export:
             described = json.loads(files["config.json"])
             key = "dtype" if "dtype" in described else "torch_dtype"
             return files | {"config.json": _text(described | {key: self.dtype})}
-        described = huggingface_config(self.place.phase.model, corpus.vocab_size, seq_len)
+        described = huggingface_config(self.place.phase.model, self.job.vocab_size, seq_len)
         return transformers_files(corpus.tokenizer, seq_len) | {
             "config.json": _text(described | {"torch_dtype": self.dtype}),
             "generation_config.json": _text({"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,17 @@ from splitjax.data import Corpus
 from splitjax.data.fast_tokenizer import bytes_tokenizer, train_bpe
 from splitjax.data.sentencepiece_tokenizer import train_unigram
 from splitjax.data.tokenizer_files import transformers_files
+from splitjax.evaluate.generate import Generator, Sampling
 from splitjax.model import LanguageModel, huggingface_config
 from splitjax.model.weights import Weights
-from splitjax.pipeline import exporting
+from splitjax.pipeline import answering, exporting, foreign, loaded
 from splitjax.pipeline.exported import Exported, folder_names
 from splitjax.pipeline.places import places
 from splitjax.train import checkpoint
+from tools.random_checkpoint import write_tokenizer
 
 from .helpers import tiny_tree
+from .test_seed import make_folder
 
 SHAPES = {
     "llama": {"d_model": 24, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "qk_norm": False, "tied_embeddings": True},
@@ -80,6 +85,174 @@ def test_logits_are_those_of_transformers(
         with torch.no_grad():
             logits = theirs(torch.from_numpy(tokens_WS.astype(np.int64))).logits.numpy()
         np.testing.assert_allclose(ours, logits, atol=1e-4, rtol=0)
+
+
+def greedy(theirs: Any, ids: list[int], count: int) -> list[tuple[int, float]]:
+    """Tokens of transformers' own greedy search, each with how far the second choice was behind."""
+    import torch
+
+    told = theirs.generate(
+        torch.tensor([ids]), max_new_tokens=count, do_sample=False, output_scores=True, return_dict_in_generate=True,
+        eos_token_id=None, pad_token_id=0, attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+    )  # fmt: skip
+    best = [torch.topk(scores[0], 2).values for scores in told.scores]
+    gaps = [float(first - second) for first, second in best]
+    return list(zip(told.sequences[0, len(ids) :].tolist(), gaps, strict=True))
+
+
+@pytest.mark.parametrize("fixture", ["run", "llama_run"])
+def test_greedy_text_is_that_of_transformers(fixture: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    pipeline.export(load(request.getfixturevalue(fixture) / "config.yaml"), tmp_path / "out")
+    models, told = loaded.of_folder(tmp_path / "out"), Exported.read(tmp_path / "out")
+    for k, folder in enumerate(told.folders):
+        theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+        ids = [0, *models.tokenizer.encode("red 12 north")]
+        writer = Generator(models.model, models.params(k), 128)  # the window is ours: theirs has no end
+        ours = list(writer.tokens(ids, 64, Sampling(), 0))
+        wanted = greedy(theirs, ids, 64)
+        until = next((step for step, (_, gap) in enumerate(wanted) if gap < 1e-4), 64)
+        until = min(until, next((step for step, (token, _) in enumerate(wanted) if token == 0), 64))
+        assert until > 3, "enough steps to mean something"
+        assert ours[:until] == [token for token, _ in wanted[:until]]
+
+
+def test_the_example_of_the_card_answers_as_we_do(run: Path, exported: Path) -> None:
+    pytest.importorskip("torch")
+    code = re.findall(r"```python\n(.*?)```", (exported / "README.md").read_text(), re.DOTALL)[0]
+    assert len(code.splitlines()) <= 20
+    prompt = "red green blue not very"
+    code = code.replace("Your text", prompt).replace("max_new_tokens=64", "max_new_tokens=12")
+    done = subprocess.run([sys.executable, "-c", code], cwd=exported, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    name, text = done.stdout.rstrip("\n").split("\n", 1)
+    answer = answering.generate(load(run / "config.yaml"), prompt, max_tokens=12)
+    assert name == answer.expert
+    assert text == prompt + "".join(answer.pieces)
+
+
+def make_random(folder: Path) -> None:
+    files = folder.with_name("tokenizer")
+    files.mkdir()
+    write_tokenizer(files)
+    make_folder(folder, files)
+
+
+def generated(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[str, str]:
+    assert cli.main(["generate", *map(str, args)]) == 0
+    told = capsys.readouterr()
+    return told.out, told.err
+
+
+def test_a_run_and_its_export_answer_alike_and_say_who(
+    run: Path, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = generated(capsys, run, "red green blue", "--max-tokens", 9)
+    assert one == generated(capsys, exported, "red green blue", "--max-tokens", 9)
+    models = loaded.of_folder(exported)
+    expert = models.names[models.chooser.choose("red green blue").expert]
+    assert one[1].splitlines() == [f"{expert} (router {models.router.router.name}):"]  # type: ignore[union-attr]
+    other = generated(capsys, run, "red green blue", "--max-tokens", 9, "--expert", "moves/<turns>")
+    assert other[1].splitlines() == ["moves/<turns> (as asked):"]
+    alone = generated(capsys, exported / "sums", "red green blue", "--max-tokens", 9)
+    assert alone == (generated(capsys, run, "red green blue", "--max-tokens", 9, "--expert", "sums")[0],
+                     "sums (the only model):\n")  # fmt: skip
+
+
+def test_options_of_generate_are_obeyed(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def text(*args: object) -> str:
+        return generated(capsys, exported, "red", "--max-tokens", 24, *args)[0]
+
+    hot = ("--temperature", 5)
+    assert text(*hot) == text(*hot, "--seed", 0) != text(*hot, "--seed", 1)
+    assert text() == text(*hot, "--top-k", 1) == text(*hot, "--top-p", 1e-6) != text(*hot)
+    told = json.loads(generated(capsys, exported, "red", "--max-tokens", 3, "--json")[0])
+    assert told["text"] == generated(capsys, exported, "red", "--max-tokens", 3)[0].rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("", "(an empty prompt goes to the expert with the most text):"),
+        ("red " * 90, "are too many for a window of 32: the last 16 are read"),
+        (b"caf\xe9 \xff red".decode("utf-8", "surrogateescape"), "(router "),
+        ("素数は無限に存在する", "(router "),
+    ],
+)
+def test_any_prompt_gets_an_answer(prompt: str, said: str, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, error = generated(capsys, exported, prompt, "--max-tokens", 20)
+    assert said in error
+    out.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--expert", "sum"], "Did you mean 'sums'?"),
+        (["--max-tokens", "0"], "--max-tokens"),
+        (["--temperature", "-1"], "--temperature"),
+    ],
+)
+def test_what_generate_cannot_do_is_one_line(
+    args: list[str], said: str, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["generate", str(exported), "red", *args]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_an_export_scores_as_its_run(run: Path, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", str(exported), "--data", str(run), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    results = json.loads((run / "results.json").read_text())["models"]
+    own, planned = found["models"]["own expert"], results["planned"]
+    assert found["tokenizer"] == "same"
+    np.testing.assert_allclose(own["bits_per_byte"], planned["bits_per_byte"], rtol=1e-5)
+    np.testing.assert_allclose(own["test"]["domains"], planned["test"]["domains"], rtol=1e-5)
+    routed = found["models"]["routed after the prefix"]["after_prefix"]
+    np.testing.assert_allclose(routed["domains"], planned["after_prefix"]["routed"]["domains"], rtol=1e-5)
+    assert found["run"] == {name: row["bits_per_byte"] for name, row in results.items()}
+
+
+def test_another_tokenizer_is_scored_on_the_same_text(
+    run: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load(run / "config.yaml")
+    usual = foreign.evaluate_folder(exported, config)["models"]["own expert"]["bits_per_byte"]
+    monkeypatch.setattr(foreign, "_plain", lambda tokenizer: object())
+    anew = foreign.evaluate_folder(exported, config)
+    assert anew["tokenizer"] == "other"
+    # The first token of a window is not read: a little dearer, on the same text.
+    np.testing.assert_allclose(anew["models"]["own expert"]["bits_per_byte"], usual, rtol=0.08)
+    monkeypatch.undo()
+    make_random(tmp_path / "hf")
+    assert cli.main(["evaluate", str(tmp_path / "hf"), "--data", str(run), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["tokenizer"], found["experts"]) == ("other", ["hf"])
+    bits = found["models"]["the model"]["bits_per_byte"]
+    assert all(2 < each < 12 for each in bits), "random weights: near log2(2048) bits a token of one to four bytes"
+    assert cli.main(["evaluate", str(tmp_path / "hf"), "--data", str(run)]) == 0
+    assert "another tokenizer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["{set}"], "Give --data RUN."),
+        (["{run}", "--data", "{run}"], "neither an exported set nor a Hugging Face model"),
+        (["{set}", "train.batch_size=3", "--data", "{run}"], "no settings"),
+        (["{set}", "--data", "{run}", "--redo", "evaluate"], "--redo is for"),
+        (["{set}", "--data", "{set}"], "without config.yaml is not a run"),
+    ],
+)
+def test_mistakes_in_scoring_a_folder_are_one_line(
+    args: list[str], said: str, run: Path, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["evaluate", *(arg.format(set=exported, run=run) for arg in args)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
 
 
 def test_the_set_says_what_it_is(run: Path, exported: Path) -> None:
