@@ -9,10 +9,11 @@ import socket
 import subprocess
 import sys
 from dataclasses import astuple
+from functools import partial
 
 from splitjax.config import UserError
 
-from . import shell
+from . import apart, shell
 from .request import RESTART_CODES, Request, xla_flags
 from .supervisor import Outcome, Process, supervise
 
@@ -26,12 +27,18 @@ class Local:
 
     def script(self, request: Request) -> str:
         _only_start(request)
+        if request.config.train.placement == "separate":
+            _one_process(request)
+            return apart.script(request)
         processes = self.processes(request, free_port())
         lines = [shell.line(each.command, each.environment) + " &" for each in processes]
         return "\n".join([*lines, "wait"])
 
     def run(self, request: Request) -> int:
         _only_start(request)
+        if request.config.train.placement == "separate":
+            _one_process(request)
+            return apart.run(request, partial(expert_shares, request))
         for attempt in range(request.options.retries + 1):
             outcome = supervise(self.processes(request, free_port()))
             if not _start_again(outcome) or attempt == request.options.retries:
@@ -69,15 +76,30 @@ def device_shares(request: Request, count: int) -> list[dict[str, str]]:
         if len(gpus) % count:
             raise UserError(f"{len(gpus)} GPUs cannot be shared by {count} processes", mend="Pick a divisor.")
         each = len(gpus) // count
-        ours = xla_flags(request, "gpu")
-        # Those that the user has set come after ours: XLA takes the last.
-        flags = {name: f"{value} {os.environ.get(name, '')}".strip() for name, value in ours.items()}
+        flags = gpu_flags(request)
         return [flags | {"CUDA_VISIBLE_DEVICES": ",".join(gpus[each * k : each * (k + 1)])} for k in range(count)]
     mesh = request.config.train.mesh
     devices = math.prod(astuple(mesh)) if mesh else count
     if devices % count:
         raise UserError(f"a mesh of {devices} devices cannot be shared by {count} processes", mend="Pick a divisor.")
     return [{"JAX_NUM_CPU_DEVICES": str(devices // count)}] * count
+
+
+def expert_shares(request: Request, experts: int) -> list[dict[str, str]]:
+    """The environments of experts that train at once: at most one expert a GPU, all GPUs shared out."""
+    gpus = visible_gpus()
+    if not gpus:
+        return device_shares(request, 1) * experts
+    at_once = min(experts, len(gpus))
+    each = len(gpus) // at_once
+    flags = gpu_flags(request)
+    return [flags | {"CUDA_VISIBLE_DEVICES": ",".join(gpus[each * k : each * (k + 1)])} for k in range(at_once)]
+
+
+def gpu_flags(request: Request) -> dict[str, str]:
+    """XLA's flags for GPUs; those that the user has set come after ours, since XLA takes the last."""
+    ours = xla_flags(request, "gpu")
+    return {name: f"{value} {os.environ.get(name, '')}".strip() for name, value in ours.items()}
 
 
 def visible_gpus() -> list[str]:
@@ -101,6 +123,11 @@ def free_port() -> int:
 
 def _start_again(outcome: Outcome) -> bool:
     return outcome.signal is None and outcome.code in RESTART_CODES
+
+
+def _one_process(request: Request) -> None:
+    if request.options.processes > 1:
+        raise UserError("--processes means nothing with train.placement=separate: each expert is a job of its own")
 
 
 def _only_start(request: Request) -> None:

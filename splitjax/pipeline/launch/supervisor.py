@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import IO
 
@@ -20,11 +20,18 @@ _CONSEQUENCES = (-signal.SIGABRT, 128 + signal.SIGABRT)
 
 @dataclass(frozen=True)
 class Process:
-    """A command with its name in the output ("0", "expert 3") and what it has in its environment beside ours."""
+    """A command.
+
+    Attributes:
+        label: its name in the output ("0", "expert 3"); "" leaves its lines as they are.
+        environment: what it has beside ours.
+        answer: where the lines of its standard output go instead of to ours.
+    """
 
     label: str
     command: Sequence[str]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    answer: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +101,10 @@ class _Group:
         for index in failed:
             code = codes[index] or 0
             how = f"ended with exit code {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+            label = self.labels[index]
+            who = f"process {label}" if label.isdigit() else label or "the process"
             with self._write:
-                print(f"splitjax: process {self.labels[index]} {how}{rest}", file=sys.stderr, flush=True)
+                print(f"splitjax: {who} {how}{rest}", file=sys.stderr, flush=True)
 
     def _start(self, process: Process) -> None:
         # Its own session: the terminal's Ctrl-C must not reach it beside ours, since a second signal ends at once.
@@ -104,16 +113,20 @@ class _Group:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
         )  # fmt: skip
         self.children.append(child)
-        for stream, out in ((child.stdout, sys.stdout), (child.stderr, sys.stderr)):
+        for stream, out, answer in ((child.stdout, sys.stdout, process.answer), (child.stderr, sys.stderr, None)):
             assert stream is not None
-            reader = threading.Thread(target=self._copy, args=(process.label, stream, out), daemon=True)
+            reader = threading.Thread(target=self._copy, args=(process.label, stream, out, answer), daemon=True)
             reader.start()
             self._readers.append(reader)
 
-    def _copy(self, label: str, stream: IO[str], out: IO[str]) -> None:
+    def _copy(self, label: str, stream: IO[str], out: IO[str], answer: list[str] | None) -> None:
+        before = f"[{label}] " if label else ""
         for text in stream:
+            if answer is not None:
+                answer.append(text)
+                continue
             with self._write:
-                out.write(f"[{label}] {text}" if text.endswith("\n") else f"[{label}] {text}\n")
+                out.write(before + text if text.endswith("\n") else f"{before}{text}\n")
                 out.flush()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
