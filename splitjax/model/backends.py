@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -23,11 +24,14 @@ def attention_of(backend: Backend, cap: float | None) -> Attend:
         cap: see `attention.attend`.
     """
     if backend == "auto":
-        backend = {"tpu": "splash", "gpu": "auto"}.get(jax.default_backend(), "xla")  # type: ignore[assignment]
-    known = {"xla": attention.attend, "splash": splash.attend, "cudnn": cudnn.attend, "auto": _on_gpu}
-    return partial(known[backend], cap=cap)
+        suited: dict[str, Callable[..., Array]] = {"tpu": splash.attend, "gpu": _on_gpu}
+        return partial(suited.get(jax.default_backend(), attention.attend), cap=cap)
+    named: dict[str, Callable[..., Array]] = {"xla": attention.attend, "splash": splash.attend, "cudnn": cudnn.attend}
+    return partial(named[backend], cap=cap)
 
 
-def _on_gpu(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array, cap: float | None) -> Array:
+def _on_gpu(
+    q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array, cap: float | None = None
+) -> Array:
     chosen = attention.attend if cudnn.unfit(q_BSHX, cap) else cudnn.attend
     return chosen(q_BSHX, k_BSNX, v_BSNX, document_BS, cap)

@@ -11,6 +11,7 @@ import pytest
 
 from splitjax.config import UserError
 from splitjax.model import attention, cudnn
+from splitjax.model.backends import attention_of
 from splitjax.parallel import make_mesh
 
 from .test_attention import by_definition
@@ -66,6 +67,20 @@ def test_what_it_cannot_do_is_refused(length: int, width: int, dtype: Any, cap: 
     x = jnp.zeros((1, length, 2, width), dtype)
     with pytest.raises(UserError, match=rf"train.attention: .*{why}"):
         cudnn.attend(x, x, x, jnp.zeros((1, length), jnp.int32), cap)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cap", "chosen"),
+    [(jnp.bfloat16, None, "cudnn"), (jnp.float32, None, "xla"), (jnp.bfloat16, 50.0, "xla")],
+)
+def test_on_a_gpu_it_is_chosen_where_it_can(
+    dtype: Any, cap: float | None, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(cudnn, "attend", lambda *_: "cudnn")
+    monkeypatch.setattr(attention, "attend", lambda *_: "xla")
+    x = jnp.zeros((1, 16, 2, 8), dtype)
+    assert attention_of("auto", cap)(x, x, x, jnp.zeros((1, 16), jnp.int32)) == chosen
 
 
 def test_a_stack_s_step_lowers_to_one_kernel_call_forward_and_one_backward(monkeypatch: pytest.MonkeyPatch) -> None:
