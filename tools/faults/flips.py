@@ -36,6 +36,7 @@ KINDS = {
     "main.json": "main.json",
     "results.json": "results.json",
     "report.html": "report.html",
+    "router": "router/**/*",
 }
 HALF = {
     "config.yaml", ".config.json", "data shard", "manifest", "tokenizer", "done record of a stage", "phase.json",
@@ -49,6 +50,7 @@ class Folder:
 
     def __init__(self, pristine: Path, work: Path) -> None:
         self.pristine, self.work = pristine, work
+        shutil.rmtree(work, ignore_errors=True)
         shutil.copytree(pristine, work)
         self._before = self._state()
 
@@ -92,7 +94,9 @@ def flip_run(folder: Path, count: int, seed: int, say: Callable[[str], None] = p
         met by anything but a refusal that names the file.
     """
     rng = random.Random(seed)
-    config = config_in(folder, write_corpus(folder / "docs.jsonl"), "whole")
+    config = folder / "whole" / "tiny.yaml"
+    if not config.exists():  # else an earlier call left it
+        config_in(folder, write_corpus(folder / "docs.jsonl"), "whole")
     finished = Folder(finish(config), folder / "finished")
     half = Folder(_stopped(finished.pristine, folder / "stopped"), folder / "half")
     heard = Heard()
@@ -157,6 +161,7 @@ def _read_phase(run: Path, file: Path) -> None:
 
 def _stopped(finished: Path, to: Path) -> Path:
     """A copy of a run that looks as it did when its last experts, and the trunk under them, were under way."""
+    shutil.rmtree(to, ignore_errors=True)
     shutil.copytree(finished, to)
     for stage in ("train", "evaluate", "report"):
         (to / "done" / f"{stage}.json").unlink()
