@@ -70,6 +70,22 @@ def test_the_accounting_matters() -> None:
     assert equal["d_pretrain"] == pytest.approx(each.d_pretrain + 8 * each.d_special)
 
 
+@pytest.mark.parametrize("accounting", ["total", "per_model"])
+def test_tokens_behind_the_seed_count_into_d_and_not_into_the_budget(accounting: str) -> None:
+    law, n, tokens, before = exact("effective_data"), 1e7, 1e9, 3e8
+    share = 4 if accounting == "total" else 1
+    found = plan(law, n, tokens, 4, accounting, before=before)
+    assert found.d_pretrain + share * found.d_special == pytest.approx(tokens)
+    told = law.predict(n, before + found.d_pretrain, found.d_special)
+    assert found.predicted_loss == pytest.approx(told) != plan(law, n, tokens, 4, accounting).predicted_loss
+    fraction = np.linspace(0, 1, 20001)
+    losses = law.predict(n, before + fraction * tokens, (1 - fraction) * tokens / share)
+    assert found.predicted_loss <= losses.min() * (1 + 1e-9)
+    dense = found.baselines["dense"]
+    assert dense["d_pretrain"] == round(tokens)
+    assert dense["predicted_loss"] == pytest.approx(law.predict(n, before + tokens, 0.0))
+
+
 def test_corners_are_answers() -> None:
     dense = plan(exact("effective_data", TRUTHS["effective_data"] | {"k": 40.0, "g": 1.0}), 1e7, 3e8, 8)
     assert (dense.decision, dense.split_fraction, dense.d_special) == ("never_split", 1.0, 0.0)

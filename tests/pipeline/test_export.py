@@ -65,7 +65,10 @@ def exported(run: Path) -> Path:
     return run.parent / "out"
 
 
-@pytest.mark.parametrize(("fixture", "kind"), [("run", "Qwen3ForCausalLM"), ("llama_run", "LlamaForCausalLM")])
+@pytest.mark.parametrize(
+    ("fixture", "kind"),
+    [("run", "Qwen3ForCausalLM"), pytest.param("llama_run", "LlamaForCausalLM", marks=pytest.mark.slow)],
+)
 def test_logits_are_those_of_transformers(
     fixture: str, kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -100,7 +103,7 @@ def greedy(theirs: Any, ids: list[int], count: int) -> list[tuple[int, float]]:
     return list(zip(told.sequences[0, len(ids) :].tolist(), gaps, strict=True))
 
 
-@pytest.mark.parametrize("fixture", ["run", "llama_run"])
+@pytest.mark.parametrize("fixture", ["run", pytest.param("llama_run", marks=pytest.mark.slow)])
 def test_greedy_text_is_that_of_transformers(fixture: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     pipeline.export(load(request.getfixturevalue(fixture) / "config.yaml"), tmp_path / "out")
