@@ -95,6 +95,8 @@ def check(words: list[str], cwd: Path) -> None:
     path = getattr(args, "config", None)
     if path and (cwd / path).is_file() and path.endswith(".yaml"):
         load(cwd / path, args.overrides)
+    elif getattr(args, "data", None):
+        return  # a folder of models that an earlier command makes
     elif path and not path.startswith(("runs/", "REGISTRY")) and not path.endswith(".csv"):
         raise UserError("no such config", where=path)
 
