@@ -1,9 +1,10 @@
-"""`splitjax evaluate CONFIG.yaml`; `RUN --tasks …`: lm-eval's tasks; `FOLDER --data RUN`: a Hugging Face folder."""
+"""`splitjax evaluate CONFIG.yaml`; `RUN|FOLDER --tasks …`: lm-eval's tasks; `FOLDER --data RUN`: on a run's windows."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from splitjax.config import UserError
 
@@ -54,10 +55,14 @@ def _lm_eval(args: argparse.Namespace) -> int:
     tasks = [name for name in args.tasks.split(",") if name]
     if not tasks:
         raise UserError("names no task", where="--tasks")
-    config = common.config_of(args)
+    source: Any = Path(args.config)
+    if common.is_models(source):
+        common.refuse_overrides(args, "a folder of models has no settings")
+    else:
+        source = common.config_of(args)
     from splitjax.pipeline import harness
 
-    found = harness.evaluate(config, tasks, limit=args.limit)
+    found = harness.evaluate(source, tasks, limit=args.limit)
     if args.json:
         common.print_json(found)
     else:

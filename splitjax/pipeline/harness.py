@@ -1,60 +1,53 @@
-"""lm-eval's tasks on the models of a run, each as it is served."""
+"""lm-eval's tasks on the models of a run or of a folder, each as it is served."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from splitjax.config import Config, UserError
-from splitjax.evaluate import SavedRouter, Scorer, Served, harness
+from splitjax.config import Config
+from splitjax.evaluate import Scorer, Served, harness
 
+from . import loaded
 from .closing import COLUMNS
 from .exporting import open_run
-from .job import Job
-from .places import find, places
-from .plan import main_tree
+from .loaded import Loaded
+from .places import places
 from .progress import Reporter
 
 
 def evaluate(
-    config: Config, tasks: Sequence[str], *, limit: int | None = None, reporter: Reporter | None = None
+    source: Config | Path, tasks: Sequence[str], *, limit: int | None = None, reporter: Reporter | None = None
 ) -> dict[str, Any]:
-    """lm-eval's results of the planned model, dense, 80/20 and the seed: {model: {task: {metric: value}}}.
+    """lm-eval's results: {model: {task: {metric: value}}}.
 
     Args:
+        source: a run, of which the planned model, dense, 80/20 and the seed are asked; or an exported set, or one
+            Hugging Face folder of Llama or Qwen3 type.
         tasks: names of lm-eval's, or paths of a task's YAML.
         limit: items a task; None: all.
 
     Raises:
-        UserError: no such run, not trained or evaluated yet, no such task, or its data are not on this machine.
+        UserError: no such run or folder, not trained yet, no such task, or its data are not on this machine.
     """
-    with open_run(config, reporter) as job:
-        known = places(job)
+    if isinstance(source, Path):
+        return {source.name: harness.evaluate(served(loaded.of_folder(source)), tasks, limit)}
+    with open_run(source, reporter) as job:
         found = {}
-        for name in (name for name in COLUMNS if name in known):
+        for name in (name for name in COLUMNS if name in places(job)):
             job.reporter.now(name)
-            found[name] = harness.evaluate(serve(job, name), tasks, limit)
+            found[name] = harness.evaluate(served(loaded.of_run(job, name)), tasks, limit)
         return found
 
 
-def serve(job: Job, name: str = "planned") -> Served:
-    """A model of a run as it is served: experts stand behind the router that the evaluation chose for them.
-
-    Raises:
-        UserError: no such model, not trained, or experts whose router is not chosen yet.
-    """
-    place, executor, corpus = find(job, name), job.executor(), job.corpus
-    stack = executor.stack_at(place.phase, place.step)
-    scorer = Scorer(executor.model(place.phase.model), stack.params, job.config.train.seq_len)
-    if stack.experts == 1:
-        return Served(corpus.tokenizer, scorer, None, (name,))
-    at = job.folder.router_of(None if name == "planned" else main_tree(job)[name].id)
-    if not at.is_dir():
-        mend = "Run 'splitjax evaluate' without --tasks first."
-        raise UserError("no router was chosen yet", where=str(at), mend=mend)
-    return Served(corpus.tokenizer, scorer, SavedRouter.load(at).router, corpus.domains)
+def served(models: Loaded) -> Served:
+    """Models as they answer: experts behind their router."""
+    scorer = Scorer(models.model, models.params_K, models.window)
+    router = models.router.router if models.router else None
+    return Served(models.tokenizer, scorer, router, models.names)
 
 
 def table(found: dict[str, Any]) -> Table:

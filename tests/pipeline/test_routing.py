@@ -182,6 +182,10 @@ def test_lm_eval_says_what_our_own_tasks_say(folder, results, capsys, monkeypatc
         assert told["colour"]["sample_len"] == 3
     assert cli.main(["evaluate", str(folder / "run"), "--tasks", path, "--limit", "2"]) == 0
     assert "colour acc" in capsys.readouterr().out
+    assert cli.main(["export", str(folder / "run"), "--out", str(folder / "set")]) == 0
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(folder / "set"), "--tasks", path, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["set"]["colour"] == found["planned"]["colour"]
 
 
 @pytest.mark.parametrize(
