@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from .errors import did_you_mean
+from .expert_settings import Experts, ExpertsField
 from .settings import Beta, Count, Settings
 
 
@@ -123,6 +124,11 @@ class Train(Settings):
     def decay_share(self) -> float:
         """Share of a path over which the rate falls: 0 under `constant`."""
         return {"wsd": self.decay_fraction, "cosine": 1.0, "constant": 0.0}[self.schedule]
+
+    experts: ExpertsField = Field(
+        Experts(), description="What single experts have of their own, by domain ('*': all): {code: {rate: 0.5, clip: "
+        "0.5}, '*': {patience: 3, every: 1M}}; patience: evaluations without a better validation loss before it stops."
+    )
 
     def recipe(self) -> dict[str, Any]:
         """What the numbers of a run depend on: where the experts lie does not belong to it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,14 +15,26 @@ import numpy as np
 from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
 from splitjax import __version__
-from splitjax.config import Config, Model, UserError, hash_file, hash_json, read_record, write_record
+from splitjax.config import Config, Model, UserError, did_you_mean, hash_file, hash_json, read_record, write_record
 from splitjax.data import Corpus, Stacked, Stream
 from splitjax.data import stack as stack_streams
 from splitjax.evaluate import own_losses
 from splitjax.model import LanguageModel, flops_per_token
 from splitjax.parallel import hosts, keep_freed_memory
+from splitjax.train import (
+    EarlyStop,
+    Stack,
+    Trainer,
+    checkpoint,
+    finished,
+    path_tokens,
+    read_metrics,
+    run_expert,
+    run_phase,
+    starts,
+    wall,
+)
 from splitjax.train import Phase as Stretch
-from splitjax.train import Stack, Trainer, checkpoint, finished, read_metrics, run_expert, run_phase, starts, wall
 
 from . import program_cache
 from .cells import Clock
@@ -106,6 +118,10 @@ class Executor:
         if self._recipe.placement == "separate" and not self.apart:
             self._recipe = self._recipe.model_copy(update={"placement": "stacked"})
         self._devices = Devices.of(self.config, self.clock.experts if self.expert is None else 1)
+        for domain in self._recipe.experts.domains:
+            if domain not in self.corpus.domains:
+                known = did_you_mean(domain, self.corpus.domains)
+                raise UserError(f"no domain '{domain}'", where="train.experts", mend=known)
         if note := self._devices.note:
             self.reporter.say_once(note)
         self._held_out: np.ndarray | None = None
@@ -167,7 +183,7 @@ class Executor:
             with self._watch(phase) as watch:
                 run_expert(
                     self._trainer(phase), self._start(phase), streams, stretch, path, expert, meta=self._meta(phase),
-                    on_step=watch.on_step,
+                    on_step=watch.on_step, early=self._early(phase),
                 )  # fmt: skip
 
     def model(self, shape: Model) -> LanguageModel:
@@ -178,6 +194,10 @@ class Executor:
         """A saved stack of a finished phase."""
         place = self._trainer(phase).placement.leaf
         return checkpoint.restore(self._checkpoint(phase.name, position), sharding=place)[0]
+
+    def seen(self, phase: Phase, stack: Stack) -> list[int]:
+        """Path tokens of each model of a stack, on every process."""
+        return [int(tokens) for tokens in path_tokens(stack, self._trainer(phase).placement)]
 
     def path(self, name: str) -> Path:
         return self.folder.phase(name)
@@ -231,7 +251,7 @@ class Executor:
         with self._watch(phase) as watch:
             return run_phase(
                 self._trainer(phase), self._start(phase), self._streams(phase), self._stretch(phase),
-                self.path(phase.name), meta=self._meta(phase), on_step=watch.on_step,
+                self.path(phase.name), meta=self._meta(phase), on_step=watch.on_step, early=self._early(phase),
             )  # fmt: skip
 
     def _watch(self, phase: Phase) -> Watch:
@@ -268,7 +288,37 @@ class Executor:
         return Stretch(
             start=self._tokens(phase.start), stop=self._tokens(phase.stop), origin=self._tokens(phase.split_at or 0),
             decay_from=decay_from, decay_to=decay_to, save_at=tuple(map(self._tokens, phase.save_at)),
+            **self._own_settings(phase),
         )  # fmt: skip
+
+    def _own_settings(self, phase: Phase) -> dict[str, tuple[float, ...]]:
+        """Rate and clip of each expert, where `train.experts` gives them."""
+        if phase.on == "mixture" or not self._recipe.experts.given:
+            return {}
+        own = [self._recipe.experts.of(domain) for domain in self.corpus.domains] * len(phase.seeds)
+        clip = self._recipe.clip
+        return {
+            "rate": tuple(each.rate for each in own),
+            "clip": tuple(clip if each.clip is None else each.clip for each in own),
+        }
+
+    def _early(self, phase: Phase) -> EarlyStop | None:
+        """When experts stop before the end; None where `train.experts` does not say."""
+        experts = self._recipe.experts
+        if phase.on == "mixture" or experts.every is None:
+            return None
+        windows, batch, model = self._validation(), self.config.train.batch_size, self.model(phase.model)
+
+        def losses(stack: Stack, wanted: Sequence[int]) -> np.ndarray:
+            return own_losses(model, stack.params, windows[list(wanted)], batch)
+
+        patience_K = tuple(experts.of(domain).patience for domain in self.corpus.domains)
+        return EarlyStop(self._tokens(self.clock.steps(experts.every)), patience_K, losses)
+
+    def _validation(self) -> np.ndarray:
+        if self._held_out is None:
+            self._held_out = self.held_out("validation")
+        return self._held_out
 
     def _tokens(self, steps: int) -> int:
         return steps * self.clock.tokens_per_step
@@ -290,13 +340,11 @@ class Executor:
         """Losses of the cells that end here: a seed's models are neighbours in the stack."""
         if not phase.ends:
             return {}
-        if self._held_out is None:
-            self._held_out = self.held_out("validation")
         size, found = stack.experts // len(phase.seeds), {}
         for cell in phase.ends:
             first = phase.seeds.index(cell.seed) * size
             mine = stack if size == stack.experts else self._rows(phase, stack, slice(first, first + size))
-            losses = own_losses(self.model(phase.model), mine.params, self._held_out, self.config.train.batch_size)
+            losses = own_losses(self.model(phase.model), mine.params, self._validation(), self.config.train.batch_size)
             found[cell.id] = dict(zip(self.corpus.domains, map(float, losses), strict=True))
         return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,13 +32,13 @@ def evaluate(job: Job) -> dict[str, Any]:
     plan, executor = hosts.from_first(lambda: read_plan(job.folder)), job.executor()
     cells, routing, zero_shot = main_tree(job), Routing(job, executor), ZeroShot(job)
     bytes_M = job.corpus.token_bytes_V[routing.test.tokens_MWT[..., 1:]].sum((1, 2))
-    measured = _measure_all(job, executor, cells, routing, zero_shot)
+    measured, paths = _measure_all(job, executor, cells, routing, zero_shot)
     scores = {name: one.scores for name, one in measured.items()}
     hosts.from_first(lambda: _save_routers(job, cells, measured))
     models = {name: _losses(one, bytes_M) for name, one in measured.items()}
     validation = hosts.from_first(lambda: read_json(job.folder.main))["models"]
     for name, cell in cells.items():
-        models[name] |= _spent(job, cell)
+        models[name] |= _spent(job, cell, paths[name])
         models[name]["validation"] = _by_domain(np.array([validation[name][d] for d in job.corpus.domains]))
     return {
         "format": FORMAT,
@@ -61,9 +61,10 @@ def evaluate(job: Job) -> dict[str, Any]:
 
 def _measure_all(
     job: Job, executor: Executor, cells: Mapping[str, Cell], routing: Routing, zero_shot: ZeroShot
-) -> dict[str, Measured]:
-    """Every model by name; "seed" is the stack of one that the planned split starts from."""
+) -> tuple[dict[str, Measured], dict[str, list[int]]]:
+    """Every model by name, and the path tokens of each; "seed" is what the planned split starts from."""
     found: dict[Place, Measured] = {}
+    seen: dict[Place, list[int]] = {}
     where = places(job, cells)
     for place in where.values():
         if place not in found:
@@ -72,7 +73,8 @@ def _measure_all(
             one = routing.measure(model, stack)
             answers = zero_shot.answer(model, stack, one.router.router if one.router else None)
             found[place] = dataclasses.replace(one, answers=answers)
-    return {name: found[place] for name, place in where.items()}
+            seen[place] = executor.seen(place.phase, stack)
+    return {name: found[place] for name, place in where.items()}, {name: seen[place] for name, place in where.items()}
 
 
 def _save_routers(job: Job, cells: Mapping[str, Cell], measured: Mapping[str, Measured]) -> None:
@@ -100,8 +102,12 @@ def _losses(measured: Measured, bytes_M: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _spent(job: Job, cell: Cell) -> dict[str, Any]:
-    """D, D', what all models together were trained on, and how often the text was repeated."""
+def _spent(job: Job, cell: Cell, seen: Sequence[int]) -> dict[str, Any]:
+    """D, D', what all models together were trained on, and how often the text was repeated.
+
+    Args:
+        seen: path tokens of each model; fewer than D + D' where it stopped early.
+    """
     quantum, sizes = job.clock.tokens_per_step, job.corpus.manifest.sizes
     weights = job.corpus.manifest.weights or sizes
     d_pretrain, d_special = cell.pretrain * quantum, cell.special * quantum
@@ -109,7 +115,11 @@ def _spent(job: Job, cell: Cell) -> dict[str, Any]:
         "cell": cell.id,
         "d_pretrain": d_pretrain,
         "d_special": d_special,
-        "tokens": cell.steps(job.clock.experts) * quantum,
+        "tokens": seen[0] if len(seen) == 1 else d_pretrain + sum(tokens - d_pretrain for tokens in seen),
+        "stopped_early": {
+            domain: tokens for domain, tokens in zip(job.corpus.domains, seen, strict=False)
+            if tokens < cell.path * quantum
+        },
         "fraction": cell.pretrain / (cell.pretrain + job.clock.share * cell.special),
         # An expert's domain has given its share of the mixture before it gives the expert's own stream.
         "epochs": [

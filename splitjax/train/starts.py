@@ -14,7 +14,7 @@ import numpy as np
 from splitjax.config import UserError
 
 from . import checkpoint, record
-from .stack import Stack
+from .stack import Stack, concatenate
 from .step import Trainer
 
 Lineage = dict[str, Any]
@@ -105,6 +105,26 @@ def branch_apart(trainer: Trainer, folder: Path, experts: int) -> Start:
         return branch(trainer, record.part_of(folder, expert, folder.name))()
 
     return Start(experts, make)
+
+
+def gather(trainer: Trainer, rows: Sequence[tuple[Path, int]]) -> Start:
+    """Experts of several checkpoints side by side: how one is added, replaced or dropped at a restart.
+
+    Args:
+        rows: (checkpoint, expert in it) of each expert of the new stack; all of them at the start of the phase, or
+            ended before it.
+    """
+
+    def make(experts: Sequence[int]) -> tuple[Stack, Lineage]:
+        parts, parents = [], []
+        for folder, row in (rows[expert] for expert in experts):
+            stack, meta = _restore(trainer, folder, [row])
+            parts.append(stack)
+            parents.append(_from("branch", folder, meta, experts=[row])["parent"] | {"expert": row})
+        place = jax.jit(lambda stacks: trainer.placement.constrain(concatenate(stacks)))
+        return place(parts), {"operation": "gather", "parents": parents}
+
+    return Start(len(rows), make)
 
 
 def split(trainer: Trainer, folder: Path, k: int, *, seeds: int = 1, moments: Moments = "inherit") -> Start:

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from splitjax.train import checkpoint, path_tokens, pick, starts
+from splitjax.train import Phase, checkpoint, path_tokens, pick, run_phase, starts
 
 from .helpers import STEP, Batches, put, same_bits
 
@@ -64,3 +64,15 @@ def test_parameters_from_elsewhere_start_with_no_tokens_and_no_moments(trainer):
     assert lineage == {"operation": "imported", "source": {"path": "x"}}
     alone, _ = begin.only(1)()
     assert alone.experts == 1
+
+
+def test_experts_of_several_checkpoints_go_on_side_by_side(trainer, tmp_path):
+    old = checkpoint.save(tmp_path / "old", 0, trainer.init([0, 1]), {"phase": "old", "tokens": 0})
+    new = checkpoint.save(tmp_path / "new", 0, trainer.init(2), {"phase": "new", "tokens": 0})
+    stack, lineage = starts.gather(trainer, [(old, 1), (new, 0)])()
+    assert same_bits(stack, trainer.init([1, 2]))
+    assert lineage["operation"] == "gather"
+    assert [(parent["phase"], parent["expert"]) for parent in lineage["parents"]] == [("old", 1), ("new", 0)]
+    begin = starts.gather(trainer, [(old, 1), (new, 0)])
+    after = run_phase(trainer, begin, Batches(2), Phase(0, STEP), tmp_path / "p")
+    assert path_tokens(after).tolist() == [STEP, STEP]
