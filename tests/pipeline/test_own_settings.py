@@ -18,10 +18,10 @@ from .test_processes import tree
 
 def run(corpus_file: Path, folder: Path, experts: dict[str, Any]) -> tuple[dict[str, Any], Path]:
     folder.mkdir()
-    config = from_dict(yaml.safe_load(tree(corpus_file, folder, experts=experts).read_text()))
-    results = pipeline.run(config)
-    cell = results["models"]["planned"]["cell"].split(".")
-    (end,) = folder.glob(f"run/phases/{cell[0]}.trunk.experts9.*")
+    made = yaml.safe_load(tree(corpus_file, folder, experts=experts).read_text()) | {"budget": {"tokens": "9k"}}
+    results = pipeline.run(from_dict(made))
+    tag, pretrain, _ = results["models"]["planned"]["cell"].split(".")
+    (end,) = folder.glob(f"run/phases/{tag}.trunk.experts{pretrain.removeprefix('D')}.*")
     return results, end
 
 
@@ -29,6 +29,7 @@ def test_settings_of_one_expert_leave_the_others_as_they_are(tmp_path: Path, cor
     plain, there = run(corpus_file, tmp_path / "plain", {})
     own, here = run(
         corpus_file, tmp_path / "own",
+        # A rate that makes every loss worse.
         {"sums": {"rate": 0.5}, "colours": {"rate": 200.0, "patience": 1}, "*": {"every": 128}},
     )  # fmt: skip
     names = plain["domains"]
