@@ -217,17 +217,22 @@ def workplace(tmp_path: Path) -> Path:
             domain = ("law", "code", "tales")[number % 3]
             text = " ".join(rng.choices([f"{domain}{n}" for n in range(200)], k=120))
             file.write(json.dumps({"text": text, "domain": domain}) + "\n")
-    lines = ["n_params,d_pretrain,d_special,loss"]
-    for n in (1e6, 3e6, 1e7, 3e7):
-        for d in (1e7, 3e7, 1e8, 3e8):
-            for special in (1e6, 3e6, 1e7):
-                loss = 1.5 + 300 / n**0.35 + 600 / (special + 2 * d**0.9) ** 0.4
-                lines.append(f"{n:.0f},{d:.0f},{special:.0f},{loss:.5f}")
-    for table in (folder / "runs.csv", folder / "runs" / "demo" / "observations.csv"):
+    for table, scale in ((folder / "runs.csv", 3e8), (folder / "runs" / "demo" / "observations.csv", 4e4)):
         table.parent.mkdir(parents=True, exist_ok=True)
-        table.write_text("\n".join(lines) + "\n")
+        table.write_text(runs_about(scale), encoding="utf-8")
     splitjax_in(folder, "prepare", "configs/demo_quick.yaml", *SMALL, *SMALL_SWEEP)
     return folder
+
+
+def runs_about(scale: float) -> str:
+    """A table of runs whose sizes lie about `scale` parameters, at 5 to 80 tokens each."""
+    lines = ["n_params,d_pretrain,d_special,loss"]
+    for n in (scale / 9, scale / 3, scale, scale * 3):
+        for d in (5 * scale, 20 * scale, 80 * scale):
+            for special in (scale, 5 * scale, 20 * scale):
+                loss = 1.5 + (n / scale) ** -0.35 + ((special + 2 * d * (d / scale) ** -0.1) / scale) ** -0.4
+                lines.append(f"{n:.0f},{d:.0f},{special:.0f},{loss:.5f}")
+    return "\n".join(lines) + "\n"
 
 
 def splitjax_in(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
