@@ -111,7 +111,8 @@ class RunFolder:
         if redo:
             for stage in STAGES[STAGES.index(redo) :]:
                 self._record(stage).unlink(missing_ok=True)
-        write_record(self._claim, {"format": FORMAT, "config": config.resolved()})
+        if not (made and self._claim.exists() and self._made_with() == config.resolved()):
+            write_record(self._claim, {"format": FORMAT, "config": config.resolved()})
         write_atomic(self.config, dump(config))
 
     def check(self, config: Config) -> None:

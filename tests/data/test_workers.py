@@ -34,6 +34,7 @@ def four_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_beam_with_two_workers_and_two_processes_write_the_shards_of_one(four_files: Path, tmp_path: Path) -> None:
     pytest.importorskip("apache_beam", reason="Apache Beam is an extra: pip install 'splitjax[beam]'")
     clusters = {"domains": {"method": "balanced", "k": 3, "dims": 8, "cap": 1.5}, "shards": 2}

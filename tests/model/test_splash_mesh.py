@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 _ON_FOUR_DEVICES = """
 import jax
 jax.config.update("jax_platforms", "cpu")
@@ -34,6 +36,7 @@ print("equal on every mesh")
 """
 
 
+@pytest.mark.slow
 def test_the_kernel_shares_out_experts_windows_and_heads() -> None:
     done = subprocess.run([sys.executable, "-c", _ON_FOUR_DEVICES], capture_output=True, text=True, timeout=400)
     assert "equal on every mesh" in done.stdout, done.stderr

@@ -75,6 +75,7 @@ def _muon_change(d_model: int) -> float:
     return float(jnp.sqrt((change**2).mean()))
 
 
+@pytest.mark.slow
 def test_one_rate_moves_every_width_alike_under_muon() -> None:
     changes = [_muon_change(width) for width in (32, 64, 128)]
     assert max(changes) < 1.6 * min(changes), changes

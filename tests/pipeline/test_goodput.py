@@ -21,12 +21,13 @@ def row(phase: str, steps: float, tokens: int, **rest: float) -> str:
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     """A trunk of 10 steps of 8 tokens, 5 of them made twice; experts at work."""
-    about = {"start": 0, "stop": 10, "on": "mixture", "seeds": [None], "ends": []}
+    about = {"start": 0, "stop": 10, "on": "mixture", "seeds": [None], "ends": [], "parent": None}
     made = RunFolder(tmp_path)
     shared = {"format": FORMAT, "identity": "x"}
     write_record(made.phase("trunk") / "phase.json", shared | {"phase": about})
     write_record(made.phase("trunk") / "done.json", shared | {"stop": 10, "validation": {}, "log": ""})
-    write_record(made.phase("experts") / "phase.json", shared | {"phase": about | {"on": "domains", "start": 10}})
+    after = about | {"on": "domains", "start": 10, "parent": "trunk"}
+    write_record(made.phase("experts") / "phase.json", shared | {"phase": after})
     rows = [row("trunk", 6.0, 80, compile=2.0), row("trunk", 3.0, 40), row("experts", 1.0, 24, data=4.0)]
     made.times.write_text("".join(rows) + '{"phase": "tr')
     return made

@@ -25,6 +25,7 @@ def run(corpus_file: Path, folder: Path, experts: dict[str, Any]) -> tuple[dict[
     return results, end
 
 
+@pytest.mark.slow
 def test_settings_of_one_expert_leave_the_others_as_they_are(tmp_path: Path, corpus_file: Path) -> None:
     plain, there = run(corpus_file, tmp_path / "plain", {})
     own, here = run(

@@ -174,6 +174,7 @@ def test_a_larger_budget_continues_the_trunks(make: Make) -> None:
     assert len(rows) == 1 + 4 * 3
 
 
+@pytest.mark.slow
 def test_seeds_as_one_stack_are_the_seeds_alone(make: Make) -> None:
     sweep = {**SWEEP, "models": [SHAPE], "seeds": [0, 5]}
     alone, grouped = make(sweep, "alone"), make(sweep, "grouped")

@@ -81,6 +81,7 @@ def test_muon_keeps_second_moments_of_the_rest_alone():
     assert jax.tree.structure(stack.mu) == jax.tree.structure(stack.params)
 
 
+@pytest.mark.slow
 def test_loop_forms_agree_under_muon():
     after = []
     for loop in ("scan", "vmap"):

@@ -42,7 +42,7 @@ def test_a_split_may_forget_the_moments_and_says_so(trainer, seed):
 
 def test_a_split_starts_from_a_stack_of_one(trainer, tmp_path):
     folder = checkpoint.save(tmp_path, 0, trainer.init([0, 1]), {})
-    with pytest.raises(ValueError, match="stack of 1"):
+    with pytest.raises(ValueError, match="stack of one"):
         starts.split(trainer, folder, 2)()
 
 
