@@ -74,8 +74,13 @@ def test_losses_do_not_depend_on_devices_and_processes(alone, count, devices, lo
     assert np.asarray(other.params["embedding"]) == pytest.approx(np.asarray(one.params["embedding"]), abs=1e-5)
 
 
-def test_sigterm_to_one_process_saves_on_all_and_the_run_resumes_bit_for_bit(alone):
-    whole, broken = alone / "whole", alone / "broken"
+def stopped(alone: Path, name: str, told: int) -> tuple[Path, Path, Path]:
+    """Two processes that SIGTERM to one of them ended in the middle.
+
+    Returns:
+        A folder for a run that nothing stops, theirs, and their log.
+    """
+    whole, broken = alone / f"whole{name}", alone / f"broken{name}"
     for folder in (whole, broken):
         folder.mkdir()
         (folder / "seed").symlink_to(alone / "seed")
@@ -84,11 +89,16 @@ def test_sigterm_to_one_process_saves_on_all_and_the_run_resumes_bit_for_bit(alo
     while not (log.exists() and len(log.read_text().splitlines()) > 5):
         assert all(process.poll() is None for process in processes), processes[0].communicate()
         time.sleep(0.05)
-    processes[1].send_signal(signal.SIGTERM)
+    processes[told].send_signal(signal.SIGTERM)
     finish(processes, code=143)
     saved = checkpoint.saved(log.parent / "checkpoints")
     assert len(saved) == 1
     assert 0 < saved[0] < STEPS["slow"] * STEP
+    return whole, broken, log
+
+
+def test_sigterm_to_one_process_saves_on_all_and_the_run_resumes_bit_for_bit(alone):
+    whole, broken, log = stopped(alone, "", told=1)
     finish(begin(broken, 2, 1, "scan", "long"))  # the same without the delay between steps
     finish(begin(whole, 2, 1, "scan", "long"))
     runs = [folder / log.parent.name / "checkpoints" for folder in (whole, broken)]
@@ -98,18 +108,7 @@ def test_sigterm_to_one_process_saves_on_all_and_the_run_resumes_bit_for_bit(alo
 
 @pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_in_one_bit_for_bit(alone):
-    whole, broken = alone / "whole-hosts", alone / "broken-hosts"
-    for folder in (whole, broken):
-        folder.mkdir()
-        (folder / "seed").symlink_to(alone / "seed")
-    processes = begin(broken, 2, 1, "scan", "slow")
-    log = broken / run_name(2, 1, "scan") / "metrics.jsonl"
-    while not (log.exists() and len(log.read_text().splitlines()) > 5):
-        assert all(process.poll() is None for process in processes), processes[0].communicate()
-        time.sleep(0.05)
-    processes[0].send_signal(signal.SIGTERM)
-    finish(processes, code=143)
-    assert 0 < checkpoint.saved(log.parent / "checkpoints")[0] < STEPS["slow"] * STEP
+    whole, broken, log = stopped(alone, "-hosts", told=0)
     log.parent.rename(broken / run_name(1, 2, "scan"))
     finish(begin(broken, 1, 2, "scan", "long"))
     finish(begin(whole, 2, 1, "scan", "long"))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.pipeline.test_run import tiny_tree
+from tests.pipeline.helpers import tiny_tree
 
 from .test_slurm import cluster, hand_in, missing, wait  # noqa: F401 - cluster is a fixture
 
