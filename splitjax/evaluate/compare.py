@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,17 @@ class Gain:
         return asdict(self)
 
 
+def perplexity(nats: float) -> float:
+    """e to the loss a token, of a model that has diverged cut at e^700: more is no float, and JSON has no infinity."""
+    return math.exp(min(nats, 700.0))
+
+
+def by_domain(loss_M: np.ndarray) -> dict[str, Any]:
+    """A model's loss on each domain (nats a token), their mean, and its perplexity."""
+    mean = float(loss_M.mean())
+    return {"mean": mean, "perplexity": perplexity(mean), "domains": loss_M.tolist()}
+
+
 def gain(a_MW: np.ndarray, b_MW: np.ndarray) -> Gain:
     """A's gain over B, from window losses (M domains, W windows), domains weighted equally.
 
@@ -39,5 +51,5 @@ def gain(a_MW: np.ndarray, b_MW: np.ndarray) -> Gain:
     nats = float(diff_MW.mean())
     spread_M = diff_MW.var(axis=1, ddof=1) / windows if windows > 1 else np.zeros(domains)
     error = math.sqrt(float(spread_M.sum())) / domains
-    ratio = math.exp(-nats)
+    ratio = perplexity(-nats)
     return Gain(nats, error, 100 * (1 - ratio), 100 * ratio * error)

@@ -69,7 +69,7 @@ def _on_tokens(job: Job, models: Loaded, tokens_MWT: np.ndarray) -> dict[str, An
     if len(names) == 1 or names == domains:
         whole_MW, after_MW = scores.oracle_MW(), scores.oracle_MW(whole=False)
         found["the model" if len(names) == 1 else "own expert"] = {
-            "test": _means(whole_MW), "after_prefix": _means(after_MW),
+            "test": scoring.by_domain(whole_MW.mean(1)), "after_prefix": scoring.by_domain(after_MW.mean(1)),
             "bits_per_byte": _bits(whole_MW.sum(1) * scores.nll_KMWS.shape[-1], bytes_MW.sum(1)),
         }  # fmt: skip
     if len(names) > 1 and models.router is not None:
@@ -77,7 +77,7 @@ def _on_tokens(job: Job, models: Loaded, tokens_MWT: np.ndarray) -> dict[str, An
         routed = routing.route(models.router.router, scores, texts)
         rest_bytes_M = job.corpus.token_bytes_V[tokens_MWT[..., prefix + 1 :]].sum((1, 2))
         found["routed after the prefix"] = {
-            "after_prefix": _means(routed.loss_MW), "router": models.router.router.name,
+            "after_prefix": scoring.by_domain(routed.loss_MW.mean(1)), "router": models.router.router.name,
             "bits_per_byte": _bits(routed.loss_MW.sum(1) * (tokens_MWT.shape[-1] - 1 - prefix), rest_bytes_M),
         }  # fmt: skip
     return found
@@ -115,11 +115,6 @@ def _encoded(own: Tokenizer, other: Tokenizer, tokens_S: np.ndarray) -> tuple[li
 
 def _bits(nats_M: np.ndarray, bytes_M: np.ndarray) -> list[float]:
     return (nats_M / math.log(2) / np.maximum(bytes_M, 1)).tolist()
-
-
-def _means(loss_MW: np.ndarray) -> dict[str, Any]:
-    mean = float(loss_MW.mean())
-    return {"mean": mean, "perplexity": math.exp(mean), "domains": loss_MW.mean(1).tolist()}
 
 
 def _of_run(job: Job) -> dict[str, list[float]]:

@@ -39,7 +39,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     validation = hosts.from_first(lambda: read_json(job.folder.main))["models"]
     for name, cell in cells.items():
         models[name] |= _spent(job, cell, paths[name])
-        models[name]["validation"] = _by_domain(np.array([validation[name][d] for d in job.corpus.domains]))
+        models[name]["validation"] = scoring.by_domain(np.array([validation[name][d] for d in job.corpus.domains]))
     return {
         "format": FORMAT,
         "domains": list(job.corpus.domains),
@@ -91,11 +91,11 @@ def _losses(measured: Measured, bytes_M: np.ndarray) -> dict[str, Any]:
     nats_M = whole_MW.sum(1) * (score.prefix + score.rest)
     return {
         "experts": score.experts,
-        "test": _by_domain(whole_MW.mean(1)),
+        "test": scoring.by_domain(whole_MW.mean(1)),
         "bits_per_byte": (nats_M / math.log(2) / np.maximum(bytes_M, 1)).tolist(),
         "after_prefix": {
-            "oracle": _by_domain(score.oracle_MW(whole=False).mean(1)),
-            "routed": _by_domain(measured.routed.loss_MW.mean(1)),
+            "oracle": scoring.by_domain(score.oracle_MW(whole=False).mean(1)),
+            "routed": scoring.by_domain(measured.routed.loss_MW.mean(1)),
             "router": measured.router.router.name if measured.router else None,
             "routing_accuracy": measured.routed.accuracy_M().tolist() if score.experts > 1 else None,
         },
@@ -126,11 +126,6 @@ def _spent(job: Job, cell: Cell, seen: Sequence[int]) -> dict[str, Any]:
             (d_pretrain * weight / sum(weights) + d_special) / size for weight, size in zip(weights, sizes, strict=True)
         ],
     }
-
-
-def _by_domain(loss_M: np.ndarray) -> dict[str, Any]:
-    mean = float(loss_M.mean())
-    return {"mean": mean, "perplexity": math.exp(mean), "domains": loss_M.tolist()}
 
 
 def _gains(planned: Measured, rival: Measured) -> dict[str, Any]:

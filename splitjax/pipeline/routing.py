@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -129,5 +128,5 @@ def _row(
     mean = float(test_MW.mean())
     return {
         "router": name, "experts_a_token": top, "validation": float(validation_MW.mean()), "test": mean,
-        "perplexity": math.exp(mean), "domains": test_MW.mean(1).tolist(), "accuracy": accuracy,
+        "perplexity": scoring.perplexity(mean), "domains": test_MW.mean(1).tolist(), "accuracy": accuracy,
     }  # fmt: skip

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
 from rich.table import Table
+
+from splitjax.evaluate import perplexity
 
 _HEAD = ("router", "experts a token", "right expert (%)", "test loss", "over label (%)", "perplexity",
          "under dense (%)", "validation loss")  # fmt: skip
@@ -72,7 +73,7 @@ def rows(results: Mapping[str, Any], name: str) -> Iterator[tuple[bool, list[str
         over = "–" if row is oracle else f"{100 * (row['test'] / oracle['test'] - 1):+.2f}"
         cells = [
             name_of(row["router"]), str(row["experts_a_token"]), right, f"{row['test']:.4f}", over,
-            f"{row['perplexity']:.2f}", f"{100 * (1 - math.exp(row['test'] - dense)):+.1f}",
+            f"{row['perplexity']:.2f}", f"{100 * (1 - perplexity(row['test'] - dense)):+.1f}",
             f"{row['validation']:.4f}",
         ]  # fmt: skip
         yield row["router"] == table["chosen"], cells

@@ -154,7 +154,6 @@ class Trainer:
         after = Stack(params, mu, nu, moved, expert.steps_K + moves, skipped, usual)
         return after, Metrics(loss, norm, skipped)
 
-
     def _gradients(self, params: Tree, tokens_BT: Array) -> tuple[Array, Array, Tree]:
         """Objective, loss and gradients of a batch, in `train.microbatches` parts one after another."""
         value_and_grad = jax.value_and_grad(self.model.loss, has_aux=True)

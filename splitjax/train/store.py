@@ -55,9 +55,13 @@ class Saver:
 
 
 def _no_noise(line: logging.LogRecord) -> bool:
-    """Drop what Orbax says of itself: warnings about small chunks and no OCDBT, and errors, which it raises as well."""
+    """Drop what Orbax says of itself: warnings about small chunks and no OCDBT, and errors, which it raises as well.
+
+    The logger belongs to others too: what they say passes.
+    """
     meant = ("Setting the target_byte_size", "[process=%s][thread=%s] Skipping merge")
-    return line.levelno < logging.ERROR and not str(line.msg).startswith(meant)
+    told_twice = line.levelno >= logging.ERROR and "orbax" in line.pathname
+    return not told_twice and not str(line.msg).startswith(meant)
 
 
 def files_of(folder: Path) -> list[str]:

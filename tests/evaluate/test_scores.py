@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from splitjax.config import Model
-from splitjax.evaluate import Scores, gain, own_losses, score
+from splitjax.evaluate import Scores, by_domain, gain, own_losses, score
 from splitjax.model import LanguageModel
 
 MODEL = LanguageModel(Model(d_model=16, n_layers=1, n_heads=2), vocab_size=40)
@@ -62,3 +62,13 @@ def test_gain_is_paired_and_weighs_domains_equally() -> None:
     assert found.perplexity == pytest.approx(100 * (1 - np.exp(-found.nats)))
     assert gain(b_MW, a_MW).nats == pytest.approx(-found.nats)
     assert gain(a_MW, a_MW).perplexity_error == 0
+
+
+def test_a_model_that_has_diverged_is_told_and_not_an_error() -> None:
+    """e to 10,000 nats is no float, and JSON has no infinity."""
+    told = by_domain(np.array([2.0, 20_000.0]))
+    assert told["mean"] == 10_001.0
+    assert 1e300 < told["perplexity"] < float("inf")
+    worse = gain(np.full((1, 2), 20_000.0), np.full((1, 2), 2.0))
+    assert worse.nats == -19_998.0
+    assert worse.perplexity < -1e300
