@@ -102,7 +102,7 @@ def price(
     seed = step(1)
     stack = step(experts) if planned.special else seed
     branches = experts * planned.special * quantum
-    trained = tokens_trained(grow(cells.values(), config.train.decay_fraction), experts, quantum)
+    trained = tokens_trained(grow(cells.values(), config.train.decay_share), experts, quantum)
     baselines = trained - planned.steps(experts) * quantum
     ways = [_part("experts", "stacked", experts, branches, stack), _part("experts", "serial", 1, branches, seed)]
     if config.train.placement == "serial" or not stack.fits:
@@ -130,7 +130,7 @@ def _part(name: str, placement: str, experts: int, tokens: int, step: Compiled) 
 def _sweep(config: Config, clock: Clock, folder: RunFolder, topology: Topology, like: Compiled) -> Part:
     """The law's runs, at the MFU of the main run: they are small, so it is a lower bound of their time."""
     cells = sweeping.sweep_cells(config, clock, picks(config, clock, folder))
-    tree = grow(cells, config.train.decay_fraction)
+    tree = grow(cells, config.train.decay_share)
     flops = flops_of(tree, config, clock.experts, config.data.tokenizer.vocab_size)
     wall = flops / (like.mfu * topology.chip.flops * topology.devices)
     tokens = tokens_trained(tree, clock.experts, clock.tokens_per_step)
