@@ -106,6 +106,10 @@ class Train(Settings):
         "continue", description="An expert's text: from where the trunk left its domain, or from its beginning again."
     )
     expert_loop: Literal["auto", "vmap", "scan"] = Field("auto", description="How a device steps through its experts.")
+    experts: ExpertsField = Field(
+        Experts(), description="What single experts have of their own, by domain ('*': all): {code: {rate: 0.5, clip: "
+        "0.5}, '*': {patience: 3, every: 1M}}; patience: evaluations without a better validation loss before it stops."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Train:
@@ -124,11 +128,6 @@ class Train(Settings):
     def decay_share(self) -> float:
         """Share of a path over which the rate falls: 0 under `constant`."""
         return {"wsd": self.decay_fraction, "cosine": 1.0, "constant": 0.0}[self.schedule]
-
-    experts: ExpertsField = Field(
-        Experts(), description="What single experts have of their own, by domain ('*': all): {code: {rate: 0.5, clip: "
-        "0.5}, '*': {patience: 3, every: 1M}}; patience: evaluations without a better validation loss before it stops."
-    )
 
     def recipe(self) -> dict[str, Any]:
         """What the numbers of a run depend on: where the experts lie does not belong to it."""
