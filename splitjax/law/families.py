@@ -11,6 +11,7 @@ is told in docs/law.md.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -71,8 +72,8 @@ REPEATS = {
 """Half-lives of repeated tokens, in epochs beyond the first (Muennighoff et al.'s R*)."""
 
 
-class Family:
-    """What the solver needs to know of a law. Subclasses set the class variables and write `columns` and `units`."""
+class Family(ABC):
+    """What the solver needs to know of a law. Subclasses set the class variables and write what is abstract."""
 
     name: ClassVar[str]
     formula: ClassVar[str]
@@ -82,17 +83,17 @@ class Family:
     """Parameters that drop out of a table with one N."""
     uses_special: ClassVar[bool] = True
 
+    @abstractmethod
     def columns(self, xp: Any, p: Mapping[str, Array], n: Array, d: Array, s: Array) -> tuple[Array, ...]:
         """One column a linear parameter, from log N, log D, log D' and nonlinear parameters (scales as logs)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def units(self, p: Mapping[str, Array], n: float, d: float, s: float) -> dict[str, Array]:
         """Log of the factor from a parameter in units of exp(n), exp(d), exp(s) to the parameter of the formula."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finite(self, d: Array, s: Array) -> Array:
         """Where the law gives a finite loss, from tokens D and D'."""
-        raise NotImplementedError
 
     def public(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """Parameters as the formula names them, from those that the columns multiply."""
