@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What happens to a run when things break: kills, flipped bits, full disks, stopped hosts.
+"""What happens to a run when it is killed, or a file of it damaged.
 
     tools/chaos.py kills --count 100      SIGKILL at random moments of whole runs
     tools/chaos.py flips --count 500      flipped bits and cut files of every kind in a run folder

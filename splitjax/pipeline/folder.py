@@ -219,6 +219,13 @@ class RunFolder:
         mend = f"Remove it: {self.config.name} is then believed instead."
         return read_record(self._claim, "the record of a config", {"format": FORMAT}, mend, _ConfigRecord)["config"]
 
+    def _edited(self) -> bool:
+        """Whether config.yaml says something else than what the run was made with."""
+        try:
+            return self.config.exists() and load(self.config).resolved() != self._made_with()
+        except UserError:
+            return True
+
     def _check_same(self, config: Config, redo: str | None) -> None:
         before, now = _flat(_as_read_today(self._made_with())), _flat(config.resolved())
         changed = sorted(
@@ -235,7 +242,7 @@ class RunFolder:
             keys = ", ".join(f"{key} ({before.get(key)} → {now.get(key)})" for key in changed[:5])
             more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
             raise UserError(
-                f"was made with another config: {keys}{more}", where=str(self.path),
+                f"was made with another config: {keys}{more}", where=str(self.config if self._edited() else self.path),
                 mend=f"Use another run_dir, or --redo {needed} to make that stage and all after it anew.",
             )  # fmt: skip
 

@@ -67,6 +67,15 @@ def test_a_changed_config_is_refused_by_key(begun: RunFolder, changes: dict, key
     begun.claim(config(**changes))
 
 
+def test_an_edited_config_of_a_run_is_named(begun: RunFolder) -> None:
+    """A damaged digit in it is a change like any other, but nobody would look for it there."""
+    with pytest.raises(UserError, match=r"run: was made with another config"):
+        begun.claim(config(seed=1))  # config.yaml is as it was: the other config is the user's own
+    begun.config.write_text(begun.config.read_text().replace("seed: 0", "seed: 4"))
+    with pytest.raises(UserError, match=r"config\.yaml: was made with another config: seed \(0 → 4\)"):
+        begun.claim(load(begun.config))
+
+
 def test_redo_of_a_later_stage_does_not_cover_an_earlier_change(begun: RunFolder) -> None:
     with pytest.raises(UserError, match="--redo prepare"):
         begun.claim(config(seed=1), redo="train")
