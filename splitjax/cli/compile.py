@@ -23,7 +23,8 @@ def run(args: argparse.Namespace) -> int:
     config = common.config_of(args)
     experts = args.experts or config.data.domains.k
     if not experts or experts < 1:
-        raise UserError("how many experts?", where="splitjax compile", mend="Give --experts K, or data.domains.k.")
+        raise UserError("the number of experts is not known", where="splitjax compile",
+                        mend="Give --experts K, or data.domains.k.")  # fmt: skip
     from splitjax.pipeline import compiling, layouts
 
     if args.search:

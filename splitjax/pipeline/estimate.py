@@ -97,8 +97,10 @@ def _collectives(
 
     fsdp: weights gathered forward, for recomputation and backward, gradients summed into shards; shards below 128
     columns are gathered by sums of whole arrays (as XLA for TPU does), at twice the bytes. data: gradients summed.
-    Both: the output head's and the embedding's, whole. tensor: activations, twice a block and pass.
+    Both: the output head's and the embedding's, whole. tensor: activations, twice a block and pass. All of it once a
+    microbatch: weights are gathered and gradients summed anew for each.
     """
+    parts = train.microbatches
     data, fsdp, tensor = sizes["data"], sizes["fsdp"], sizes["tensor"]
     local, width = _local(experts, sizes), _width(train)
     layers = model.n_layers * work.layer_weights(model) / tensor * local
@@ -108,18 +110,20 @@ def _collectives(
         gathers = 2 if train.remat == "none" else 3
         apart = 2.0 if model.d_model // fsdp < 128 else 1.0
         sent = _kept(fsdp) * (width * layers * (gathers + 1) * apart + 2 * width * ends)
-        found["fsdp"] = Traffic(model.n_layers * 7 * (gathers + 1), sent)
+        found["fsdp"] = Traffic(parts * model.n_layers * 7 * (gathers + 1), parts * sent)
     if data > 1:
-        found["data"] = Traffic(model.n_layers, 2 * _kept(data) * width * layers / fsdp)
+        found["data"] = Traffic(parts * model.n_layers, parts * 2 * _kept(data) * width * layers / fsdp)
     if data * fsdp > 1:
         both = "+".join(axis for axis in ("data", "fsdp") if sizes[axis] > 1)
         before = found.get(both, Traffic(0, 0.0))
-        found[both] = Traffic(before.count + 2, before.bytes + 2 * _kept(data * fsdp) * (4 + width) * ends)
+        sent = 2 * _kept(data * fsdp) * (4 + width) * ends
+        found[both] = Traffic(before.count + 2 * parts, before.bytes + parts * sent)
     if tensor > 1:
-        tokens = local * train.batch_size / (data * fsdp) * train.seq_len
+        tokens = local * train.batch_size / (data * fsdp) * train.seq_len  # of all parts together
         passes = 3 if train.remat == "full" else 2
         found["tensor"] = Traffic(
-            2 * passes * model.n_layers, 4 * passes * model.n_layers * _kept(tensor) * width * tokens * model.d_model
+            parts * 2 * passes * model.n_layers,
+            4 * passes * model.n_layers * _kept(tensor) * width * tokens * model.d_model,
         )
     return found
 

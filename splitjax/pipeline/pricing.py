@@ -87,7 +87,8 @@ def price(
     corpus = Corpus.open(folder.data) if (folder.data / "manifest.json").exists() else None
     experts = len(corpus.domains) if corpus else config.data.domains.k
     if not experts:
-        raise UserError("how many domains?", where="data.domains.k", mend="Set it, or run 'splitjax prepare' first.")
+        raise UserError("the number of domains is not known", where="data.domains.k",
+                        mend="Set it, or run 'splitjax prepare' first.")  # fmt: skip
     clock = Clock.of(config, experts)
     fraction = explicit_fraction(config)
     fraction = read_plan(folder)["split_fraction"] if fraction is None else fraction

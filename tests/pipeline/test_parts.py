@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from splitjax.config import UserError, load
+from splitjax.parallel import has_compiler
 from splitjax.pipeline import compiling
 from splitjax.pipeline.devices import Devices
 
@@ -25,6 +26,23 @@ def test_parts_take_less_memory_and_leave_no_chip_without_windows() -> None:
     assert parts.flops == whole.flops
     with pytest.raises(UserError, match=r"4 windows at once for data 1 × fsdp 8"):
         planned(8)
+
+
+@pytest.mark.parametrize(
+    "analytic", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["estimate", "compiled"]
+)
+def test_every_part_gathers_the_weights_and_sums_gradients_anew(analytic: bool) -> None:
+    if not analytic and not has_compiler():
+        pytest.skip("libtpu is not installed (pip install splitjax[tpu])")
+
+    def sent(parts: int) -> float:
+        model = "model={d_model: 256, n_layers: 2, n_heads: 2, d_ff: 512}"
+        config = load(CONFIG, [model, "train.mesh=null", "train.seq_len=256", "train.batch_size=8",
+                               f"train.microbatches={parts}", "data.tokenizer.vocab_size=512"])  # fmt: skip
+        found = compiling.compile_step(config, "v5e:2x2", experts=1, mesh={"fsdp": 4}, analytic=analytic)
+        return found.collectives["fsdp"].bytes
+
+    assert sent(2) == pytest.approx(2 * sent(1), rel=0.05)
 
 
 def test_devices_are_shared_out_by_the_part() -> None:
