@@ -7,6 +7,11 @@ from typing import Any
 
 from .routing_tables import name_of
 
+_CORNERS = {
+    "never_split": "Do not split: train one model",
+    "split_at_once": "Split at once: train the experts from the start",
+}
+
 
 def headline(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     """'Split at 22 %, 90 % interval 15–31, …; experts beat dense by x ± s % perplexity, …'."""
@@ -21,20 +26,18 @@ def headline(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     router = results["models"]["planned"]["after_prefix"]["router"]
     by = "" if router in (None, "prefix") else f"{name_of(router)} of "
     terms = f"accounting {accounting}; routed by {by}a {results['prefix']}-token prefix, scored after it"
-    return f"{_decision(plan)}; {rivals} ({terms}). {_worth(plan, gains)}{_missed(gains)}"
+    return f"{_decision(plan)}; {rivals} ({terms}). {_worth(plan, gains)}{_missed(plan, gains)}"
 
 
 def _decision(plan: Mapping[str, Any]) -> str:
     percent = f"{100 * plan['split_fraction']:.0f} %"
     if plan["decision"] == "explicit":
-        return f"Split at {percent}, as the config says"
+        corner = {1: _CORNERS["never_split"], 0: _CORNERS["split_at_once"]}.get(plan["split_fraction"])
+        return f"{corner or f'Split at {percent}'}, as the config says"
     low, high = (100 * end for end in plan["interval"])
     flat = [100 * end for end in plan["flat_region"]]
-    start = {
-        "never_split": "Do not split: train one model",
-        "split_at_once": "Split at once: train the experts from the start",
-        "undetermined": f"The sweep cannot tell where to split; its best guess is {percent}",
-    }.get(plan["decision"], f"Split at {percent}")
+    unknown = f"The sweep cannot tell where to split; its best guess is {percent}"
+    start = (_CORNERS | {"undetermined": unknown}).get(plan["decision"], f"Split at {percent}")
     return f"{start}, 90 % interval {low:.0f}–{high:.0f}, anything in {flat[0]:.0f}–{flat[1]:.0f} % is as good"
 
 
@@ -49,7 +52,10 @@ def _against(name: str, gain: Mapping[str, Any], plural: bool = True) -> str:
 def _worth(plan: Mapping[str, Any], gains: Mapping[str, Any]) -> str:
     """What a reader should do with it."""
     if plan["split_fraction"] == 1:
-        return "The law expects no gain from splitting at this size and budget."
+        measured = _worth_of_one_model(gains["planned_vs_80/20"]["routed"])
+        if plan["decision"] == "explicit":
+            return measured
+        return f"The law expects no gain from splitting at this size and budget. {measured}"
     routed = gains["planned_vs_dense"]["routed"]
     if routed["perplexity"] < -2 * routed["perplexity_error"]:
         return "At equal training tokens splitting did not pay: train one model at this size and budget."
@@ -58,7 +64,15 @@ def _worth(plan: Mapping[str, Any], gains: Mapping[str, Any]) -> str:
     return "At equal training tokens, splitting paid."
 
 
-def _missed(gains: Mapping[str, Any]) -> str:
+def _worth_of_one_model(routed: Mapping[str, Any]) -> str:
+    if routed["perplexity"] > 2 * routed["perplexity_error"]:
+        return "At equal training tokens the 80/20 split did not pay."
+    if routed["perplexity"] < -2 * routed["perplexity_error"]:
+        return "At equal training tokens the 80/20 split was better."
+    return "Against the 80/20 split the difference is within the noise."
+
+
+def _missed(plan: Mapping[str, Any], gains: Mapping[str, Any]) -> str:
     """A measured split that was clearly better than the planned one is said, not hidden."""
     found = [
         (name.removeprefix("planned_vs_"), words, gain[kind])
@@ -71,4 +85,5 @@ def _missed(gains: Mapping[str, Any]) -> str:
         return ""
     name, words, gain = min(found, key=lambda item: item[2]["perplexity"])
     value, error = -gain["perplexity"], gain["perplexity_error"]
-    return f" A {name} was better still, by {value:.1f} ± {error:.1f} % ({words}): the law missed it."
+    blame = "" if plan["decision"] == "explicit" else ": the law missed it"
+    return f" A {name} was better still, by {value:.1f} ± {error:.1f} % ({words}){blame}."

@@ -61,6 +61,8 @@ def test_a_split_that_did_not() -> None:
         ("split_at_once", 0.0, "Split at once: train the experts from the start"),
         ("undetermined", 0.5, "The sweep cannot tell where to split; its best guess is 50 %"),
         ("explicit", 0.5, "Split at 50 %, as the config says"),
+        ("explicit", 1.0, "Do not split: train one model, as the config says"),
+        ("explicit", 0.0, "Split at once: train the experts from the start, as the config says"),
     ],
 )
 def test_corners_are_said_plainly(decision: str, fraction: float, words: str) -> None:
@@ -71,6 +73,28 @@ def test_dense_against_itself_is_not_a_comparison() -> None:
     text = headline(plan("never_split", 1.0), results(0.0, 4.0, error=0.4))
     assert "beat dense" not in text
     assert "dense beats the 80/20 split by 4.0 ± 0.4 %" in text
+
+
+@pytest.mark.parametrize(
+    ("habit", "words"),
+    [
+        (4.0, "At equal training tokens the 80/20 split did not pay."),
+        (-4.0, "At equal training tokens the 80/20 split was better."),
+        (0.5, "Against the 80/20 split the difference is within the noise."),
+    ],
+)
+def test_one_model_is_held_against_the_customary_split(habit: float, words: str) -> None:
+    by_law = headline(plan("never_split", 1.0), results(0.0, habit))
+    assert by_law.endswith(f"The law expects no gain from splitting at this size and budget. {words}")
+    asked_for = headline(plan("explicit", 1.0), results(0.0, habit))
+    assert asked_for.endswith(f"scored after it). {words}")
+    assert "law" not in asked_for
+
+
+def test_no_law_is_blamed_for_a_split_that_the_config_gave() -> None:
+    found = results(6.0, 2.5)
+    found["gains"]["planned_vs_split at 40 %"] = gain(-3.3, 1.1)
+    assert headline(plan("explicit"), found).endswith("was better still, by 3.3 ± 1.1 % (routed).")
 
 
 def test_a_measured_split_that_did_better_is_not_hidden() -> None:
