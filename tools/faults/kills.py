@@ -21,6 +21,8 @@ from .world import command, environment, tiny_tree, write_corpus
 
 MOMENTS = ("prepare", "save", "split", "seed", "experts", "fit", "plan", "evaluate", "report")
 """Where a kill can be aimed; the other half of the kills fall at any time."""
+DATED = ("made", "provenance", "hash")
+"""Of a record: dates, and the hash of all of it, dates included."""
 CLOCK = ("tokens_per_s", "check")
 """Of a row of metrics: its speed, and its checksum, which covers the speed."""
 SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -67,7 +69,7 @@ def fingerprint(run: Path) -> dict[str, Any]:
     found["observations.csv"] = (run / "observations.csv").read_text()
     for name in ("law.json", "plan.json", "main.json", "results.json", "data/manifest.json"):
         tree = json.loads((run / name).read_text())
-        found[name] = {key: value for key, value in tree.items() if key not in ("made", "provenance")}
+        found[name] = {key: value for key, value in tree.items() if key not in DATED}
     for log in sorted(run.glob("phases/*/metrics.jsonl")):
         rows = [json.loads(line) for line in log.read_text().splitlines()]
         found[f"metrics {log.parent.name}"] = [{k: v for k, v in row.items() if k not in CLOCK} for row in rows]
