@@ -8,8 +8,10 @@ from .plan import Budget, Curve, SplitPlan, plan
 from .profile import Profile, profile
 from .size import choose_size
 from .table import Table
+from .trial import Measured, Trial, best_constant, trial
 
 __all__ = [
-    "FAMILIES", "Budget", "Cell", "Curve", "Design", "Family", "Fitted", "LawFit", "NextRun", "Parameter", "Profile",
-    "SplitPlan", "Table", "choose_size", "exponent", "fit", "next_run", "plan", "profile", "propose", "scale",
+    "FAMILIES", "Budget", "Cell", "Curve", "Design", "Family", "Fitted", "LawFit", "Measured", "NextRun",
+    "Parameter", "Profile", "SplitPlan", "Table", "Trial", "best_constant", "choose_size", "exponent", "fit",
+    "next_run", "plan", "profile", "propose", "scale", "trial",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from splitjax import law
-from splitjax.config import UserError, format_count, write_json, write_record
+from splitjax.config import Config, UserError, format_count, write_json, write_record
 from splitjax.parallel import hosts
 
 from . import apart, observations, preparing, results, splits, zero_shot
@@ -117,14 +117,16 @@ def run_fit(job: Job) -> None:
     if job.skip_if_done("fit", inputs):
         return
     job.reporter.stage("fit", "comparing families by held-out prediction")
-    settings = job.config.law
-    families = settings.families[0] if len(settings.families) == 1 else list(settings.families)
-    fitted = law.fit(
-        law.Table.read(job.folder.observations), family=families, loss=settings.loss,
-        bootstrap=settings.bootstrap, seed=job.config.seed,
-    )  # fmt: skip
+    fitted = fit_table(law.Table.read(job.folder.observations), job.config)
     fitted.save(job.folder.law)
     job.finish("fit", inputs, [job.folder.law], _fit_note(fitted))
+
+
+def fit_table(table: law.Table, config: Config) -> law.LawFit:
+    """Fit a law as the config asks."""
+    settings = config.law
+    families = settings.families[0] if len(settings.families) == 1 else list(settings.families)
+    return law.fit(table, family=families, loss=settings.loss, bootstrap=settings.bootstrap, seed=config.seed)
 
 
 @_by_first

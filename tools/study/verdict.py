@@ -1,0 +1,223 @@
+"""The study's tables, in Markdown: what the law said beside what was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from splitjax.law import Measured, Trial, best_constant, trial
+from splitjax.model import n_params
+
+from .picks import fraction_of
+from .rows import Row, Rows
+from .spec import Part, Study
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Measured losses of a setting, [seeds, points, domains], and what was predicted, [points, domains]."""
+
+    domains: tuple[str, ...]
+    fraction: np.ndarray
+    loss: np.ndarray
+    predicted: np.ndarray
+
+    @property
+    def measured(self) -> Measured:
+        return Measured(self.fraction, self.loss.mean(-1))
+
+    def of(self, domain: int) -> Measured:
+        return Measured(self.fraction, self.loss[..., domain])
+
+    @property
+    def error(self) -> float:
+        """Mean relative error of the predicted mean over domains, over the measured splits."""
+        return float(np.abs(self.predicted.mean(-1) / self.loss.mean((0, -1)) - 1).mean())
+
+    @property
+    def error_by_domain(self) -> float:
+        """The same of every domain's own loss."""
+        return float(np.abs(self.predicted / self.loss.mean(0) - 1).mean())
+
+
+def curves(study: Study, name: str, rows: Rows, picked: Mapping[str, Any]) -> Curves | None:
+    """A setting's measured and predicted losses; None where it is not measured."""
+    part = study.setting_part(name, picked["split_fraction"])
+    if not rows.has(part):
+        return None
+    found = {(int(row["seed"]), int(row["d_pretrain"]), int(row["d_special"]), row["domain"]): float(row["loss"])
+             for row in rows.of(name)}  # fmt: skip
+    cells = sorted(picked["cells"], key=lambda cell: cell["split"])
+    domains = tuple(cells[0]["loss"])
+    seeds = study.spec.settings[name].seeds
+    loss = [[[found[seed, cell["d_pretrain"], cell["d_special"], domain] for domain in domains] for cell in cells]
+            for seed in seeds]  # fmt: skip
+    return Curves(
+        domains, np.array([cell["split"] for cell in cells]), np.array(loss),
+        np.array([[cell["loss"][domain] for domain in domains] for cell in cells]),
+    )  # fmt: skip
+
+
+def picked_split(study: Study, name: str, picked: Mapping[str, Any]) -> float:
+    """The law's split in whole steps: the fraction that was trained."""
+    part = study.setting_part(name, picked["split_fraction"])
+    clock = part.clock
+    return fraction_of(clock, *clock.split(clock.budget(picked["tokens"]), picked["split_fraction"]))
+
+
+def trials(study: Study, found: Mapping[str, Curves], picks: Mapping[str, Any]) -> dict[str, Trial]:
+    """Every measured setting; the noise of those with one seed is the largest known."""
+    known = [each.measured.noise for each in found.values() if not math.isnan(each.measured.noise)]
+    return {
+        name: trial(each.measured, picked_split(study, name, picks[name]), tuple(picks[name]["interval"]),
+                    max(known, default=math.nan) if math.isnan(each.measured.noise) else None)
+        for name, each in found.items()
+    }  # fmt: skip
+
+
+def law_table(records: Mapping[str, Mapping[str, Any]], study: Study) -> str:
+    """What was fitted, by law."""
+    lines = []
+    for name, record in records.items():
+        part, held = study.law_part(name), record["held_out"] or {}
+        lines.append([
+            name, str(part.experts), str(len({n_params(cell.model) for cell in part.cells})), str(len(part.cells)),
+            record["family"], _percent(record["mre"], 2), _percent(held.get("mre", math.nan), 2),
+            ", ".join(record["near"]),
+        ])  # fmt: skip
+    return table(["law", "K", "sizes", "cells", "family", "off on its rows", "off on larger runs held out",
+                  "near it"], lines)  # fmt: skip
+
+
+def pick_table(told: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the laws said before any setting was measured."""
+    lines = [
+        [name, each["accounting"], str(each["experts"]), f"{each['n_params']:,}", f"{each['tokens']:,}",
+         each["decision"], _percent(each["split_fraction"]), _interval(each["interval"]),
+         _interval(each["flat_region"]), f"{each['predicted_loss']:.4f}"]
+        for name, each in told.items()
+    ]  # fmt: skip
+    return table(["setting", "accounting", "K", "N", "T", "decision", "split", "90 % interval", "as good (0.1 %)",
+                  "predicted loss"], lines)  # fmt: skip
+
+
+def trial_table(study: Study, found: Mapping[str, Curves], picks: Mapping[str, Any]) -> str:
+    """The law's split against the measured best, one line a setting, and the best constant fraction."""
+    judged = trials(study, found, picks)
+    fraction, constant = best_constant({name: each.measured for name, each in found.items()})
+    lines = []
+    for name, each in judged.items():
+        told, low_high = picks[name], picks[name]["interval"]
+        lines.append([
+            name, f"{told['n_params']:,}", f"{told['tokens']:,}", _percent(found[name].error, 2),
+            _percent(found[name].error_by_domain, 2), _percent(each.picked), _interval(low_high), _percent(each.best),
+            "yes" if each.contained else "no", _percent(each.regret, 2), _percent(constant[name], 2),
+            f"{each.gain:.4f} ± {each.noise:.4f}", "–" if each.kept is None else _percent(each.kept),
+        ])  # fmt: skip
+    mean = [
+        "mean", "", "", _percent(np.mean([each.error for each in found.values()]), 2),
+        _percent(np.mean([each.error_by_domain for each in found.values()]), 2), "",
+        f"width {_percent(np.mean([each.width for each in judged.values()]))}", "",
+        f"{sum(each.contained for each in judged.values())} of {len(judged)}",
+        _percent(np.mean([each.regret for each in judged.values()]), 2),
+        _percent(np.mean(list(constant.values())), 2), "", "",
+    ]  # fmt: skip
+    return table(["setting", "N", "T", "predicted loss off", "of a domain", "law's split", "90 % interval",
+                  "measured best", "inside", "regret", f"regret of {fraction:.0%} everywhere",
+                  "gain of the best over dense and 80/20", "kept"], [*lines, mean])  # fmt: skip
+
+
+def curve_table(found: Mapping[str, Curves]) -> str:
+    """Measured and predicted mean loss over the split fraction."""
+    lines = [
+        [name, _percent(f, 1), f"{loss:.4f}", f"{predicted:.4f}", f"{100 * (predicted / loss - 1):+.2f} %"]
+        for name, each in found.items()
+        for f, loss, predicted in zip(each.fraction, each.measured.mean, each.predicted.mean(-1), strict=True)
+    ]
+    return table(["setting", "split", "measured", "predicted", "off"], lines)
+
+
+def rival_table(study: Study, found: Mapping[str, Curves], picks: Mapping[str, Any], rows: Rows) -> str:
+    """The planned split against its rivals, nats a token gained, by domain."""
+    lines = []
+    for name, each in found.items():
+        planned = _at(each, picked_split(study, name, picks[name]))
+        rivals = {"dense": _at(each, 1.0), "80/20": _at(each, 0.8)}
+        rivals |= _against(study, name, picks[name], rows, each.domains)
+        for rival, loss in rivals.items():
+            gain = loss - planned
+            noise = [each.of(k).noise for k in range(len(each.domains))]
+            lines.append([name, rival, f"{gain.mean():+.4f}{_noise(each.measured.noise)}",
+                          ", ".join(f"{d} {g:+.3f}{_noise(n, 3)}" for d, g, n in zip(each.domains, gain, noise,
+                                                                                  strict=True))])  # fmt: skip
+    return table(["setting", "planned split against", "gain, nats a token", "by domain"], lines)
+
+
+def ablation_table(study: Study, rows: Rows) -> str | None:
+    """The best split of each ablation and its gain over dense, of the mean over domains."""
+    lines = []
+    for part in (study.ablation_part(name) for name in study.spec.ablations):
+        if rows.has(part):
+            curve = measured_of(part, rows)
+            dense, noise = curve.at(1.0), curve.noise
+            lines.append([part.name, str(part.experts), _percent(curve.best), f"{curve.mean.min():.4f}",
+                          f"{dense:.4f}", f"{dense - curve.mean.min():+.4f}{_noise(noise)}"])  # fmt: skip
+    head = ["ablation", "K", "best split", "loss there", "dense", "gain over dense"]
+    return table(head, lines) if lines else None
+
+
+def measured_of(part: Part, rows: Rows) -> Measured:
+    """Mean losses over the splits of a part that is one size and budget."""
+    losses: dict[tuple[str, float], list[float]] = {}
+    clock = part.clock
+    for row in rows.of(part.name):
+        steps = (int(row[key]) // clock.tokens_per_step for key in ("d_pretrain", "d_special"))
+        losses.setdefault((row["seed"], fraction_of(clock, *steps)), []).append(float(row["loss"]))
+    seeds, fractions = sorted({seed for seed, _ in losses}), sorted({fraction for _, fraction in losses})
+    return Measured(np.array(fractions), np.array([[np.mean(losses[s, f]) for f in fractions] for s in seeds]))
+
+
+def _against(
+    study: Study, name: str, picked: Mapping[str, Any], rows: Rows, domains: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Losses by domain of the dense models of equal FLOPs that are no split of the setting."""
+    law, found = study.spec.settings[name].law, {}
+    clock = study.law_part(law).clock
+    for model, tokens in study.rivals(name, picked["split_fraction"]):
+        steps = clock.steps(tokens)
+        mine = [row for row in rows.of(f"against-{law}") if _is(row, n_params(model), steps * clock.tokens_per_step)]
+        if len(mine) == len(domains):
+            same = n_params(model) == picked["n_params"]
+            label = f"dense, {'' if same else f'N = {n_params(model):,}, '}{steps * clock.tokens_per_step:,} tokens"
+            by_domain = {row["domain"]: float(row["loss"]) for row in mine}
+            found[label] = np.array([by_domain[domain] for domain in domains])
+    return found
+
+
+def _is(row: Row, size: int, tokens: int) -> bool:
+    return int(row["n_params"]) == size and int(row["d_pretrain"]) == tokens and int(row["d_special"]) == 0
+
+
+def _at(curves: Curves, fraction: float) -> np.ndarray:
+    return curves.loss.mean(0)[int(np.argmin(np.abs(curves.fraction - fraction)))]
+
+
+def _percent(value: Any, digits: int = 0) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:.{digits}f} %"
+
+
+def _interval(pair: Sequence[float]) -> str:
+    return f"{100 * pair[0]:.0f} to {100 * pair[1]:.0f} %"
+
+
+def _noise(value: float, digits: int = 4) -> str:
+    return "" if math.isnan(value) else f" ± {value:.{digits}f}"
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
