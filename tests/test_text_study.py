@@ -119,12 +119,12 @@ def test_a_law_that_is_right_passes_every_test(study: Study, kept: Path) -> None
     assert all(found.values())
     for name, each in verdict.trials(study, found, told).items():  # type: ignore[arg-type]
         assert each.regret < 1e-3, name
-        assert each.contained or each.best in (0.0, 1.0), name
+        assert each.contained, name
     assert all(each.error < 2e-3 for each in found.values() if each)
     assert found["total"] is not None
     assert found["total"].measured.noise == pytest.approx(0, abs=1e-9)  # a whole seed's shift is no noise
     text = verdict.rival_table(study, found, told, rows)  # type: ignore[arg-type]
-    assert "N = 225" in text, "the larger dense model at equal FLOPs"
+    assert "N = 221,856, " in text, "the larger dense model at equal FLOPs"
 
 
 def test_rivals_cost_what_the_planned_experts_cost(study: Study) -> None:
@@ -133,7 +133,7 @@ def test_rivals_cost_what_the_planned_experts_cost(study: Study) -> None:
     (same, tokens), (larger, fewer) = study.rivals("per_model", 0.4)
     assert tokens == pytest.approx(0.4 * 3e5 + 2 * 0.6 * 3e5, rel=0.01)
     assert same == study.base.model
-    costs = [flops_per_token(model, 257, 16) * count for model, count in ((same, tokens), (larger, fewer))]
+    costs = [flops_per_token(model, 4096, 16) * count for model, count in ((same, tokens), (larger, fewer))]
     assert costs[0] == pytest.approx(costs[1], rel=1e-3)
     assert [model for model, _ in study.rivals("total", 0.4)] == [larger], "dense is a split of the setting's own"
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,9 @@ def _run(args: argparse.Namespace) -> None:
     work.take(args.source)
     parts = base.parts(work.splits)
     chosen = _chosen(parts, args.part)
+    for part in parts:
+        if part.name in chosen:
+            work.refuse_too_early(part, chosen)
     done = [part.name for part in parts if work.rows.has(part)]
     small = min((cell.model for cell in parts[0].cells), key=n_params)
     rate = costs.Measured(parts[0], [small, base.base.model]) if set(chosen) - set(done) else None
@@ -127,12 +131,16 @@ class Work:
     def splits(self) -> dict[str, float]:
         return {name: told["split_fraction"] for name, told in self.told.items()}
 
+    def refuse_too_early(self, part: Part, before: Sequence[str] = ()) -> None:
+        """Raise UserError where no law has picked for this part, nor will one of the parts `before` it."""
+        law = self.study.spec.settings[part.name].law if part.kind == "setting" else part.name.removeprefix("against-")
+        if part.kind in ("setting", "against") and law not in self.records and law not in before:
+            raise UserError(f"{part.name} waits for the picks of the law {law}", mend=f"First --part {law}.")
+
     def do(self, name: str) -> None:
         """Train a part that has no rows yet, and keep its rows; a law then picks at once."""
         part = next(part for part in self.study.parts(self.splits) if part.name == name)
-        law = self.study.spec.settings[name].law if part.kind == "setting" else name.removeprefix("against-")
-        if part.kind in ("setting", "against") and law not in self.records:
-            raise UserError(f"{name} waits for the picks of the law {law}", mend=f"First --part {law}.")
+        self.refuse_too_early(part)
         if self.rows.has(part):
             return
         start = time.monotonic()

@@ -85,7 +85,7 @@ class Trial:
         gain: of the best split over the better of dense and 80/20, nats a token.
         noise: of a difference between two splits, nats a token; NaN where it is not known.
         kept: share of that gain that the law's split keeps; None where the gain is not twice the noise or more.
-        contained: whether the 90 % interval holds the best.
+        contained: whether the 90 % interval holds the best, in whole steps.
         width: of that interval, as a share of T.
     """
 
@@ -119,7 +119,7 @@ def trial(measured: Measured, picked: float, interval: tuple[float, float], nois
     return Trial(
         picked=picked, best=measured.best, regret=measured.regret(picked), gain=gain, noise=noise,
         kept=(rival - measured.at(picked)) / gain if counts else None,
-        contained=low - 1e-9 <= measured.best <= high + 1e-9, width=high - low,
+        contained=low - AS_ASKED <= measured.best <= high + AS_ASKED, width=high - low,
     )  # fmt: skip
 
 
