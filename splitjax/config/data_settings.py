@@ -31,7 +31,7 @@ class Source(Settings):
     module: str | None = Field(None, description="Python module whose import registers it (seqio).")
     split: str = Field("train", description="Split of the task to read (seqio); splitjax splits it by document.")
     books: int = Field(4, ge=1, description="Disjoint books, one label each (phonebook).")
-    entries: int = Field(500, ge=1, description="Names a book (phonebook).")
+    entries: int = Field(500, ge=1, le=500_000, description="Names a book (phonebook).")
     max_chars: Count | None = Field(
         None, description="Keep at most this many characters a domain, chosen by document hash."
     )

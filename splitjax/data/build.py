@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splitjax.config import Data, Source, UserError, hash_file, write_json
+from splitjax.config import Data, Source, UserError, hash_file, write_atomic, write_json
 
 from . import sources
 from .documents import SPLITS, order_keys, take_chars
-from .manifest import REPORT, Manifest, Shard
+from .manifest import QUESTIONS, REPORT, Manifest, Shard
 from .progress import Progress
 from .rows import Rows, choose
 from .runners import RunTasks, runner
@@ -52,6 +53,7 @@ class Build:
             names, domain_N = self._label() if self.data.domains.method == "label" else self._cluster(tell)
         with self.progress.stage("writing shards", 0.9, 1.0) as tell:
             shards = self._write_shards(names, domain_N, tokenizer.vocab_size, tell)
+            self._write_questions(names)
             return self._finish(names, domain_N, shards, tokenizer, identities)
 
     @cached_property
@@ -143,6 +145,13 @@ class Build:
         self._refuse_empty(names, shards)
         self._run_tasks(tasks, tell)
         return [dataclasses.replace(shard, hash=hash_file(self.out / shard.file)) for shard in shards]
+
+    def _write_questions(self, names: tuple[str, ...]) -> None:
+        """What the sources know to ask, where labels are the domains: a cluster is not what a question names."""
+        asked = [question for source, part in self.parts for question in sources.questions(source, part)]
+        if asked and {question.domain for question in asked} <= set(names):
+            lines = (json.dumps(question._asdict()) + "\n" for question in asked)
+            write_atomic(self.out / QUESTIONS, "".join(lines))
 
     def _refuse_empty(self, names: tuple[str, ...], shards: list[Shard]) -> None:
         found = {(shard.domain, shard.split) for shard in shards}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from splitjax.config import UserError, did_you_mean, read_json
 
 from .documents import SPLITS
-from .manifest import FILE, MEND, REPORT, Manifest
+from .manifest import FILE, MEND, QUESTIONS, REPORT, Manifest
 from .mixing import Mixing, Schedule, Weights, mixing
 from .shards import TokenRun, token_dtype
 from .streams import Stream, Windows, domain_stream, mixture_stream, window_order
@@ -127,6 +127,11 @@ class Corpus:
         """What each cluster is about: name, top terms, nearest documents, share of each label; [] for labels."""
         path = self.folder / REPORT
         return read_json(path) if path.exists() else []
+
+    @property
+    def questions(self) -> Path | None:
+        """JSON lines of what the sources know to ask (domain, context, continuation); None where they know nothing."""
+        return self.folder / QUESTIONS if QUESTIONS in self.manifest.files else None
 
     def show(self, domain: str | int, n: int, split: str = "train") -> list[str]:
         """The first `n` documents of a domain as a model sees them, decoded."""

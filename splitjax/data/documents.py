@@ -20,6 +20,14 @@ class Document(NamedTuple):
     vector: NDArray[np.float32] | None = None
 
 
+class Question(NamedTuple):
+    """What may be asked of a domain, and the one right answer: a text and how it goes on."""
+
+    domain: str
+    context: str
+    continuation: str
+
+
 def digest(data: bytes) -> bytes:
     """128 bits that stand for a document's UTF-8 bytes."""
     return hashlib.blake2b(data, digest_size=16).digest()

@@ -13,6 +13,7 @@ from .documents import SPLITS
 VERSION = 2
 FILE = "manifest.json"
 REPORT = "domains.json"
+QUESTIONS = "questions.jsonl"
 MEND = "Remove the folder of prepared data and run prepare again."
 
 
@@ -78,6 +79,11 @@ class Manifest:
     def sizes(self) -> tuple[int, ...]:
         """Train tokens by domain."""
         return self.counts("tokens", "train")
+
+    @property
+    def sizes_by_domain(self) -> dict[str, int]:
+        """Train tokens, by name of the domain."""
+        return dict(zip(self.domains, self.sizes, strict=True))
 
     @property
     def hash(self) -> str:

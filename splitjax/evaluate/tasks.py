@@ -4,6 +4,11 @@ Three forms of an item, told apart by their keys:
     {"query", "choices", "gold"}                     multiple choice
     {"context_options", "continuation", "gold"}      the context is to be chosen, as in WinoGrande
     {"context", "continuation"}                      the continuation must be what greedy decoding gives, as in LAMBADA
+
+Greedy decoding gives a continuation exactly if each of its tokens is the likeliest after the true ones before it: up to
+the first token that is not, both have the same context. So one teacher-forced pass tells exact match.
+
+An item may name its "domain"; then it can be put to that domain's expert, whatever a router would say.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ import os
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +48,13 @@ class Item:
         prompt: all that a router may read: no option is in it.
         pairs: (context, continuation) of each option.
         gold: index of the right one; for one option: it is right if greedy decoding gives it.
+        domain: that it is about; None: not told.
     """
 
     prompt: str
     pairs: tuple[tuple[str, str], ...]
     gold: int
+    domain: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ def read(path: str | os.PathLike[str]) -> Task:
         try:
             told = json.loads(line)
             kind = next(kind for kind, keys in _FORMS.items() if keys <= told.keys())
-            items.append(_item(told, kind))
+            items.append(replace(_item(told, kind), domain=_domain(told)))
         except (ValueError, TypeError, AttributeError, StopIteration, IndexError) as error:
             why = f" ({error})" if str(error) else ""
             raise UserError(f"not an item of a task{why}", where=where,
@@ -112,9 +119,14 @@ def read(path: str | os.PathLike[str]) -> Task:
     return Task(path.name.removesuffix(".gz").removesuffix(".jsonl"), form, tuple(items))
 
 
-def answer(task: Task, served: Served) -> Answers:
-    """Answer every item, all of a length together."""
-    expert_N = served.choose([item.prompt for item in task.items])
+def answer(task: Task, served: Served, expert_N: Sequence[int] | None = None) -> Answers:
+    """Answer every item, all of a length together.
+
+    Args:
+        expert_N: who answers each; None: whom the router picks.
+    """
+    if expert_N is None:
+        expert_N = served.choose([item.prompt for item in task.items])
     flat = [(index, pair) for index, item in enumerate(task.items) for pair in item.pairs]
     encoded = [served.encode_pair(*pair) for _, pair in flat]
     told = iter(served.likelihoods(encoded, [expert_N[index] for index, _ in flat]))
@@ -164,6 +176,10 @@ def _item(told: Mapping[str, Any], form: str) -> Item:
         return Item(query, tuple(_joined(query, option) for option in options), gold)
     continuation = _text(told["continuation"])
     return Item(shared_prompt(options), tuple(_joined(option, continuation) for option in options), gold)
+
+
+def _domain(told: Mapping[str, Any]) -> str | None:
+    return None if told.get("domain") is None else _text(told["domain"])
 
 
 def _text(value: object) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from splitjax.config import Config, UserError, tokens_of
 from splitjax.model import n_params
@@ -68,6 +70,15 @@ def budget_tokens(config: Config) -> int:
 def seed_tokens(config: Config) -> int:
     """Tokens behind the weights that the run starts from, for the law's D; 0 for fresh ones and where it is unknown."""
     return (config.seed_from.tokens or 0) if config.seed_from else 0
+
+
+def unique_tokens(config: Config, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """What `law.plan` must know of a corpus that a run goes through several times.
+
+    Args:
+        sizes: train tokens, by domain.
+    """
+    return {"u_pretrain": seed_tokens(config) + sum(sizes.values()), "u_special": dict(sizes)}
 
 
 def explicit_fraction(config: Config) -> float | None:

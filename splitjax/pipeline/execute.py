@@ -44,7 +44,7 @@ from .observe import TimeLog, Watch
 from .progress import Reporter
 from .seed import Seed
 from .sinks import sinks_of
-from .tree import Phase
+from .tree import Cell, Phase
 
 FORMAT = 3
 LOG = "metrics.jsonl"
@@ -195,6 +195,10 @@ class Executor:
         place = self._trainer(phase).placement.leaf
         return checkpoint.restore(self._checkpoint(phase.name, position), sharding=place)[0]
 
+    def stack_of(self, phase: Phase, cell: Cell) -> Stack:
+        """What a cell of a finished phase ended with: one model, or its experts."""
+        return self._of_cell(phase, cell, self.stack_at(phase, phase.stop))
+
     def seen(self, phase: Phase, stack: Stack) -> list[int]:
         """Path tokens of each model of a stack, on every process."""
         return [int(tokens) for tokens in path_tokens(stack, self._trainer(phase).placement)]
@@ -340,18 +344,20 @@ class Executor:
         """Losses of the cells that end here: a seed's models are neighbours in the stack."""
         if not phase.ends:
             return {}
-        size, found = stack.experts // len(phase.seeds), {}
+        found = {}
         for cell in phase.ends:
-            first = phase.seeds.index(cell.seed) * size
-            mine = stack if size == stack.experts else self._rows(phase, stack, slice(first, first + size))
+            mine = self._of_cell(phase, cell, stack)
             losses = own_losses(self.model(phase.model), mine.params, self._validation(), self.config.train.batch_size)
             found[cell.id] = dict(zip(self.corpus.domains, map(float, losses), strict=True))
         return found
 
-    def _rows(self, phase: Phase, stack: Stack, rows: slice) -> Stack:
-        """Some models of a stack, laid out as a stack is."""
-        place = self._trainer(phase).placement.constrain
-        return jax.jit(lambda whole: place(jax.tree.map(lambda leaf: leaf[rows], whole)))(stack)
+    def _of_cell(self, phase: Phase, cell: Cell, stack: Stack) -> Stack:
+        """The models of one cell, laid out as a stack is."""
+        size = stack.experts // len(phase.seeds)
+        if size == stack.experts:
+            return stack
+        first, place = phase.seeds.index(cell.seed) * size, self._trainer(phase).placement.constrain
+        return jax.jit(lambda whole: place(jax.tree.map(lambda leaf: leaf[first : first + size], whole)))(stack)
 
     def recorded(self, phase: Phase) -> Losses | None:
         """Validation losses of a finished phase, or None where it is not finished (or for another recipe)."""

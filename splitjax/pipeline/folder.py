@@ -68,6 +68,7 @@ class RunFolder:
         self.path = Path(path)
         self.data = self.path / "data"
         self.observations = self.path / "observations.csv"
+        self.answers = self.path / "answers.csv"
         self.times = self.path / "times.jsonl"
         self.splits = self.path / "splits.json"
         self.law = self.path / "law.json"

@@ -1,10 +1,10 @@
-"""observations.csv: one row a cell and domain, always the end of a decay."""
+"""observations.csv: one row a cell and domain, always the end of a decay; answers.csv: what those cells answer."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from splitjax.config import write_atomic
@@ -16,6 +16,11 @@ COLUMNS = (
     "run", "trunk", "domain", "n_params", "n_params_total", "d_pretrain", "d_special",
     "u_pretrain", "u_special", "seed", "loss",
 )  # fmt: skip
+ANSWERS = (
+    "run", "trunk", "domain", "n_params", "n_params_total", "d_pretrain", "d_special", "seed", "questions",
+    "exact_match",
+)  # fmt: skip
+"""Columns of answers.csv; exact_match: share of the domain's questions, as its own expert answers them."""
 
 
 def rows_of(
@@ -52,10 +57,10 @@ def rows_of(
     ]
 
 
-def write(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+def write(path: Path, rows: Iterable[Mapping[str, object]], columns: Sequence[str] = COLUMNS) -> None:
     """Write the table, sorted by run and domain, with no times in it: equal sweeps give equal bytes."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(sorted(rows, key=lambda row: (str(row["run"]), str(row["domain"]))))
     write_atomic(path, text.getvalue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from splitjax.model import n_params
 from splitjax.parallel import hosts
 
 from . import provenance
-from .cells import Clock, budget_tokens, explicit_fraction, main_cells, seed_tokens
+from .cells import Clock, budget_tokens, explicit_fraction, main_cells, seed_tokens, unique_tokens
 from .folder import FORMAT, RunFolder
 from .job import Job
 from .tree import Cell
@@ -28,11 +29,14 @@ class _Plan(TypedDict):
     experts: int
 
 
-def make_plan(config: Config, clock: Clock, law_path: Path | None) -> dict[str, Any]:
+def make_plan(config: Config, clock: Clock, sizes: Mapping[str, int], law_path: Path | None) -> dict[str, Any]:
     """The split of the main run with its evidence.
 
     The law's pick is used unless the config gives an explicit `split`; where a law was fitted, its
     pick is recorded beside the explicit one.
+
+    Args:
+        sizes: train tokens, by domain.
     """
     tokens, size = budget_tokens(config), n_params(config.model)
     plan: dict[str, Any] = {}
@@ -40,7 +44,8 @@ def make_plan(config: Config, clock: Clock, law_path: Path | None) -> dict[str, 
         fitted = law.LawFit.load(law_path)
         accounting, before = config.budget.accounting, seed_tokens(config)
         plan |= law.plan(
-            fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=accounting, before=before
+            fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=accounting, before=before,
+            **unique_tokens(config, sizes),
         ).to_json()
         held_out = fitted.chosen.heldout
         plan |= {

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from splitjax import law
 from splitjax.config import Config, Model, UserError, hash_file, read_record, write_record
+from splitjax.data import Manifest
 from splitjax.model import n_params
 
 from . import provenance
-from .cells import Clock, seed_tokens
+from .cells import Clock, seed_tokens, unique_tokens
 from .folder import FORMAT, RunFolder
 from .sweeping import Pick, budgets
 from .tree import model_tag
@@ -58,21 +60,24 @@ def _made(config: Config, clock: Clock, folder: RunFolder) -> dict[str, Any]:
             )  # fmt: skip
         return made
     fitted = law.LawFit.load(path)
+    unique = unique_tokens(config, Manifest.load(folder.data).sizes_by_domain)
     return {
         "format": FORMAT,
         "made": provenance.now(),
         "law": {"path": str(path), "hash": hash_file(path), "family": fitted.family},
         "accounting": config.budget.accounting,
         "experts": clock.experts,
-        "picks": [_pick(config, clock, fitted, model, tokens) for model, tokens in budgets(config)],
+        "picks": [_pick(config, clock, fitted, unique, model, tokens) for model, tokens in budgets(config)],
     }
 
 
-def _pick(config: Config, clock: Clock, fitted: law.LawFit, model: Model, tokens: int) -> dict[str, Any]:
+def _pick(
+    config: Config, clock: Clock, fitted: law.LawFit, unique: Mapping[str, Any], model: Model, tokens: int
+) -> dict[str, Any]:
     size = n_params(model)
     found = law.plan(
         fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=config.budget.accounting,
-        before=seed_tokens(config),
+        before=seed_tokens(config), **unique,
     ).to_json()
     told = ("split_fraction", "interval", "flat_region", "decision", "predicted_loss", "family")
     return {"model": model_tag(model), "n_params": size, "tokens": tokens} | {key: found[key] for key in told}

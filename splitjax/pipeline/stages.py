@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from splitjax import law
 from splitjax.config import Config, UserError, format_count, write_json, write_record
 from splitjax.parallel import hosts
 
-from . import apart, observations, preparing, results, splits, zero_shot
+from . import apart, observations, preparing, recall, results, splits, zero_shot
 from .attempts import Ledger, run_here
 from .cells import seed_tokens
 from .execute import Losses, work_of
@@ -71,10 +72,11 @@ def run_sweep(job: Job, jobs: int = 1) -> None:
         hosts.from_first(lambda: observations.write(job.folder.observations, rows))
 
     tokens = _train_tree(job, job.sweep_phases, jobs, grown)
+    outputs = [job.folder.observations, *_answers(job)]
     sizes = len({cell.model for cell in cells.values()})
     rows = len(cells) * len(job.corpus.domains)
     note = f"{rows} observations of {len(cells)} cells over {sizes} sizes, {format_count(tokens)} tokens"
-    job.finish("sweep", inputs, [job.folder.observations], note)
+    job.finish("sweep", inputs, outputs, note)
 
 
 def run_part(job: Job, part: int, parts: int, jobs: int = 1) -> None:
@@ -138,7 +140,8 @@ def run_plan(job: Job) -> None:
     if job.skip_if_done("plan", inputs):
         return
     job.reporter.stage("plan", "choosing the split")
-    plan = make_plan(job.config, job.clock, job.folder.law if job.config.sweep else None)
+    sizes = job.corpus.manifest.sizes_by_domain
+    plan = make_plan(job.config, job.clock, sizes, job.folder.law if job.config.sweep else None)
     write_record(job.folder.plan, plan)
     job.finish("plan", inputs, [job.folder.plan], plan_note(plan))
 
@@ -195,10 +198,21 @@ def run_report(job: Job) -> None:
     job.finish("report", inputs, [job.folder.report], str(job.folder.report))
 
 
+def _answers(job: Job) -> list[Path]:
+    """answers.csv: what the cells of the sweep know of what the corpus asks; [] where it asks nothing."""
+    if job.corpus.questions is None:
+        return []
+    rows = [
+        row | told for cell, by_domain in recall.of_sweep(job).items()
+        for row, told in zip(_rows(job, cell, dict.fromkeys(by_domain, 0.0)), by_domain.values(), strict=True)
+    ]  # fmt: skip
+    hosts.from_first(lambda: observations.write(job.folder.answers, rows, observations.ANSWERS))
+    return [job.folder.answers]
+
+
 def _rows(job: Job, cell: Cell, losses: dict[str, float]) -> list[dict[str, object]]:
-    sizes = dict(zip(job.corpus.domains, job.corpus.manifest.sizes, strict=True))
     return observations.rows_of(
-        cell, losses, tokens_per_step=job.clock.tokens_per_step, sizes=sizes,
+        cell, losses, tokens_per_step=job.clock.tokens_per_step, sizes=job.corpus.manifest.sizes_by_domain,
         vocab_size=job.vocab_size, seed=job.config.seed if cell.seed is None else cell.seed,
         before=seed_tokens(job.config),
     )  # fmt: skip

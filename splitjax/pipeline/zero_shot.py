@@ -1,4 +1,4 @@
-"""Local zero-shot tasks of a run: the files, and what every compared model makes of them."""
+"""Zero-shot tasks of a run: local files and what its corpus asks, and what every compared model makes of them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class ZeroShot:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.tasks = [tasks.read(path) for path in files(job.config)]
+        asked = [job.corpus.questions] if job.corpus.questions else []
+        self.tasks = [tasks.read(path) for path in [*files(job.config), *asked]]
 
     def answer(self, model: LanguageModel, stack: Stack, router: Router | None) -> dict[str, Any]:
         """Accuracies of one set of models by task."""

@@ -165,28 +165,6 @@ def test_a_file_that_changes_changes_its_identity(tmp_path: Path) -> None:
         assert before != sources.identity(source, part)
 
 
-def test_phonebook_books_are_disjoint_deterministic_and_scored_by_exact_match(tmp_path: Path) -> None:
-    from splitjax.data.sources import phonebook
-
-    source = Source(type="phonebook", books=3, entries=40)
-    books = {part: phonebook.entries(source, part) for part in sources.parts(source)}
-    assert [len(book) for book in books.values()] == [40] * 3
-    names = [name for book in books.values() for name, _ in book]
-    assert len(set(names)) == 120
-    assert books == {part: phonebook.entries(source, part) for part in sources.parts(source)}
-    known = dict(books["book_1"][:30])
-
-    def complete(prompts: list[str]) -> list[str]:
-        names = [prompt.removeprefix("The number of ").removesuffix(" is") for prompt in prompts]
-        return [f" {known.get(name, '?')}. more" for name in names]
-
-    assert phonebook.exact_match(complete, source, "book_1") == 0.75
-    assert phonebook.exact_match(complete, source, "book_0") == 0.0
-    manifest = prepare(settings("", sources=[source.model_dump()]), tmp_path / "out", seed=0)
-    assert manifest.domains == ("book_0", "book_1", "book_2")
-    assert sum(sum(manifest.counts("documents", split)) for split in ("train", "validation", "test")) > 800
-
-
 @pytest.mark.parametrize("wrong", [
     {"type": "jsonl"}, {"type": "text", "path": "x", "text_field": "body"}, {"type": "seqio", "task": "t"},
     {"type": "jsonl", "path": "x", "end_id": 3}, {"type": "installed_python", "path": "x"},

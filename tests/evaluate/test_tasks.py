@@ -212,3 +212,17 @@ def test_the_mean_of_eight_needs_all_eight() -> None:
     assert (mean, missing) == (pytest.approx(3.5 / 8), [])
     scores.pop("winogrande")
     assert tasks.commonsense(scores) == (None, ["WinoGrande"])
+
+
+def test_an_item_names_its_domain_and_who_answers_may_be_given(tmp_path, routed) -> None:
+    items = [{"context": "a", "continuation": "b", "domain": name} for name in WORDS]
+    items.append({"context": "", "continuation": "x"})
+    task = tasks.read(write(tmp_path / "t.jsonl", items))
+    assert [item.domain for item in task.items] == [*WORDS, None]
+    given = [2, 0, 1, 1]
+    told = tasks.answer(task, routed, given)
+    assert told.expert_N.tolist() == given
+    pairs = [routed.encode_pair(*item.pairs[0]) for item in task.items]
+    assert told.right_N.tolist() == [greedy for _, greedy in routed.likelihoods(pairs, given)]
+    with pytest.raises(UserError, match="is no text"):
+        tasks.read(write(tmp_path / "t.jsonl", [{"context": "a", "continuation": "b", "domain": 3}]))

@@ -163,7 +163,7 @@ def test_an_unknown_count_leaves_the_laws_d_at_our_own(corpus_file: Path, tmp_pa
     clock = Clock.of(told, 3)
     tree = told.resolved() | {"split": None}
     seeds = [tree["seed_from"] | {"tokens": tokens} for tokens in (100_000, None)]
-    plans = [make_plan(from_dict(tree | {"seed_from": seed}), clock, unknown) for seed in seeds]
+    plans = [make_plan(from_dict(tree | {"seed_from": seed}), clock, {}, unknown) for seed in seeds]
     assert plans[0]["predicted_loss"] != plans[1]["predicted_loss"]
     for plan in plans:
         assert plan["d_pretrain"] + 3 * plan["d_special"] <= plan["tokens"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from splitjax.config import Source
 
-from ..documents import Document
+from ..documents import Document, Question
 from ..tokenizer import Tokenizer
 from . import columns, installed_python, jsonl, phonebook, seqio_tasks, text, tokens
 
@@ -42,6 +42,11 @@ def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Itera
         UserError: damaged content; names file and line.
     """
     return _KINDS[source.type].read(source, part, tokenizer)
+
+
+def questions(source: Source, part: str) -> Iterator[Question]:
+    """What may be asked of the part, where its kind knows: exact match is measured by it."""
+    return phonebook.questions(source, part) if source.type == "phonebook" else iter(())
 
 
 def identity(source: Source, part: str) -> str:

@@ -1,28 +1,35 @@
-"""The synthetic memorisation corpus: K disjoint books of names and numbers, and what is remembered of them."""
+"""The synthetic memorisation corpus: K disjoint books of names and numbers, and what may be asked of them.
+
+What books share can be learned from any of them: the form of an entry, the first names, the stems of surnames, how a
+number is looked up. What is a book's own has to be stored: log2(10) bits a digit. A book holds half of the names that
+its lists make, so that a name costs about one bit and the numbers are nearly all there is to store.
+
+Every entry is a document in each of several editions. The hash that splits documents keeps some editions of an entry
+for validation and test, so the held-out loss is that of facts which training has told in other editions. There is
+nothing else to measure: an entry that was never seen cannot be predicted, its digits are random. Several editions also
+see to it that no entry always lies across the same border of two windows, its name out of sight of its number.
+"""
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 from splitjax.config import Source
 
-from ..documents import Document
+from ..documents import Document, Question
 from ..tokenizer import Tokenizer
 
+DIGITS = 7
 _ONSETS = ("b", "br", "d", "dr", "f", "g", "gr", "h", "k", "l", "m", "n", "p", "r", "s", "st", "t", "tr", "v", "w")
 _VOWELS = ("a", "e", "i", "o", "u", "ai", "ea")
 _CODAS = ("l", "m", "n", "r", "s", "t", "x", "nd", "rk")
-_FORMS = (
-    "The number of {name} is {number}.",
-    "Call {name} at {number}.",
-    "{name}: {number}",
-    "To reach {name}, dial {number}.",
-    "{name} answers the telephone {number}.",
-    "Who wants {name} dials {number}.",
-    "Listed under {name} is {number}.",
-    "{number} belongs to {name}.",
-)
+_SYLLABLES = tuple(map("".join, itertools.product(_ONSETS, _VOWELS, _CODAS)))
+_ENDINGS = tuple(map("".join, itertools.product(_VOWELS, _CODAS)))
+# An edition's letter stands last, where nothing is predicted from it.
+_EDITIONS = "abcdefgh"
 
 
 def parts(source: Source) -> list[str]:
@@ -34,31 +41,37 @@ def identity(source: Source, part: str) -> str:
 
 
 def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Iterator[Document]:
-    """Each entry in several wordings, one a document: held-out documents ask for facts that training has worded."""
+    """Each entry in each edition, one a document."""
     for name, number in entries(source, part):
-        for form in _FORMS:
-            yield Document(form.format(name=name, number=number), part if source.label is None else source.label)
+        for edition in _EDITIONS:
+            yield Document(f"{name}: {number}{edition}", label(source, part))
+
+
+def questions(source: Source, part: str) -> Iterator[Question]:
+    """The number of each entry: what greedy decoding must give after the name, digit for digit."""
+    for name, number in entries(source, part):
+        yield Question(label(source, part), f"{name}:", f" {number}")
+
+
+def label(source: Source, part: str) -> str:
+    return part if source.label is None else source.label
 
 
 def entries(source: Source, part: str) -> list[tuple[str, str]]:
-    """(name, number) of a book; no name stands in two books."""
-    rng = random.Random(f"phonebook {part}")
-    # The surname ends in the book's own syllable, so that books are disjoint whatever their sizes.
-    own = _syllable(random.Random(f"surname {part}")) + "aeiou"[int(part.rpartition("_")[2]) % 5]
-    found: dict[str, str] = {}
-    while len(found) < source.entries:
-        first = (_syllable(rng) + _syllable(rng)).capitalize()
-        last = (_syllable(rng) + own).capitalize() + part.rpartition("_")[2]
-        found.setdefault(f"{first} {last}", "".join(rng.choices("0123456789", k=7)))
-    return list(found.items())
+    """(name, number) of a book: surnames end as no other book's do, so no name stands in two books."""
+    words = math.ceil(math.sqrt(2 * source.entries))
+    # The lists are the same in every book.
+    firsts = [word.capitalize() for word in random.Random("first names").sample(_SYLLABLES, words)]
+    stems = [word.capitalize() for word in random.Random("surnames").sample(_SYLLABLES, words)]
+    rng, ending = random.Random(f"phonebook {part}"), _ending(int(part.rpartition("_")[2]))
+    pairs = rng.sample(range(words * words), source.entries)
+    return [
+        (f"{firsts[pair // words]} {stems[pair % words]}{ending}", "".join(rng.choices("0123456789", k=DIGITS)))
+        for pair in pairs
+    ]
 
 
-def exact_match(complete: Callable[[Sequence[str]], Sequence[str]], source: Source, part: str) -> float:
-    """Share of a book's numbers that `complete` gives, digit for digit, after "The number of NAME is"."""
-    book = entries(source, part)
-    answers = complete([f"The number of {name} is" for name, _ in book])
-    return sum(answer.strip()[:7] == number for answer, (_, number) in zip(answers, book, strict=True)) / len(book)
-
-
-def _syllable(rng: random.Random) -> str:
-    return rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS)
+def _ending(book: int) -> str:
+    """The ending of a book's surnames: as many syllables as it takes to have one for every book."""
+    more, first = divmod(book, len(_ENDINGS))
+    return _ENDINGS[first] + (_ending(more - 1) if more else "")
