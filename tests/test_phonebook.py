@@ -62,11 +62,10 @@ class Trained:
         observations.write(job.folder.answers, told, observations.ANSWERS)
 
 
-@pytest.fixture
-def configs(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The three configs with small books and a law that is quick to fit."""
-    folder = tmp_path / "configs"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("configs")
     for file in phonebook.PARTS.values():
         text = (ROOT / "configs" / file).read_text()
         text = re.sub(r"books: \d+, entries: \d+", "books: 2, entries: 10", text)
@@ -81,6 +80,22 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     return fake
 
 
+@pytest.fixture(scope="module")
+def finished(configs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study whose parts were all done, one after another."""
+    out, fake = tmp_path_factory.mktemp("study") / "out", Trained()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phonebook.stages, "run_sweep", fake)
+        assert run(configs, out, "--dry-run") == 0
+        assert fake.parts == []
+        assert run(configs, out, "--part", "total") == 2  # the law has not been fitted
+        assert run(configs, out, "--part", "law", "--part", "total") == 0
+        assert fake.parts == ["law", "total"]
+        assert run(configs, out) == 0
+        assert fake.parts == ["law", "total", "per_model"]
+    return out
+
+
 def run(configs: Path, out: Path, *words: str) -> int:
     return phonebook.main(["--configs", str(configs), "--out", str(out), *words])
 
@@ -90,44 +105,43 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(file))
 
 
-def test_finished_parts_are_not_trained_again_here_or_in_a_fresh_clone(
-    configs: Path, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_fresh_clone_goes_on_from_finished_parts_and_trains_none(
+    configs: Path, finished: Path, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    assert run(configs, first, "--dry-run") == 0
+    assert run(configs, tmp_path, "--from", str(finished / "rows.csv")) == 0
     assert trained.parts == []
-    assert run(configs, first, "--part", "total") == 2
-    assert "Run --part law first" in capsys.readouterr().err
-    assert run(configs, first, "--part", "law", "--part", "total") == 0
-    assert trained.parts == ["law", "total"]
-    # The law named its splits of both T, and these were trained.
-    named = read_json(first / "picks.json")["total"]
+    for name in ("rows.csv", "picks.json"):
+        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
+    assert (tmp_path / "phonebook.png").stat().st_size > 1000
+    told = capsys.readouterr().out
+    assert told.count("the law names") == 4
+    assert "50.0 ± 0.0 %" in told
+
+
+def test_the_law_names_its_splits_before_a_curve_is_trained_and_they_are_among_its_cells(finished: Path) -> None:
+    named = read_json(finished / "picks.json")["total"]
     assert [row["tokens"] for row in named] == [700_000, 2_800_000]
-    assert "the law names" in capsys.readouterr().out
-    assert run(configs, first) == 0
-    assert trained.parts == ["law", "total", "per_model"]
-    table, picks = (first / "rows.csv").read_bytes(), (first / "picks.json").read_bytes()
-    assert run(configs, second, "--from", str(first / "rows.csv")) == 0
-    assert trained.parts == ["law", "total", "per_model"]
-    assert ((second / "rows.csv").read_bytes(), (second / "picks.json").read_bytes()) == (table, picks)
-    assert (second / "phonebook.png").stat().st_size > 1000
+    for row in named:
+        d_pretrain = {int(each["d_pretrain"]) for each in rows_of(finished / "rows.csv") if each["part"] == "total"}
+        assert min(abs(d - row["split_fraction"] * row["tokens"]) for d in d_pretrain) <= 512
 
 
 def test_a_part_that_lacks_a_row_is_trained_again_and_the_others_are_kept(
-    configs: Path, trained: Trained, tmp_path: Path
+    configs: Path, finished: Path, trained: Trained, tmp_path: Path
 ) -> None:
-    assert run(configs, tmp_path / "out") == 0
-    rows = rows_of(tmp_path / "out" / "rows.csv")
-    cut = [row for row in rows if row is not next(row for row in rows if row["part"] == "per_model")]
+    rows = rows_of(finished / "rows.csv")
+    lost = next(row for row in rows if row["part"] == "per_model")
     with open(tmp_path / "rows.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, phonebook.COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(cut)
-    (tmp_path / "picks.json").write_bytes((tmp_path / "out" / "picks.json").read_bytes())
-    trained.parts.clear()
-    assert run(configs, tmp_path / "clone", "--from", str(tmp_path / "rows.csv")) == 0
+        writer.writerows(row for row in rows if row is not lost)
+    (tmp_path / "picks.json").write_bytes((finished / "picks.json").read_bytes())
+    out = tmp_path / "clone"
+    out.mkdir()
+    (out / "law.json").write_bytes((finished / "law.json").read_bytes())
+    assert run(configs, out, "--from", str(tmp_path / "rows.csv")) == 0
     assert trained.parts == ["per_model"]
-    assert rows_of(tmp_path / "clone" / "rows.csv") == rows
+    assert rows_of(out / "rows.csv") == rows
 
 
 def test_a_table_of_something_else_is_refused_by_line(
