@@ -318,7 +318,8 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", action="append", metavar="NAME", help=f"only this one of {', '.join(PARTS)}")
     parser.add_argument("--from", dest="source", type=Path, metavar="TABLE.csv", help="go on from these rows")
-    parser.add_argument("--out", type=Path, default=Path("runs/phonebook_study"), metavar="FOLDER", help="where all goes")
+    parser.add_argument("--out", type=Path, default=Path("runs/phonebook_study"), metavar="FOLDER",
+                        help="where rows, picks, picture and run folders go")  # fmt: skip
     parser.add_argument("--configs", type=Path, default=ROOT / "configs", metavar="FOLDER", help="of the configs")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="phases to train at a time")
     parser.add_argument("--dry-run", action="store_true", help="print what it costs and what is known; train nothing")
