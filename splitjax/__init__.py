@@ -40,6 +40,12 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_HOME[name]), name)
 
 
+def accelerator_in_sight() -> bool:
+    """Whether the system shows a device file of a TPU or GPU; asks neither JAX nor a driver."""
+    files = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*", "/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")
+    return any(map(glob.glob, files))
+
+
 def _leave_absent_tpus_alone() -> None:
     """Keep JAX off libtpu where that is installed to compile for TPUs, but no accelerator is here.
 
@@ -48,8 +54,7 @@ def _leave_absent_tpus_alone() -> None:
     """
     if {"JAX_PLATFORMS", "JAX_FORCE_TPU_INIT"} & os.environ.keys() or "jax" in sys.modules:
         return
-    accelerators = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*", "/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")
-    if find_spec("libtpu") is not None and not any(map(glob.glob, accelerators)):
+    if find_spec("libtpu") is not None and not accelerator_in_sight():
         os.environ["JAX_PLATFORMS"] = "cpu"
 
 

@@ -133,8 +133,10 @@ def child(args: argparse.Namespace, k: int, windows: int, serial: bool, folder: 
 
     from splitjax import config
     from splitjax.model import LanguageModel
+    from splitjax.parallel import keep_freed_memory
     from splitjax.train import Trainer, checkpoint, starts
 
+    keep_freed_memory()
     shape = config.Model(d_model=args.d_model, n_layers=args.layers, n_heads=args.heads, d_ff=args.ffn)
     train = config.Train(seq_len=args.seq, batch_size=windows, expert_loop=args.loop, precision=args.precision)
     trainer = Trainer(LanguageModel(shape, args.vocab, precision=args.precision, z_loss=train.z_loss), train)

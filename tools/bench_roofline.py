@@ -13,12 +13,13 @@ import argparse
 import statistics
 import time
 
+import splitjax  # noqa: F401 # isort: skip  # before jax, which would look for a TPU
 import jax
 import jax.numpy as jnp
 
 from splitjax.config import Model, Train, format_count
 from splitjax.model import LanguageModel, flops_per_token, n_params_total, work
-from splitjax.parallel import Chip, Times, chip_of
+from splitjax.parallel import Chip, Times, chip_of, keep_freed_memory
 from splitjax.pipeline import provenance
 from splitjax.pipeline.bench import Runner, matmul_ceiling
 from splitjax.train import Trainer
@@ -68,6 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="times to go through all shapes (3)")
     args = parser.parse_args()
+    keep_freed_memory()
     device = jax.devices()[0]
     known = chip_of(device.device_kind)
     precision = "bfloat16" if known else "float32"

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import splitjax  # noqa: F401 # isort: skip  # before jax, which would look for a TPU
 import jax
 import jax.numpy as jnp
 import numpy as np

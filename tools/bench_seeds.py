@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 
+import splitjax  # noqa: F401 # isort: skip  # before jax, which would look for a TPU
 import jax
 
 from splitjax.config import load

@@ -12,6 +12,7 @@ import email
 import json
 from pathlib import Path
 
+import splitjax  # noqa: F401 # isort: skip  # before jax, which would look for a TPU
 import jax
 import numpy as np
 

@@ -82,8 +82,9 @@ def is_models(path: Path) -> bool:
 def job_config(args: argparse.Namespace) -> Config:
     """`config_of`, for a command that computes: a mistake is told at once, then the other processes are waited for."""
     config = config_of(args)
-    from splitjax.parallel import join_cluster
+    from splitjax.parallel import join_cluster, keep_freed_memory
 
+    keep_freed_memory()
     if join_cluster():
         _keep_stdout()
     return config

@@ -92,6 +92,7 @@ def bench(
     if experts < 1 or steps < _REPEATS:
         raise UserError(f"{experts} experts, {steps} steps", mend=f"At least 1 expert and {_REPEATS} steps.")
     train, vocab = config.train, config.data.tokenizer.vocab_size
+    keep_freed_memory()
     run = Runner.of(config, experts)
     run.steps(1)
     each = max(steps // _REPEATS, 1)
@@ -125,10 +126,8 @@ def bench(
 class Runner:
     """A stack that keeps stepping on one batch of random tokens."""
 
-    def __init__(self, trainer: Trainer, experts: int, vocab: int, keep_memory: bool = True) -> None:
+    def __init__(self, trainer: Trainer, experts: int, vocab: int) -> None:
         train = trainer.train
-        if keep_memory and trainer.placement.platform == "cpu":
-            keep_freed_memory()
         shape = (experts, train.batch_size, train.seq_len + 1)
         tokens = np.random.default_rng(0).integers(0, vocab, shape, np.int32)
         here, rows = trainer.placement.local(experts, train.batch_size)

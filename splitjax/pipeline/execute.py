@@ -125,8 +125,7 @@ class Executor:
         if note := self._devices.note:
             self.reporter.say_once(note)
         self._held_out: np.ndarray | None = None
-        if jax.default_backend() == "cpu":
-            keep_freed_memory()
+        keep_freed_memory()
         self.sinks = sinks_of(self.config, self.folder.path, self.corpus.domains, self.reporter)
 
     def run(self, phases: Iterable[Phase]) -> Losses:

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from splitjax.config import from_dict
+from splitjax.parallel import keep_freed_memory
 
 from .attempts import reason_of
 from .folder import RunFolder
@@ -53,6 +54,7 @@ def _work() -> int:
     inbox: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
     signal.signal(signal.SIGTERM, _terminated)
+    keep_freed_memory()
     asked, relay = inbox.get(), _Relay(pipe)
     config = from_dict(asked["config"])
     job = Job(config, RunFolder(config.folder), relay, asked["command"])
