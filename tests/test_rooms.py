@@ -66,7 +66,7 @@ def trespasses(source: str, package: str) -> list[str]:
     found = []
     for line, name in imports(source, package):
         first, _, rest = name.partition(".")
-        if first != "splitjax" or rest == "__version__":
+        if first != "splitjax" or rest in ("__version__", "accelerator_in_sight"):  # what the package knows of itself
             continue
         other = rest.split(".")[0]
         if other != room and FLOORS.get(other, 99) >= FLOORS[room]:

@@ -30,7 +30,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experts", type=int, nargs="+", default=[1, 2, 4, 8], help="values of K")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
-    parser.add_argument("--loop", choices=("auto", "vmap", "scan"), default="auto", help="train.expert_loop")
+    loops = ("auto", "vmap", "scan", "dispatch")
+    parser.add_argument("--loop", choices=loops, default="auto", help="train.expert_loop")
     parser.add_argument("--windows", type=int, default=16, help="windows a step over all experts")
     parser.add_argument("--seq", type=int, default=256, help="tokens a window")
     parser.add_argument("--d-model", type=int, default=256)
@@ -134,7 +135,7 @@ def child(args: argparse.Namespace, k: int, windows: int, serial: bool, folder: 
     from splitjax import config
     from splitjax.model import LanguageModel
     from splitjax.parallel import keep_freed_memory
-    from splitjax.train import Trainer, checkpoint, starts
+    from splitjax.train import Trainer, checkpoint, starts, working
 
     keep_freed_memory()
     shape = config.Model(d_model=args.d_model, n_layers=args.layers, n_heads=args.heads, d_ff=args.ffn)
@@ -150,7 +151,9 @@ def child(args: argparse.Namespace, k: int, windows: int, serial: bool, folder: 
 
     began = time.perf_counter()
     stack, _ = starts.split(trainer, seed, width)()
-    stack, metrics = trainer.step(stack, batch, controls)
+    experts = working(trainer, stack)
+    del stack
+    metrics = experts.step(batch, controls)
     jax.block_until_ready(metrics)
     first = time.perf_counter() - began
     step_tokens = rounds * width * windows * args.seq
@@ -159,8 +162,8 @@ def child(args: argparse.Namespace, k: int, windows: int, serial: bool, folder: 
     for _ in sys.stdin:
         began = time.perf_counter()
         for _ in range(rounds * args.steps):
-            stack, metrics = trainer.step(stack, batch, controls)
-        jax.block_until_ready(stack)
+            metrics = experts.step(batch, controls)
+        jax.block_until_ready(metrics)
         print(json.dumps({"seconds": time.perf_counter() - began}), flush=True)
     print(json.dumps({"peak_mb": peak_bytes() / 1e6}))
 

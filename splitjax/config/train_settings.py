@@ -105,7 +105,9 @@ class Train(Settings):
     domain_stream: Literal["continue", "restart"] = Field(
         "continue", description="An expert's text: from where the trunk left its domain, or from its beginning again."
     )
-    expert_loop: Literal["auto", "vmap", "scan"] = Field("auto", description="How a device steps through its experts.")
+    expert_loop: Literal["auto", "vmap", "scan", "dispatch"] = Field(
+        "auto", description="How a device steps through its experts."
+    )
     experts: ExpertsField = Field(
         Experts(), description="What single experts have of their own, by domain ('*': all): {code: {rate: 0.5, clip: "
         "0.5}, '*': {patience: 3, every: 1M}}; patience: evaluations without a better validation loss before it stops."

@@ -16,7 +16,7 @@ import numpy as np
 from splitjax.config import Config, UserError, format_count
 from splitjax.model import LanguageModel, flops_per_token, n_params, n_params_total
 from splitjax.parallel import chip_of, keep_freed_memory
-from splitjax.train import Controls, Stack, Trainer
+from splitjax.train import Controls, Trainer, working
 
 from . import provenance
 from .devices import Devices
@@ -133,10 +133,11 @@ class Runner:
         here, rows = trainer.placement.local(experts, train.batch_size)
         self.tokens_KBT = trainer.placement.put_batch(tokens[here.start : here.stop, rows], experts, train.batch_size)
         self.controls: Controls = trainer.controls(np.full(experts, 1e-4), train.batch_size * train.seq_len)
-        self.stack: Stack = trainer.init(range(experts))
-        jax.block_until_ready(self.stack)
+        stack = trainer.init(range(experts))
+        jax.block_until_ready(stack)
         start = time.perf_counter()
-        self.step = trainer.lower(self.stack, self.tokens_KBT, self.controls).compile()
+        self.working = working(trainer, stack)
+        self._planned: Any = self.working.compile(self.tokens_KBT, self.controls).memory_analysis()
         self.compile_time = time.perf_counter() - start
 
     @classmethod
@@ -151,16 +152,16 @@ class Runner:
 
     def steps(self, count: int) -> None:
         for _ in range(count):
-            self.stack, metrics = self.step(self.stack, self.tokens_KBT, self.controls)
-        jax.block_until_ready((self.stack, metrics))
+            metrics = self.working.step(self.tokens_KBT, self.controls)
+        jax.block_until_ready(metrics)
 
     def peak_bytes(self) -> int:
         stats = jax.devices()[0].memory_stats()
         if stats and "peak_bytes_in_use" in stats:
             return int(stats["peak_bytes_in_use"])
-        planned: Any = self.step.memory_analysis()
+        planned = self._planned
         held = planned.argument_size_in_bytes + planned.output_size_in_bytes - planned.alias_size_in_bytes
-        return int(held + planned.temp_size_in_bytes)
+        return int(held * self.working.programs + planned.temp_size_in_bytes)
 
 
 def matmul_ceiling(precision: str) -> float:

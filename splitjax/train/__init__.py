@@ -10,9 +10,10 @@ from .schedule import decay_span, schedule
 from .stack import Stack, concatenate, merge, path_tokens, pick
 from .step import Controls, Metrics, Trainer
 from .times import CAUSES, listen_to_compiler, wall
+from .working import working
 
 __all__ = [
     "CAUSES", "PER_EXPERT", "Controls", "EarlyStop", "Interrupted", "Metrics", "Phase", "Stack", "StepReport",
     "Trainer", "checkpoint", "concatenate", "decay_span", "finished", "join", "listen_to_compiler", "merge",
-    "path_tokens", "pick", "read_metrics", "run_expert", "run_phase", "schedule", "starts", "wall",
+    "path_tokens", "pick", "read_metrics", "run_expert", "run_phase", "schedule", "starts", "wall", "working",
 ]

@@ -27,6 +27,7 @@ from .starts import Start
 from .step import Metrics, Trainer
 from .times import wall
 from .watchdog import Watchdog
+from .working import Working, working
 
 CHECKPOINTS = "checkpoints"
 
@@ -154,7 +155,8 @@ class _Run:
         self.stops_K = np.where(seen_K < tokens, seen_K, self.phase.stops(stack.experts))
         self.meta["lineage"] = lineage
         self.lanes = Lanes.full(stack.experts, self.trainer.placement.expert_groups)
-        self.working, self.parked = stack, list[tuple[Lanes, Stack]]()
+        self.working: Working = working(self.trainer, stack)
+        self.parked = list[tuple[Lanes, Stack]]()
 
     def log_head(self) -> dict[str, Any]:
         return {
@@ -164,7 +166,8 @@ class _Run:
 
     def stack(self) -> Stack:
         """All experts, in order."""
-        return whole([(self.lanes, self.working), *self.parked]) if self.parked else self.working
+        stack = self.working.stack()
+        return whole([(self.lanes, stack), *self.parked]) if self.parked else stack
 
     def train(self, log: MetricsLog, signals: Signals, on_step: OnStep | None) -> None:
         """Steps to the end. Step n + 1 is dispatched before n's metrics are read: the devices never wait for Python."""
@@ -199,7 +202,7 @@ class _Run:
     def _stop_early(self, progress: Progress, log: MetricsLog) -> list[int]:
         """Evaluate; end those that have not got better for too long."""
         going = set(np.flatnonzero(self.stops_K > self.tokens).tolist())
-        stopped = [k for k in progress.judge(self.tokens, self.working, self.lanes.experts) if k in going]
+        stopped = [k for k in progress.judge(self.tokens, self.working.stack(), self.lanes.experts) if k in going]
         self.stops_K[stopped] = self.tokens
         self.dog.beat()
         if stopped:
@@ -240,7 +243,7 @@ class _Run:
             rate_K = rate_K * np.array(phase.rate)[rows]
         clip_K = np.array(phase.clip)[rows] if phase.clip else None
         controls = self.trainer.controls(rate_K, self.step_tokens, clip_K, active_K)
-        self.working, metrics = self.trainer.step(self.working, tokens_KBT, controls)
+        metrics = self.working.step(tokens_KBT, controls)
         self.tokens += self.step_tokens
         self.dog.dispatched(self.tokens // self.step_tokens)
         return _Dispatched(self.tokens, self.lanes, rate_K, active_K, metrics)
@@ -253,7 +256,7 @@ class _Run:
             have, stack = Lanes.full(self.experts, self.trainer.placement.expert_groups), self.stack()
             rest = lanes.left_out(have)
             self.parked = [(rest, take(stack, have, rest))]
-            self.lanes, self.working = lanes, take(stack, have, lanes)
+            self.lanes, self.working = lanes, working(self.trainer, take(stack, have, lanes))
             if self.tokens in self.stops_K:  # else it is the resumed run that catches up
                 log.write({"tokens": self.tokens + self.step_tokens, "event": "repack", "lanes": lanes.experts})
 

@@ -14,7 +14,7 @@ import optax
 from jax import Array, lax
 from jax.sharding import Mesh
 
-from splitjax.config import Train
+from splitjax.config import Train, UserError
 
 from .optimizer import second_moments, update
 from .placement import Placement, like_params
@@ -78,6 +78,15 @@ class Trainer:
         self._init = jax.jit(self._fresh_stack)
         self._step = jax.jit(self._stack_step, donate_argnums=0)
 
+    @property
+    def loop_form(self) -> str:
+        """How experts are stepped through: `train.expert_loop`, with "auto" resolved for the devices at hand."""
+        asked, groups = self.train.expert_loop, self.placement.expert_groups
+        if asked == "dispatch" and groups > 1:
+            raise UserError(f"experts lie on {groups} groups of devices, which one program must feed at once",
+                            where="train.expert_loop=dispatch", mend="Use scan or vmap.")  # fmt: skip
+        return _fastest_loop(self.placement) if asked == "auto" else asked
+
     def init(self, seed: int | Sequence[int]) -> Stack:
         """A stack of one at token 0; a sequence of seeds gives one expert a seed."""
         seeds = [seed] if isinstance(seed, int) else list(seed)
@@ -129,8 +138,8 @@ class Trainer:
         return self.placement.shapes(stack, tokens, Controls(*controls))
 
     def _stack_step(self, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
-        form = self.train.expert_loop if self.train.expert_loop != "auto" else _fastest_loop(self.placement.platform)
-        after, metrics = _LOOPS[form](self._expert_step, (stack, tokens_KBT, controls), self.placement.expert_groups)
+        loop, work = _LOOPS[self.loop_form], (stack, tokens_KBT, controls)
+        after, metrics = loop(self._expert_step, work, self.placement.expert_groups)
         return self.placement.constrain(after), metrics
 
     def _expert_step(self, expert: Stack, tokens_BT: Array, control: Controls) -> tuple[Stack, Metrics]:
@@ -206,9 +215,12 @@ def _scan_group(step: ExpertStep, stack: Stack, tokens_KBT: Array, controls: Con
     return lax.scan(one, stack, (jnp.arange(stack.experts), tokens_KBT, controls))
 
 
-_LOOPS: dict[str, Callable[..., tuple[Stack, Metrics]]] = {"vmap": _vmap, "scan": _scan}
+_LOOPS: dict[str, Callable[..., tuple[Stack, Metrics]]] = {"vmap": _vmap, "scan": _scan, "dispatch": _scan}
+"""Of a program over several experts; where the loop dispatches (see `working`), a program has one."""
 
 
-def _fastest_loop(platform: str) -> str:
+def _fastest_loop(placement: Placement) -> str:
     """Measured by tools/bench_experts.py: batched small matmuls are slow on a CPU and feed an accelerator."""
-    return "scan" if platform == "cpu" else "vmap"
+    if placement.platform != "cpu":
+        return "vmap"
+    return "dispatch" if placement.mesh is None else "scan"

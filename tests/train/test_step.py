@@ -34,7 +34,7 @@ def test_loop_forms_agree_and_scan_gives_an_expert_the_bits_it_has_alone():
 
 @pytest.mark.parametrize(("loop", "scans"), [("scan", True), ("vmap", False), ("auto", True)])
 def test_the_loop_form_is_the_one_asked_for(loop, scans):
-    trainer = make_trainer(expert_loop=loop)  # auto: scan, on the CPU these tests run on
+    trainer = make_trainer(expert_loop=loop)  # auto: scan inside a program, on the CPU these tests run on
     batch = put(trainer, Batches(2).batch(0))
     program = jax.make_jaxpr(trainer._stack_step)(trainer.init([0, 1]), batch, trainer.controls(np.ones(2), STEP))
     assert ("scan" in str(program)) == scans
