@@ -24,7 +24,7 @@ from splitjax.pipeline import provenance
 from splitjax.pipeline.bench import Runner, matmul_ceiling
 from splitjax.train import Trainer
 
-CPU_EFFICIENCY = 0.55
+CPU_EFFICIENCY = 0.7
 SHAPES = {
     "cpu": [
         (Model(d_model=128, n_layers=4, n_heads=4, d_ff=352), 2048, 256, 16),
