@@ -107,7 +107,8 @@ class Centroid:
 
 
 def truncated(logits_UK: NDArray[np.float64], top: int) -> LogWeights:
-    """Log weights of the `top` greatest; of equals, the first."""
+    """Log weights of the `top` greatest; of equals, the first. An expert whose score is no number gets none."""
+    logits_UK = np.where(np.isnan(logits_UK), -np.inf, logits_UK)
     order_UK = np.argsort(-logits_UK, axis=1, kind="stable")
     kept_UK = np.full_like(logits_UK, -np.inf)
     best_UT = order_UK[:, :top]

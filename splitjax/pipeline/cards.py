@@ -10,6 +10,7 @@ from splitjax.config import format_count, read_json
 from splitjax.evaluate import SavedRouter, routing
 from splitjax.model import n_params, n_params_total
 
+from .figures import figure
 from .job import Job
 from .places import Place
 from .plan import plan_note, read_plan
@@ -199,11 +200,12 @@ class Cards:
         for index, domain in enumerate(domains):
             if k is None or self._k == 1 or k == index:
                 loss, bits = own["test"]["domains"][index], own["bits_per_byte"][index]
-                lines.append(f"| {_code(domain)} | {loss:.4f} | {bits:.4f} |")
+                lines.append(f"| {_code(domain)} | {figure(loss, '.4f')} | {figure(bits, '.4f')} |")
         if k is None:
             after = own["after_prefix"]["routed"]
-            lines.append(f"\nMean {own['test']['mean']:.4f} (perplexity {own['test']['perplexity']:.2f}); routed by a "
-                         f"{results['prefix']}-token prefix and scored after it {after['mean']:.4f}.")  # fmt: skip
+            mean, ppl = figure(own["test"]["mean"], ".4f"), figure(own["test"]["perplexity"], ".2f")
+            lines.append(f"\nMean {mean} (perplexity {ppl}); routed by a {results['prefix']}-token prefix and scored "
+                         f"after it {figure(after['mean'], '.4f')}.")  # fmt: skip
         return lines
 
 

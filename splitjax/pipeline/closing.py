@@ -11,6 +11,7 @@ from rich.table import Table
 from splitjax.config import format_count
 
 from . import routing_tables, zero_shot_tables
+from .figures import figure, least
 
 COLUMNS = ("seed", "dense", "80/20", "planned")
 
@@ -42,7 +43,8 @@ def losses(results: Mapping[str, Any]) -> Table:
     _row(table, "… after the prefix", [models[name]["after_prefix"]["oracle"]["mean"] for name in names])
     _row(table, "… routed", [models[name]["after_prefix"]["routed"]["mean"] for name in names])
     table.add_section()
-    table.add_row("perplexity, routed", *(f"{models[n]['after_prefix']['routed']['perplexity']:.2f}" for n in names))
+    routed = [models[name]["after_prefix"]["routed"]["perplexity"] for name in names]
+    table.add_row("perplexity, routed", *(figure(perplexity, ".2f") for perplexity in routed))
     table.add_row(
         "trained tokens",
         *(format_count(models[n]["tokens"]) if "tokens" in models[n] else "–" for n in names),
@@ -50,6 +52,7 @@ def losses(results: Mapping[str, Any]) -> Table:
     return table
 
 
-def _row(table: Table, name: str, losses: list[float]) -> None:
-    best = min(losses)
-    table.add_row(name, *(f"[bold]{loss:.3f}[/bold]" if loss == best else f"{loss:.3f}" for loss in losses))
+def _row(table: Table, name: str, losses: list[float | None]) -> None:
+    best, cells = least(losses), map(figure, losses)
+    marked = (f"[bold]{cell}[/bold]" if loss == best else cell for loss, cell in zip(losses, cells, strict=True))
+    table.add_row(name, *marked)

@@ -17,6 +17,7 @@ from splitjax.evaluate import Scorer, routing
 
 from . import loaded
 from .exporting import open_run
+from .figures import figure
 from .job import Job
 from .loaded import Loaded
 from .progress import Reporter
@@ -135,7 +136,7 @@ def table(found: dict[str, Any]) -> Table:
     for name in columns:
         shown.add_column(name, justify="right", no_wrap=False)
     for index, domain in enumerate(found["domains"]):
-        shown.add_row(domain, *(f"{bits[index]:.4f}" for bits in columns.values()))
+        shown.add_row(domain, *(figure(bits[index], ".4f") for bits in columns.values()))
     shown.add_section()
-    shown.add_row("mean", *(f"{float(np.mean(bits)):.4f}" for bits in columns.values()))
+    shown.add_row("mean", *(figure(float(np.mean(bits)), ".4f") for bits in columns.values()))
     return shown

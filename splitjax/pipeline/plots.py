@@ -26,6 +26,7 @@ def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> bytes:
     figure, axes = _figure(7.2, 3.9)
     measured = {name: row for name, row in results["models"].items() if "fraction" in row}
     measured.pop("dense_equal_compute", None)  # another budget: it does not lie on this curve
+    measured = {name: row for name, row in measured.items() if row["validation"]["mean"] is not None}  # diverged
     losses = [row["validation"]["mean"] for row in measured.values()]
     if "curve" in plan:
         losses += _draw_law(axes, plan)
@@ -33,8 +34,9 @@ def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> bytes:
         mark, color, label = _MARKS.get(name, ("^", "black", "other measured splits"))
         _mark(axes, row["fraction"], row["validation"]["mean"], label, mark, color=color, mec="white", ms=8,
               zorder=4 if name == "planned" else 5)  # fmt: skip
-    room = 0.12 * (max(losses) - min(losses)) + 0.02
-    axes.set_ylim(min(losses) - room, max(losses) + room)  # a law may be infinite at a corner
+    if losses:
+        room = 0.12 * (max(losses) - min(losses)) + 0.02
+        axes.set_ylim(min(losses) - room, max(losses) + room)  # a law may be infinite at a corner
     axes.set_xlabel("split: share of the budget spent on the mixture, D / T (%)")
     axes.set_ylabel("validation loss\n(nats a token, mean of domains)")
     axes.set_xlim(0, 100)
@@ -94,12 +96,17 @@ def _path_losses(phases: Path, cell: str) -> tuple[np.ndarray, np.ndarray]:
     while name is not None:
         rows = [row for row in read_log(phases / name) if row["tokens"] <= until]
         # An expert that ended has no loss any more, and a skipped step's may be NaN.
-        means = [np.nanmean(np.array(row["loss"], dtype=float)) for row in rows]
+        means = [_mean(np.array(row["loss"], dtype=float)) for row in rows]
         pieces.append((np.array([row["tokens"] for row in rows]), np.array(means)))
         until = rows[0]["tokens"] - 1 if rows else until
         name = records[name]["parent"]
     tokens, losses = (np.concatenate([piece[part] for piece in pieces[::-1]]) for part in (0, 1))
     return tokens, losses
+
+
+def _mean(losses: np.ndarray) -> float:
+    numbers = losses[np.isfinite(losses)]
+    return float(numbers.mean()) if len(numbers) else np.nan
 
 
 def law_against_observations(predicted: Sequence[float], rows: Sequence[Mapping[str, str]]) -> bytes:

@@ -39,7 +39,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     validation = hosts.from_first(lambda: read_json(job.folder.main))["models"]
     for name, cell in cells.items():
         models[name] |= _spent(job, cell, paths[name])
-        models[name]["validation"] = scoring.by_domain(np.array([validation[name][d] for d in job.corpus.domains]))
+        models[name]["validation"] = scoring.by_domain(_numbers(validation[name], job.corpus.domains))
     return {
         "format": FORMAT,
         "domains": list(job.corpus.domains),
@@ -57,6 +57,11 @@ def evaluate(job: Job) -> dict[str, Any]:
         "costs": _costs(job, cells["planned"]),
         "provenance": provenance.of(job.command),
     }
+
+
+def _numbers(losses: Mapping[str, float | None], domains: Sequence[str]) -> np.ndarray:
+    """Losses in the order of the domains; JSON's null is the NaN of a model that diverged."""
+    return np.array([losses[domain] for domain in domains], float)
 
 
 def _measure_all(

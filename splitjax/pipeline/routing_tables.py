@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from typing import Any
 
 from rich.table import Table
 
 from splitjax.evaluate import perplexity
+
+from .figures import figure
 
 _HEAD = ("router", "experts a token", "right expert (%)", "test loss", "over label (%)", "perplexity",
          "under dense (%)", "validation loss")  # fmt: skip
@@ -70,13 +72,18 @@ def rows(results: Mapping[str, Any], name: str) -> Iterator[tuple[bool, list[str
     dense = results["models"]["dense"]["after_prefix"]["oracle"]["mean"]
     for row in table["rows"]:
         right = "–" if row["accuracy"] is None else f"{100 * sum(row['accuracy']) / len(row['accuracy']):.1f}"
-        over = "–" if row is oracle else f"{100 * (row['test'] / oracle['test'] - 1):+.2f}"
+        over = "–" if row is oracle else figure(_per_cent(row["test"], oracle["test"], lambda a, b: a / b - 1), "+.2f")
+        under = _per_cent(row["test"], dense, lambda a, b: 1 - perplexity(a - b))
         cells = [
-            name_of(row["router"]), str(row["experts_a_token"]), right, f"{row['test']:.4f}", over,
-            f"{row['perplexity']:.2f}", f"{100 * (1 - perplexity(row['test'] - dense)):+.1f}",
-            f"{row['validation']:.4f}",
+            name_of(row["router"]), str(row["experts_a_token"]), right, figure(row["test"], ".4f"), over,
+            figure(row["perplexity"], ".2f"), figure(under, "+.1f"), figure(row["validation"], ".4f"),
         ]  # fmt: skip
         yield row["router"] == table["chosen"], cells
+
+
+def _per_cent(a: float | None, b: float | None, compare: Callable[[float, float], float]) -> float | None:
+    """Null where one of them diverged."""
+    return None if a is None or b is None else 100 * compare(a, b)
 
 
 def name_of(router: str) -> str:

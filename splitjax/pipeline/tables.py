@@ -9,6 +9,7 @@ from typing import Any
 from splitjax.config import format_count
 
 from .closing import shown
+from .figures import DIVERGED, figure, least
 from .routing_tables import name_of
 
 _GAINS = {
@@ -26,15 +27,15 @@ def domains(results: Mapping[str, Any]) -> str:
     """Test losses of every model, by domain and in the mean."""
     names, models = shown(results), results["models"]
     whole = [
-        _row(domain, [f"{models[name]['test']['domains'][index]:.3f}" for name in names])
+        _row(domain, [figure(models[name]["test"]["domains"][index]) for name in names])
         for index, domain in enumerate(results["domains"])
     ]
-    whole.append(_row("mean", [f"{models[n]['test']['mean']:.3f}" for n in names], "mean"))
-    whole.append(_row("bits a byte", [f"{_mean(models[n]['bits_per_byte']):.3f}" for n in names]))
+    whole.append(_row("mean", [figure(models[n]["test"]["mean"]) for n in names], "mean"))
+    whole.append(_row("bits a byte", [figure(_mean(models[n]["bits_per_byte"])) for n in names]))
     after = [
-        _row("mean, label known", [f"{models[n]['after_prefix']['oracle']['mean']:.3f}" for n in names]),
-        _row("mean, routed", [f"{models[n]['after_prefix']['routed']['mean']:.3f}" for n in names], "mean"),
-        _row("perplexity, routed", [f"{models[n]['after_prefix']['routed']['perplexity']:.2f}" for n in names]),
+        _row("mean, label known", [figure(models[n]["after_prefix"]["oracle"]["mean"]) for n in names]),
+        _row("mean, routed", [figure(models[n]["after_prefix"]["routed"]["mean"]) for n in names], "mean"),
+        _row("perplexity, routed", [figure(models[n]["after_prefix"]["routed"]["perplexity"], ".2f") for n in names]),
     ]
     tokens = [format_count(models[n]["tokens"]) if "tokens" in models[n] else "–" for n in names]
     across = f'<tr class="part"><td colspan="{len(names) + 1}">'
@@ -104,7 +105,8 @@ def outcome(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     for name, (loss, family) in promised.items():
         measured = results["models"].get(name, {}).get("validation", {}).get("mean")
         off = "–" if loss is None or measured is None else f"{loss - measured:+.3f}"
-        cells = ["–" if value is None else f"{value:.3f}" for value in (loss, measured)]
+        told = figure(measured) if name in results["models"] else "–"
+        cells = ["–" if loss is None else f"{loss:.3f}", told]
         rows += _row(name, [*cells, off, escape(str(family))], best=False)
     return (
         "<h2>Promised and measured validation loss</h2><table><thead><tr><th>label known</th><th>law</th>"
@@ -137,7 +139,8 @@ def experts(results: Mapping[str, Any], name: str) -> str:
     rows = ""
     for index, domain in enumerate(names):
         cells = "".join(
-            f"<td{' class=best' if value == min(row[m] for row in table) else ''}>{value:.3f}</td>"
+            f"<td{' class=best' if value is not None and value == least(row[m] for row in table) else ''}>"
+            f"{figure(value)}</td>"
             for m, value in enumerate(table[index])
         )
         rows += f"<tr><td>{escape(domain)}</td>{cells}</tr>"
@@ -182,21 +185,26 @@ def provenance(results: Mapping[str, Any]) -> str:
 
 
 def _row(name: str, cells: Sequence[str], kind: str = "", best: bool = True) -> str:
-    least = min(map(float, cells)) if best else None
-    marked = "".join(f"<td{' class=best' if best and float(cell) == least else ''}>{cell}</td>" for cell in cells)
+    lowest = min((float(cell) for cell in cells if cell != DIVERGED), default=None) if best else None
+    marked = "".join(
+        f"<td{' class=best' if lowest is not None and cell != DIVERGED and float(cell) == lowest else ''}>{cell}</td>"
+        for cell in cells
+    )
     return f'<tr class="{kind}"><td>{escape(name)}</td>{marked}</tr>'
 
 
-def _gain(gain: Mapping[str, float]) -> str:
-    return f"{gain['perplexity']:+.1f} ± {gain['perplexity_error']:.1f}"
+def _gain(gain: Mapping[str, float | None]) -> str:
+    value, error = figure(gain["perplexity"], "+.1f"), figure(gain["perplexity_error"], ".1f")
+    return DIVERGED if DIVERGED in (value, error) else f"{value} ± {error}"
 
 
 def _list(title: str, lines: Sequence[str]) -> str:
     return f"<h2>{title}</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _mean(values: Sequence[float | None]) -> float | None:
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(numbers) if len(numbers) == len(values) else None
 
 
 def _percent(value: float | None) -> str:

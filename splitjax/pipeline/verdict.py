@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .figures import diverged
 from .routing_tables import name_of
 
 _CORNERS = {
@@ -26,7 +27,7 @@ def headline(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     router = results["models"]["planned"]["after_prefix"]["router"]
     by = "" if router in (None, "prefix") else f"{name_of(router)} of "
     terms = f"accounting {accounting}; routed by {by}a {results['prefix']}-token prefix, scored after it"
-    return f"{_decision(plan)}; {rivals} ({terms}). {_worth(plan, gains)}{_missed(plan, gains)}"
+    return f"{_decision(plan)}; {rivals} ({terms}). {_worth(plan, gains)}{_missed(plan, gains)}{_lost(results)}"
 
 
 def _decision(plan: Mapping[str, Any]) -> str:
@@ -43,6 +44,8 @@ def _decision(plan: Mapping[str, Any]) -> str:
 
 def _against(name: str, gain: Mapping[str, Any], plural: bool = True) -> str:
     value, error = gain["routed"]["perplexity"], gain["routed"]["perplexity_error"]
+    if value is None or error is None:
+        return f"cannot be compared with {name}"
     if value == error == 0:
         return f"{'are' if plural else 'is'} the same as {name}"
     verb = ("beat" if value > 0 else "lose to") if plural else ("beats" if value > 0 else "loses to")
@@ -57,6 +60,8 @@ def _worth(plan: Mapping[str, Any], gains: Mapping[str, Any]) -> str:
             return measured
         return f"The law expects no gain from splitting at this size and budget. {measured}"
     routed = gains["planned_vs_dense"]["routed"]
+    if None in routed.values():
+        return "Nothing can be said of splitting from this run."
     if routed["perplexity"] < -2 * routed["perplexity_error"]:
         return "At equal training tokens splitting did not pay: train one model at this size and budget."
     if routed["perplexity"] < 2 * routed["perplexity_error"]:
@@ -65,6 +70,8 @@ def _worth(plan: Mapping[str, Any], gains: Mapping[str, Any]) -> str:
 
 
 def _worth_of_one_model(routed: Mapping[str, Any]) -> str:
+    if None in routed.values():
+        return "Nothing can be said of splitting from this run."
     if routed["perplexity"] > 2 * routed["perplexity_error"]:
         return "At equal training tokens the 80/20 split did not pay."
     if routed["perplexity"] < -2 * routed["perplexity_error"]:
@@ -79,7 +86,7 @@ def _missed(plan: Mapping[str, Any], gains: Mapping[str, Any]) -> str:
         for name, gain in gains.items()
         if "_vs_split at" in name
         for kind, words in (("routed", "routed"), ("oracle", "label known"))
-        if gain[kind]["perplexity"] < -2 * gain[kind]["perplexity_error"]
+        if None not in gain[kind].values() and gain[kind]["perplexity"] < -2 * gain[kind]["perplexity_error"]
     ]
     if not found:
         return ""
@@ -87,3 +94,9 @@ def _missed(plan: Mapping[str, Any], gains: Mapping[str, Any]) -> str:
     value, error = -gain["perplexity"], gain["perplexity_error"]
     blame = "" if plan["decision"] == "explicit" else ": the law missed it"
     return f" A {name} was better still, by {value:.1f} ± {error:.1f} % ({words}){blame}."
+
+
+def _lost(results: Mapping[str, Any]) -> str:
+    """A model whose loss is no number is named first among what a reader must know."""
+    told = "; ".join(f"{name} on {', '.join(domains)}" for name, domains in diverged(results).items())
+    return f" Diverged: {told}. Lower train.learning_rate or the rate of that expert." if told else ""
