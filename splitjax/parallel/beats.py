@@ -20,6 +20,10 @@ STUCK = 75
 STEP_TIMEOUT, GRACE = "SPLITJAX_STEP_TIMEOUT", "SPLITJAX_GRACE"
 _SECONDS = {STEP_TIMEOUT: 600.0, GRACE: 30.0}
 _BEATS = "splitjax/beats/"
+LINGER = 10.0
+"""Seconds that process 0 stays after it gave up: when it goes, JAX ends the others before they have said why."""
+SILENCE = 60.0
+"""Seconds without the end of a step after which those that wait look whether the others live."""
 _ASK_SECONDS = 10.0
 """How long the process that holds the store may take to answer before it counts as missing."""
 
@@ -52,6 +56,8 @@ def give_up(why: str, code: int = STUCK) -> NoReturn:
     print(f"splitjax: {why}", file=sys.stderr, flush=True)
     faulthandler.dump_traceback(sys.stderr)
     sys.stderr.flush()
+    if code == STUCK and jax.distributed.is_initialized() and jax.process_index() == 0:
+        time.sleep(LINGER)
     os._exit(code)
 
 
@@ -99,24 +105,25 @@ def beats() -> dict[int, Beat] | None:
     return found[0] if found else None
 
 
-def missing(wait: float, sleep: Callable[[float], None] = time.sleep) -> str:
+def missing(wait: float, sleep: Callable[[float], None] = time.sleep, *, silent_alone: bool = False) -> str:
     """Who keeps the others waiting, in words.
 
     Args:
         wait: seconds between two looks; a process that lives tells a beat in less.
+        silent_alone: "" where all give a sign of life.
     """
     before = beats()
     sleep(wait)
     after = beats()
     if before is None or after is None:
         return "process 0, which holds the processes together, does not answer"
-    return accuse(before, after, range(jax.process_count()))
+    processes = range(jax.process_count())
+    return accuse(before, after, processes) if not silent_alone or _silent(before, after, processes) else ""
 
 
 def accuse(before: Mapping[int, Beat], after: Mapping[int, Beat], processes: range) -> str:
     """Who keeps the others waiting, by two looks at the beats."""
-    silent = [k for k in processes if k not in after or (k in before and before[k].ticks == after[k].ticks)]
-    if silent:
+    if silent := _silent(before, after, processes):
         return f"{_names(silent)} of {len(processes)} {'gives' if len(silent) == 1 else 'give'} no sign of life"
     furthest = max(beat.step for beat in after.values())
     behind = [k for k in processes if after[k].step < furthest]
@@ -124,6 +131,10 @@ def accuse(before: Mapping[int, Beat], after: Mapping[int, Beat], processes: ran
         steps = ", ".join(str(after[k].step) for k in behind)
         return f"{_names(behind)} of {len(processes)} behind at step {steps}, the others at {furthest}"
     return f"all {len(processes)} processes live and stand at step {furthest}"
+
+
+def _silent(before: Mapping[int, Beat], after: Mapping[int, Beat], processes: range) -> list[int]:
+    return [k for k in processes if k not in after or (k in before and before[k].ticks == after[k].ticks)]
 
 
 def _names(processes: list[int]) -> str:

@@ -10,6 +10,9 @@ from splitjax.config import UserError
 
 COORDINATOR, PROCESSES, PROCESS = "SPLITJAX_COORDINATOR", "SPLITJAX_PROCESSES", "SPLITJAX_PROCESS"
 AUTO, TIMEOUT = "SPLITJAX_DISTRIBUTED", "SPLITJAX_JOIN_TIMEOUT"
+_HEARTBEAT = 200
+"""Seconds without a sign of life after which JAX ends all processes: more than `beats` needs to name the one (JAX's own
+100 may be over after 50)."""
 _PATIENCE = 1800
 """Seconds to wait for the others: JAX's own 300 are short for a pod whose images are still on their way."""
 
@@ -36,7 +39,9 @@ def join_cluster() -> bool:
         return True
     patience = _whole(os.environ, TIMEOUT, low=1) if TIMEOUT in os.environ else _PATIENCE
     try:
-        jax.distributed.initialize(**found, initialization_timeout=patience)
+        jax.distributed.initialize(
+            **found, initialization_timeout=patience, heartbeat_timeout_seconds=_HEARTBEAT
+        )
     except (RuntimeError, ValueError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         where = f"{COORDINATOR}={found['coordinator_address']}" if found else f"{AUTO}=auto"

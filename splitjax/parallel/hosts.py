@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 PATIENCE = 24 * 3600.0
 """Seconds that a process waits for what the first one makes alone: preparing a corpus may take hours. A first process
-that dies is noticed within JAX's heartbeat (100 s), whatever this says."""
+that dies is noticed within JAX's heartbeat (200 s), whatever this says."""
 _LOOK_EVERY_MS = 2000
 
 _turns, _meetings = itertools.count(), itertools.count()

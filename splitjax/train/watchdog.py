@@ -15,7 +15,8 @@ TICKS = 20
 
 
 class Watchdog:
-    """While open, ends the process when `beat` was not called for the step time-out.
+    """While open, ends the process when `beat` was not called for the step time-out, or for a minute while another
+    process gives no sign of life: JAX ends what has lost a process after some minutes, and names nobody then.
 
     Its own ticks are counted and not the clock: a process that was itself stopped for a while is not at fault.
 
@@ -28,6 +29,7 @@ class Watchdog:
         self._limit = beats.seconds(beats.STEP_TIMEOUT) if limit is None else limit
         self._give_up, self._tick = give_up, min(5.0, self._limit / TICKS)
         self._left, self._step, self._ticks = FIRST_STEP * self._limit, 0, 0
+        self._quiet = 0.0
         self._closing = threading.Event()
         self._threads = [threading.Thread(target=self._watch, daemon=True)]
         if hosts.several():
@@ -39,7 +41,7 @@ class Watchdog:
 
     def beat(self) -> None:
         """Something came to its end: a step, a save."""
-        self._left = self._limit
+        self._left, self._quiet = self._limit, 0.0
 
     def __enter__(self) -> Watchdog:
         for thread in self._threads:
@@ -52,11 +54,18 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._closing.wait(self._tick):
             self._left -= self._tick
+            self._quiet += self._tick
             if self._left < 0:
                 who = f": {beats.missing(4 * self._tick)}" if hosts.several() else ""
                 if not self._closing.is_set() and self._left < 0:
                     self._give_up(f"no step came to its end for {self._limit:.0f} s after step {self._step}{who}")
                 return
+            if self._quiet >= beats.SILENCE and hosts.several():
+                who = beats.missing(4 * self._tick, silent_alone=True)
+                if who and self._quiet and not self._closing.is_set():  # else a step has ended meanwhile
+                    self._give_up(f"no step came to its end for {self._quiet:.0f} s after step {self._step}: {who}")
+                    return
+                self._quiet = 0.0
 
     def _tell(self) -> None:
         # Apart from the watch: where the process that holds the store hangs, this thread hangs with it.
