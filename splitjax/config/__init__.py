@@ -2,7 +2,17 @@
 
 from .editors import json_schema, schema_text
 from .errors import UserError, did_you_mean
-from .files import check_shape, hash_file, hash_json, read_json, read_record, write_atomic, write_json, write_record
+from .files import (
+    check_shape,
+    disk_errors,
+    hash_file,
+    hash_json,
+    read_json,
+    read_record,
+    write_atomic,
+    write_json,
+    write_record,
+)
 from .load import dump, from_dict, load
 from .origin import Value, origins
 from .paths import find_files, is_remote, local_copy, open_read
@@ -28,6 +38,7 @@ __all__ = [
     "Value",
     "check_shape",
     "did_you_mean",
+    "disk_errors",
     "dump",
     "find_files",
     "format_count",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
 from .paths import is_remote, open_read
+
+_MEND = "Free space or pick another run_dir."
 
 
 def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> None:
@@ -33,12 +36,32 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(
-            f"cannot be written ({error.strerror})", where=str(path), mend="Free space or pick another run_dir."
-        ) from error
+        raise UserError(f"cannot be written ({error.strerror})", where=str(path), mend=_MEND) from error
     finally:
         with contextlib.suppress(OSError):  # gone after the rename; after a fault or Ctrl-C nothing is left behind
             temporary.unlink()
+
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+@contextlib.contextmanager
+def disk_errors(where: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever a disk refuses in the block (full, read-only, not ours) as one line with the file's name.
+
+    Args:
+        where: what to name where the system names no file.
+
+    Raises:
+        UserError: the disk refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        place = str(error.filename or where)
+        raise UserError(f"cannot be written ({error.strerror})", where=place, mend=_MEND) from error
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -15,7 +15,17 @@ import numpy as np
 from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
 from splitjax import __version__
-from splitjax.config import Config, Model, UserError, did_you_mean, hash_file, hash_json, read_record, write_record
+from splitjax.config import (
+    Config,
+    Model,
+    UserError,
+    did_you_mean,
+    disk_errors,
+    hash_file,
+    hash_json,
+    read_record,
+    write_record,
+)
 from splitjax.data import Corpus, Stacked, Stream
 from splitjax.data import stack as stack_streams
 from splitjax.evaluate import own_losses
@@ -147,7 +157,8 @@ class Executor:
         """
         measured = hosts.from_first(partial(self.recorded, phase))
         if measured is None:
-            return self._train(phase)
+            with disk_errors(self.path(phase.name)):
+                return self._train(phase)
         self.reporter.skip(work_of([phase], self.config, self.clock.experts, self.vocab_size))
         return measured
 

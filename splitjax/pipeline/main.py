@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from splitjax.config import Config, UserError, hash_json, read_json
+from splitjax.config import Config, UserError, disk_errors, hash_json, read_json
 from splitjax.evaluate import routers
 from splitjax.parallel import hosts
 
@@ -64,7 +64,8 @@ def job_of(
         if hosts.from_first(claim) != hash_json(config.resolved()):
             raise UserError("this process was started with another config than process 0", where=config.folder)
         try:
-            with reporter or Reporter(None if hosts.first() else Console(quiet=True)) as told:
+            quiet = None if hosts.first() else Console(quiet=True)
+            with disk_errors(folder.path), reporter or Reporter(quiet) as told:
                 job = Job(config, folder, told, command or f"splitjax.run({config.name!r})")
                 if jobs > 1:
                     job.platform = platform_of_workers()
