@@ -92,7 +92,8 @@ class Train(Settings):
         10.0, gt=0, description="Minutes between temporary checkpoints; the next checkpoint replaces them."
     )
     keep_every: Count | None = Field(
-        None, ge=1, description="Tokens of a path between checkpoints kept besides splits and ends (null: none)."
+        None, ge=1, description="Tokens of a path between checkpoints kept besides splits and ends (null: none); an "
+        "expert that skips step after step goes back to one of them."
     )
     mesh: Mesh = Field(
         None, description="Devices by axis, {expert: 8, data: 1, fsdp: 8, tensor: 1}; a stack of one has its experts' "

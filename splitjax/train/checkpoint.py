@@ -67,8 +67,8 @@ class Writer:
         if hosts.first():
             _remove(target)  # one that was found damaged: a record must never stand beside arrays of another save
         hosts.meet(f"to save {target.name}")
-        tree = _tree(stack)
-        leaves = {name: {"shape": leaf.shape, "dtype": str(leaf.dtype)} for name, leaf in store.flatten(tree).items()}
+        tree = tree_of(stack)
+        shapes = {name: {"shape": leaf.shape, "dtype": str(leaf.dtype)} for name, leaf in store.flatten(tree).items()}
         self._saver = self._saver or store.Saver()
         try:
             self._saver.save(target / record.STATE, tree)
@@ -76,7 +76,7 @@ class Writer:
             _remove(target)
             raise _not_written(target, error) from error
         meta = meta | {"experts": stack.experts} | ({"temporary": True} if temporary else {})
-        self._pending = self._pool.submit(self._commit, target, leaves, meta)
+        self._pending = self._pool.submit(self._commit, target, shapes, meta)
         return target
 
     def check(self) -> None:
@@ -118,7 +118,6 @@ class Writer:
         except Exception as error:
             _remove(target)  # half a checkpoint on a full disk keeps the disk full
             raise _not_written(target, error) from error
-
 
     def _drop_temporary(self, below: int) -> None:
         """Remove the temporary checkpoints that a newer one has made useless."""
@@ -163,6 +162,18 @@ def restore_params(
 def _restore(
     folder: Path, experts: Sequence[int] | None, sharding: LeafSharding | None, prefix: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
+    found, meta = leaves(folder, experts, sharding, prefix)
+    return store.nest(dict(found)), meta
+
+
+def leaves(
+    folder: Path, experts: Sequence[int] | None, sharding: LeafSharding | None, prefix: str = ""
+) -> tuple[Iterator[tuple[str, Array]], dict[str, Any]]:
+    """`restore` as (name, array) leaf by leaf, read when asked for, and the meta data; all files are verified first.
+
+    Args:
+        prefix: of the names wanted.
+    """
     kept = record.read(folder)
     k = kept["meta"]["experts"]
     wanted = list(range(k)) if experts is None else list(experts)
@@ -181,8 +192,8 @@ def _restore(
     fields = {name.partition(".")[0] for name in kept["leaves"]}
     if fields != set(Stack.__dataclass_fields__):
         raise UserError("its leaves are not those of a stack", where=str(folder / record.RECORD), mend=record.MEND)
-    leaves = {name: about for name, about in kept["leaves"].items() if name.startswith(prefix)}
-    return store.nest({name: leaf(name, about) for name, about in leaves.items()}), kept["meta"]
+    chosen = {name: about for name, about in kept["leaves"].items() if name.startswith(prefix)}
+    return ((name, leaf(name, about)) for name, about in chosen.items()), kept["meta"]
 
 
 def parameters(folder: Path, expert: int) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
@@ -256,7 +267,8 @@ def last_meta(folder: Path) -> dict[str, Any]:
     return meta
 
 
-def _tree(stack: Stack) -> dict[str, Any]:
+def tree_of(stack: Stack) -> dict[str, Any]:
+    """Its leaves by the names that checkpoints give them."""
     return {name: getattr(stack, name) for name in stack.__dataclass_fields__}
 
 

@@ -20,6 +20,7 @@ from .lanes import Lanes, lanes_at, take, whole
 from .metrics import MetricsLog, log_path
 from .phase import OnStep, Phase, Speed, StepReport
 from .placement import owned
+from .rollback import Rollback, put_back
 from .saving import Kind, SavePolicy
 from .schedule import schedule
 from .stack import Stack, path_tokens
@@ -134,6 +135,7 @@ class _Run:
             if (int(seen_K.max()) if at is None else at) != start:
                 raise ValueError(f"phase begins at {start} path tokens, its first state at {seen_K}")
             self._open(stack, start, (self.meta.get("lineage") or {}) | lineage)
+            self._watch_skips(None)
             if start in self.marks:
                 self._save("keep")
                 self.writer.wait()
@@ -143,8 +145,15 @@ class _Run:
             where = str(checkpoint.at(self.writer.folder, tokens))
             raise UserError(f"checkpoint lies outside this phase ({start} to {self.phase.end})", where=where)
         self._open(stack, tokens, meta.get("lineage"))
+        self._watch_skips(meta.get("rollback"))
         if self.early:
             self.progress = Progress(self.early, start, meta.get("early"))
+
+    def _watch_skips(self, kept: dict[str, Any] | None) -> None:
+        """Begin to count skips, or go on counting, where `train.keep_every` keeps something to go back to."""
+        self.rollback: Rollback | None = None
+        if self.trainer.train.keep_every:
+            self.rollback = Rollback(self.step_tokens, self.phase.start, self.skipped_K, kept)
 
     def _open(self, stack: Stack, tokens: int, lineage: dict[str, Any] | None) -> None:
         self.tokens, self.experts = tokens, stack.experts
@@ -155,6 +164,7 @@ class _Run:
         self.stops_K = np.where(seen_K < tokens, seen_K, self.phase.stops(stack.experts))
         self.meta["lineage"] = lineage
         self.lanes = Lanes.full(stack.experts, self.trainer.placement.expert_groups)
+        self.skipped_K = np.array(self.trainer.placement.fetch(stack.skipped_K))  # no view: the stack is donated
         self.working: Working = working(self.trainer, stack)
         self.parked = list[tuple[Lanes, Stack]]()
 
@@ -182,6 +192,10 @@ class _Run:
                     self._report(before, log, on_step)
                     stop = signals.stop_after(self.tokens // self.step_tokens)
                     began = self.tokens - self.step_tokens
+                    if self.rollback and self.rollback.after(self.tokens, self.policy.regular(began, self.tokens)):
+                        self._report(pending, log, on_step)
+                        self._go_back(self.rollback, pending.metrics, log)
+                        pending = None
                     if save := self.policy.after(began, self.tokens, stopping=stop is not None):
                         self._report(pending, log, on_step)
                         pending = None
@@ -260,8 +274,46 @@ class _Run:
             if self.tokens in self.stops_K:  # else it is the resumed run that catches up
                 log.write({"tokens": self.tokens + self.step_tokens, "event": "repack", "lanes": lanes.experts})
 
+    def _go_back(self, rollback: Rollback, metrics: Metrics, log: MetricsLog) -> None:
+        """Give experts that skip step after step the state of an older checkpoint; the others keep every bit.
+
+        One that has nothing to go back to skips on beside them; a model alone ends there.
+
+        Raises:
+            UserError: it is a model alone.
+        """
+        lanes, skipped_K = self.lanes.experts, self.trainer.placement.fetch(metrics.skipped_K)
+        going = {k: int(skipped_K[lane]) for lane, k in enumerate(lanes) if self.stops_K[k] > self.tokens}
+        alone = self.experts == 1 and "expert" not in self.meta
+        for expert, marks in rollback.look(self.tokens, going).items():
+            self.writer.wait()  # what was kept last may be among them
+            mark = self._put_back(expert, marks)
+            log.write({"tokens": self.tokens, "event": "rollback", "experts": [expert], "to": mark})
+            if mark is None and alone:
+                raise UserError(
+                    "every step is skipped, and no older checkpoint is left to go back to", where=str(self.folder),
+                    mend="Lower train.learning_rate or train.clip, or look at the text from there on.",
+                )  # fmt: skip
+            if mark is not None:
+                rollback.went(expert, mark)
+                told = {"expert": self.meta.get("expert", expert), "at": self.tokens, "to": mark}
+                lineage = self.meta["lineage"] or {}
+                self.meta["lineage"] = lineage | {"rollbacks": [*lineage.get("rollbacks", []), told]}
+        self.dog.beat()
+
+    def _put_back(self, expert: int, marks: list[int]) -> int | None:
+        """Put one expert back to the first of these checkpoints that verifies; None where none is left."""
+        for mark in marks:
+            source, placement = checkpoint.at(self.writer.folder, mark), self.trainer.placement
+            found = put_back(self.working.stack(), source, self.lanes.experts, expert, placement)
+            if found is not None:
+                self.working = working(self.trainer, found)
+                return mark
+        return None
+
     def _save(self, kind: Kind) -> None:
         meta = self.meta | {"tokens": self.tokens} | ({"early": self.progress.to_json()} if self.progress else {})
+        meta |= {"rollback": self.rollback.to_json()} if self.rollback else {}
         with wall.spent("checkpoint"):
             self.writer.save(self.tokens, self.stack(), meta, temporary=kind == "temporary")
         self.dog.beat()

@@ -67,8 +67,13 @@ def write(folder: Path, leaves: dict[str, Any], meta: dict[str, Any]) -> None:
 def write_set(folder: Path, parts: Sequence[Path]) -> None:
     """Commit a checkpoint whose experts are checkpoints of their own, expert k in `part_of(folder, k, …)`."""
     kept = [read(part) for part in parts]
+    of_one = ("expert", "rollback")
+    meta = {key: value for key, value in kept[0]["meta"].items() if key not in of_one} | {"experts": len(parts)}
+    lineages = [one["meta"].get("lineage") or {} for one in kept]
+    if rollbacks := [told for lineage in lineages for told in lineage.get("rollbacks", [])]:
+        meta["lineage"] = lineages[0] | {"rollbacks": sorted(rollbacks, key=lambda told: (told["at"], told["expert"]))}
     content = {
-        "meta": {key: value for key, value in kept[0]["meta"].items() if key != "expert"} | {"experts": len(parts)},
+        "meta": meta,
         "leaves": kept[0]["leaves"],
         "parts": [{"at": int(part.name), "hash": one["hash"]} for part, one in zip(parts, kept, strict=True)],
     }

@@ -33,10 +33,14 @@ class SavePolicy:
         """What to save after a step from `before` to `tokens`; all processes hear the same."""
         self._steps += 1
         kind: Kind | None = None
-        if tokens in self._marks or (self._every and tokens // self._every > before // self._every):
+        if tokens in self._marks or self.regular(before, tokens):
             kind = "keep"
         elif stopping or (self._steps % ASK_EVERY == 0 and hosts.agree(self._clock() - self._saved_at > self._seconds)):
             kind = "temporary"
         if kind:
             self._saved_at = self._clock()
         return kind
+
+    def regular(self, before: int, tokens: int) -> bool:
+        """Whether `train.keep_every` keeps what a step from `before` to `tokens` leaves."""
+        return self._every is not None and tokens // self._every > before // self._every
