@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,7 @@ from splitjax.config import UserError
 from splitjax.parallel import beats
 from splitjax.parallel.beats import Beat, accuse
 from splitjax.pipeline.launch.request import RESTART_CODES
+from tools.faults import cluster
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,17 @@ def test_who_is_missing_is_named(before: dict, after: dict, said: str) -> None:
     count = 3 if "of 3" in said else 2
     looks = [{k: Beat(*told) for k, told in look.items()} for look in (before, after)]
     assert accuse(*looks, range(count)) == said
+
+
+def test_silence_alone_is_told_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beats.jax, "process_count", lambda: 2)
+    for looks, said in (
+        ([{0: Beat(1, 7), 1: Beat(1, 6)}, {0: Beat(2, 7), 1: Beat(2, 6)}], ""),
+        ([{0: Beat(1, 7), 1: Beat(1, 6)}, {0: Beat(2, 7), 1: Beat(1, 6)}], "process 1 of 2 gives no sign of life"),
+        ([None, None], "process 0, which holds the processes together, does not answer"),
+    ):
+        monkeypatch.setattr(beats, "beats", iter(looks).__next__)
+        assert beats.missing(1.0, sleep=lambda _: None, silent_alone=True) == said
 
 
 def test_time_limits_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,3 +59,21 @@ def test_giving_up_says_why_shows_stacks_and_ends_with_a_code_that_launchers_res
     assert beats.STUCK in RESTART_CODES
     assert done.stderr.startswith("splitjax: waited\n")
     assert "in stuck_here" in done.stderr
+
+
+LEAVES_FIRST = """
+import os, time, jax
+from splitjax.parallel import beats, hosts, join_cluster
+join_cluster()
+hosts.meet("here")
+beats.LINGER = 4.0
+if jax.process_index() == 1:
+    time.sleep(2)  # it comes to its end after the process that holds them together
+beats.give_up(f"process 3 of 4 gives no sign of life, says {jax.process_index()}")
+"""
+
+
+def test_process_0_stays_until_the_others_have_said_why(tmp_path: Path) -> None:
+    with cluster.members([sys.executable, "-c", LEAVES_FIRST], 2, tmp_path, environment=os.environ) as two:
+        assert cluster.wait(two, 100) == [beats.STUCK] * 2
+        assert all(f"says {index}" in one.said() for index, one in enumerate(two))

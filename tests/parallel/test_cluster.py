@@ -12,7 +12,8 @@ import pytest
 
 from splitjax.config import UserError
 from splitjax.parallel import hosts, join_cluster
-from tests.processes import free_port, start_all
+from tests.processes import start_all
+from tools.faults.cluster import free_port
 
 WHOLE = {"SPLITJAX_COORDINATOR": "127.0.0.1:1", "SPLITJAX_PROCESSES": "2", "SPLITJAX_PROCESS": "0"}
 

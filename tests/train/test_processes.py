@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from splitjax.train import checkpoint, path_tokens, read_metrics
+from tools.faults.cluster import free_port
 
 from .helpers import STEP, same_bits
 from .processes import STEPS, run_name
@@ -20,15 +20,8 @@ from .processes import STEPS, run_name
 ROOT = Path(__file__).parents[2]
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 def begin(folder: Path, count: int, devices: int, loop: str, kind: str = "quick") -> list[subprocess.Popen]:
-    port = free_port()
-    command = [sys.executable, "-m", "tests.train.processes", port, str(count)]
+    command = [sys.executable, "-m", "tests.train.processes", str(free_port()), str(count)]
     return [
         subprocess.Popen(
             [*command, str(index), str(devices), str(folder), loop, kind], cwd=ROOT, stderr=subprocess.PIPE, text=True

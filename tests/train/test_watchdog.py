@@ -9,10 +9,8 @@ import time
 
 import pytest
 
-from splitjax.parallel import beats
+from splitjax.parallel import beats, hosts
 from splitjax.train.watchdog import FIRST_STEP, Watchdog
-
-from .test_processes import begin, run_name
 
 
 def test_a_step_that_does_not_end_is_told_once() -> None:
@@ -39,6 +37,23 @@ def test_beats_keep_it_quiet() -> None:
             dog.beat()
             time.sleep(0.05)
     assert not said
+
+
+@pytest.mark.parametrize("silent", ["", "process 1 of 2 gives no sign of life"])
+def test_a_process_without_a_sign_of_life_is_named_long_before_the_time_out(monkeypatch, silent: str) -> None:
+    """JAX would end this process for it, within minutes and without a name."""
+    monkeypatch.setattr(hosts, "several", lambda: True)
+    monkeypatch.setattr(beats, "tell", lambda beat: None)
+    monkeypatch.setattr(beats, "missing", lambda wait, silent_alone: silent)
+    monkeypatch.setattr(beats, "SILENCE", 0.3)
+    said: list[str] = []
+    with Watchdog(2.0, said.append) as dog:
+        time.sleep(0.2)
+        dog.beat()
+        time.sleep(0.2)
+        assert not said
+        time.sleep(0.6)
+    assert said == ([f"no step came to its end for 0 s after step 0: {silent}"] if silent else [])
 
 
 STUBBORN = textwrap.dedent("""
@@ -87,28 +102,3 @@ def send(numbers, grace: str) -> tuple[int, str, float]:
         assert process.stdout.readline() == "heard\n" or number == numbers[-1]
     _, errors = process.communicate(timeout=60)
     return process.returncode, errors, time.monotonic() - began
-
-
-@pytest.mark.slow
-def test_one_of_four_processes_stopped_is_named_by_the_others(tmp_path, monkeypatch) -> None:
-    for process in begin(tmp_path, 1, 1, "scan"):
-        process.communicate(timeout=300)
-    monkeypatch.setenv(beats.STEP_TIMEOUT, "12")
-    processes = begin(tmp_path, 4, 1, "scan", "slow")
-    log = tmp_path / run_name(4, 1, "scan") / "metrics.jsonl"
-    try:
-        while not (log.exists() and len(log.read_text().splitlines()) > 5):
-            assert all(process.poll() is None for process in processes), [p.communicate() for p in processes]
-            time.sleep(0.1)
-        stopped = processes.pop(2)
-        stopped.send_signal(signal.SIGSTOP)
-        began = time.monotonic()
-        for process in processes:
-            _, said = process.communicate(timeout=120)
-            assert process.returncode == beats.STUCK, said
-            assert "process 2 of 4 gives no sign of life" in said
-        assert time.monotonic() - began < 60
-    finally:
-        for process in [*processes, stopped]:
-            process.kill()
-            process.wait()

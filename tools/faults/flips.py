@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .kills import compare, config_in, fingerprint, finish
+from .runs import compare, config_in, fingerprint, finish, stopped
 from .world import write_corpus
 
 _CLOCK = re.compile(r"<h2>Goodput:.*?</table>|\d{4}-\d\d-\d\dT[\d:.+]+", re.DOTALL)
@@ -101,7 +101,7 @@ def flip_run(folder: Path, count: int, seed: int, say: Callable[[str], None] = p
     if not config.exists():  # else an earlier call left it
         config_in(folder, write_corpus(folder / "docs.jsonl"), "whole")
     finished = Folder(finish(config), folder / "finished")
-    half = Folder(_stopped(finished.pristine, folder / "stopped"), folder / "half")
+    half = Folder(stopped(finished.pristine, folder / "stopped"), folder / "half")
     heard = Heard()
     logging.getLogger("splitjax").addHandler(heard)
     wanted = [_outcome_of(config, at, None, heard)[1] for at in (finished, half)]
@@ -160,21 +160,6 @@ def _read_phase(run: Path, file: Path) -> None:
     execute.read_log(run / "phases" / parts[1])
     if parts[2] == "checkpoints":
         checkpoint.restore(run / Path(*parts[:4]))
-
-
-def _stopped(finished: Path, to: Path) -> Path:
-    """A copy of a run that looks as it did when its last experts, and the trunk under them, were under way."""
-    shutil.rmtree(to, ignore_errors=True)
-    shutil.copytree(finished, to)
-    for stage in ("train", "evaluate", "report"):
-        (to / "done" / f"{stage}.json").unlink()
-    for name in ("main.json", "results.json", "report.html"):
-        (to / name).unlink()
-    trunk = max((to / "phases").glob("*.trunk"), key=lambda path: len(list((path / "checkpoints").iterdir())))
-    for phase in [trunk, max((to / "phases").glob(f"{trunk.name}.mix*.experts*"))]:
-        (phase / "done.json").unlink()
-    shutil.rmtree(max((trunk / "checkpoints").iterdir()))
-    return to
 
 
 def _damage(file: Path, rng: random.Random) -> str:

@@ -51,6 +51,10 @@ def tiny_tree(corpus: Path, run_dir: Path) -> dict[str, Any]:
     }
 
 
+MAIN_ALONE = {"split": 0.5, "sweep": None, "law": None}
+"""Changes to the tiny config for where a sweep shows nothing more: an explicit split (None leaves a key out)."""
+
+
 def command(*words: object) -> list[str]:
     """splitjax as a person starts it."""
     return [sys.executable, "-m", "splitjax", *map(str, words)]
