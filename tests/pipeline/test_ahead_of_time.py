@@ -95,6 +95,21 @@ def test_experts_on_slices_of_their_own_send_nothing_between_slices() -> None:
     assert said.bytes_per_device == pytest.approx(stack.bytes_per_device, rel=0.15)
 
 
+@pytest.mark.parametrize(
+    ("name", "topology"),
+    [
+        ("1.3B_x8_v5p", "v5p:4x4x4"),
+        ("1.3B_x8_v6e", "v6e:8x8"),
+        ("2.7B_x8_v5e", "8xv5e:4x4"),
+        ("2.7B_x8_v6e", "v6e:8x8"),
+    ],
+)
+def test_the_memory_of_the_other_presets_is_estimated_too(name: str, topology: str) -> None:
+    found, said = compiled(name, topology, 8), guess(name, topology, 8)
+    assert found.fits
+    assert said.bytes_per_device == pytest.approx(found.bytes_per_device, rel=0.15)
+
+
 def test_bf16_counts_are_those_of_the_unrolled_program() -> None:
     """The correction for loops, against a small model without any."""
     overrides = ("model={preset: 10M, n_layers: 3}", "train.batch_size=16", "train.seq_len=512")
