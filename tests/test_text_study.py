@@ -18,9 +18,11 @@ sys.path[:0] = [str(ROOT / "tools")]
 
 import text_study  # noqa: E402
 from study import picks, verdict  # noqa: E402
+from study.hindsight import best_split, regret  # noqa: E402
 from study.rows import Rows  # noqa: E402
 from study.spec import Part, Study, read_spec  # noqa: E402
 
+from splitjax import law  # noqa: E402
 from splitjax.config import UserError  # noqa: E402
 from splitjax.model import n_params  # noqa: E402
 from splitjax.pipeline.observations import rows_of  # noqa: E402
@@ -127,6 +129,19 @@ def test_a_law_that_is_right_passes_every_test(study: Study, kept: Path) -> None
     assert "N = 221,856, " in text, "the larger dense model at equal FLOPs"
 
 
+def test_hindsight_finds_the_split_of_a_family(study: Study, kept: Path) -> None:
+    rows = Rows.read(kept / "observations.csv")
+    told = picks.pick(study, "all", rows, kept)["settings"]
+    fitted = law.LawFit.load(kept / "run" / "law.all.json")
+    for name in study.spec.settings:
+        split = best_split(study, name, fitted, "effective_data")
+        assert split == pytest.approx(told[name]["split_fraction"], abs=0.003)
+        curves = verdict.curves(study, name, rows, told[name])
+        assert curves is not None
+        assert regret(curves, split) < 1e-3
+        assert regret(curves, 0.9) > 0.01
+
+
 def test_rivals_cost_what_the_planned_experts_cost(study: Study) -> None:
     from splitjax.model import flops_per_token
 
@@ -210,7 +225,7 @@ def test_every_option_is_shown() -> None:
     done = subprocess.run([sys.executable, "tools/text_study.py", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
     shown = set(done.stdout.replace("]", " ").split())
-    assert {"--from", "--part", "--out", "--jobs", "--dry-run", "--settings"} <= shown
+    assert {"--from", "--part", "--out", "--jobs", "--dry-run", "--hindsight", "--settings"} <= shown
 
 
 @pytest.mark.slow

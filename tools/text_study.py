@@ -48,6 +48,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="FOLDER",
                         help="where rows, picks and the picture go (the run_dir of the config)")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="phases to train at a time")
+    parser.add_argument("--hindsight", action="store_true",
+                        help="tell also what every family would have picked, fitted anew")  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print what it costs and what is known; train nothing")
     return parser
 
@@ -84,7 +86,7 @@ def _run(args: argparse.Namespace) -> None:
     if not args.dry_run:
         for name in chosen:
             work.do(name)
-    work.tell()
+    work.tell(args.hindsight)
 
 
 def _settings_of(args: argparse.Namespace) -> Path:
@@ -157,7 +159,7 @@ class Work:
         if part.kind == "law":
             self.records[name] = picks.pick(self.study, name, self.rows, self.out)
 
-    def tell(self) -> None:
+    def tell(self, hindsight: bool = False) -> None:
         """Every table that the rows at hand allow, and the picture."""
         study, told = self.study, self.told
         found = {name: curve for name in study.spec.settings
@@ -172,6 +174,10 @@ class Work:
             from study.drawing import draw
 
             draw(found, told, self.out / "curves.png")
+        if found and hindsight:
+            from study.hindsight import hindsight_table
+
+            print("\n" + hindsight_table(study, found, self.rows))
         if ablations := verdict.ablation_table(study, self.rows):
             print("\n" + ablations)
 

@@ -150,6 +150,27 @@ class EffectiveData(Family):
         return (d > 0) | (s > 0)
 
 
+class Adapting(Family):
+    """`effective_data` whose mixture tokens are worth more to a model that has adapted to its domain: h = 0 is that."""
+
+    name = "adapting"
+    formula = "E + A/N^a + B/(D' + k·D^g·(1 + D'/D0)^h)^b"
+    linear = ("E", "A", "B")
+    nonlinear = (
+        exponent("a"), exponent("b"), scale("k"), exponent("g"), scale("D0"), Parameter("h", 0.0, 1.0, (0.0, 0.6)),
+    )  # fmt: skip
+
+    def columns(self, xp: Any, p: Mapping[str, Array], n: Array, d: Array, s: Array) -> tuple[Array, ...]:
+        transferred = p["k"] + p["g"] * d + p["h"] * xp.logaddexp(0.0, s - p["D0"])
+        return xp.ones_like(n), xp.exp(-p["a"] * n), xp.exp(-p["b"] * xp.logaddexp(s, transferred))
+
+    def units(self, p: Mapping[str, Array], n: float, d: float, s: float) -> dict[str, Array]:
+        return {"A": p["a"] * n, "B": p["b"] * s, "k": s - p["g"] * d, "D0": s}
+
+    def finite(self, d: Array, s: Array) -> Array:
+        return (d > 0) | (s > 0)
+
+
 class Hernandez(Family):
     name = "hernandez"
     formula = "E + A/N^a + B/(D' + k·D^g·D'^h·N^m)^b"
@@ -247,7 +268,8 @@ class Rectified(Family):
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        Chinchilla(), Additive(), EffectiveData(), Hernandez(), TransferGap(), Multiplicative(), Shifted(), Rectified(),
+        Chinchilla(), Additive(), EffectiveData(), Adapting(), Hernandez(), TransferGap(), Multiplicative(), Shifted(),
+        Rectified(),
     )
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ TRUTHS: dict[str, dict[str, float]] = {
     "chinchilla": {"E": 1.8, "A": 120, "B": 400, "a": 0.34, "b": 0.33},
     "additive": {"E": 1.5, "A": 120, "B": 120, "C": 60, "a": 0.34, "b": 0.33, "c": 0.32},
     "effective_data": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 1.6, "g": 0.86},
+    "adapting": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 0.8, "g": 0.84, "D0": 3e5, "h": 0.3},
     "hernandez": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 0.12, "g": 0.5, "h": 0.4, "m": 0.1},
     "transfer_gap": {"E": 1.5, "A": 120, "B": 1600, "G": 8, "a": 0.34, "b": 0.3, "c": 0.15},
     "multiplicative": {"E": 1.5, "A": 600, "a": 0.12, "b": 0.14, "c": 0.1},
@@ -35,6 +36,8 @@ def formula(family: str, p: Mapping[str, float], n: np.ndarray, d: np.ndarray, s
             "chinchilla": lambda: p["E"] + size + p["B"] / d ** p["b"],
             "additive": lambda: p["E"] + size + p["B"] / d ** p["b"] + p["C"] / s ** p["c"],
             "effective_data": lambda: p["E"] + size + p["B"] / (s + p["k"] * d ** p["g"]) ** p["b"],
+            "adapting": lambda: p["E"] + size
+            + p["B"] / (s + p["k"] * d ** p["g"] * (1 + s / p["D0"]) ** p["h"]) ** p["b"],
             "hernandez": lambda: p["E"] + size
             + p["B"] / (s + p["k"] * d ** p["g"] * s ** p["h"] * n ** p["m"]) ** p["b"],
             "transfer_gap": lambda: p["E"] + size + (p["B"] * d ** -p["b"] + p["G"]) * s ** -p["c"],

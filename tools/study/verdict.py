@@ -86,7 +86,7 @@ def law_table(records: Mapping[str, Mapping[str, Any]], study: Study) -> str:
         part, held = study.law_part(name), record["held_out"] or {}
         lines.append([
             name, str(part.experts), str(len({n_params(cell.model) for cell in part.cells})), str(len(part.cells)),
-            record["family"], _percent(record["mre"], 2), _percent(held.get("mre", math.nan), 2),
+            record["family"], percent(record["mre"], 2), percent(held.get("mre", math.nan), 2),
             ", ".join(record["near"]),
         ])  # fmt: skip
     return table(["law", "K", "sizes", "cells", "family", "off on its rows", "off on larger runs held out",
@@ -97,7 +97,7 @@ def pick_table(told: Mapping[str, Mapping[str, Any]]) -> str:
     """What the laws said before any setting was measured."""
     lines = [
         [name, each["accounting"], str(each["experts"]), f"{each['n_params']:,}", f"{each['tokens']:,}",
-         each["decision"], _percent(each["split_fraction"]), _interval(each["interval"]),
+         each["decision"], percent(each["split_fraction"]), _interval(each["interval"]),
          _interval(each["flat_region"]), f"{each['predicted_loss']:.4f}"]
         for name, each in told.items()
     ]  # fmt: skip
@@ -113,18 +113,18 @@ def trial_table(study: Study, found: Mapping[str, Curves], picks: Mapping[str, A
     for name, each in judged.items():
         told, low_high = picks[name], picks[name]["interval"]
         lines.append([
-            name, f"{told['n_params']:,}", f"{told['tokens']:,}", _percent(found[name].error, 2),
-            _percent(found[name].error_by_domain, 2), _percent(each.picked), _interval(low_high), _percent(each.best),
-            "yes" if each.contained else "no", _percent(each.regret, 2), _percent(constant[name], 2),
-            f"{each.gain:.4f} ± {each.noise:.4f}", "–" if each.kept is None else _percent(each.kept),
+            name, f"{told['n_params']:,}", f"{told['tokens']:,}", percent(found[name].error, 2),
+            percent(found[name].error_by_domain, 2), percent(each.picked), _interval(low_high), percent(each.best),
+            "yes" if each.contained else "no", percent(each.regret, 2), percent(constant[name], 2),
+            f"{each.gain:.4f} ± {each.noise:.4f}", "–" if each.kept is None else percent(each.kept),
         ])  # fmt: skip
     mean = [
-        "mean", "", "", _percent(np.mean([each.error for each in found.values()]), 2),
-        _percent(np.mean([each.error_by_domain for each in found.values()]), 2), "",
-        f"width {_percent(np.mean([each.width for each in judged.values()]))}", "",
+        "mean", "", "", percent(np.mean([each.error for each in found.values()]), 2),
+        percent(np.mean([each.error_by_domain for each in found.values()]), 2), "",
+        f"width {percent(np.mean([each.width for each in judged.values()]))}", "",
         f"{sum(each.contained for each in judged.values())} of {len(judged)}",
-        _percent(np.mean([each.regret for each in judged.values()]), 2),
-        _percent(np.mean(list(constant.values())), 2), "", "",
+        percent(np.mean([each.regret for each in judged.values()]), 2),
+        percent(np.mean(list(constant.values())), 2), "", "",
     ]  # fmt: skip
     return table(["setting", "N", "T", "predicted loss off", "of a domain", "law's split", "90 % interval",
                   "measured best", "inside", "regret", f"regret of {fraction:.0%} everywhere",
@@ -134,7 +134,7 @@ def trial_table(study: Study, found: Mapping[str, Curves], picks: Mapping[str, A
 def curve_table(found: Mapping[str, Curves]) -> str:
     """Measured and predicted mean loss over the split fraction."""
     lines = [
-        [name, _percent(f, 1), f"{loss:.4f}", f"{predicted:.4f}", f"{100 * (predicted / loss - 1):+.2f} %"]
+        [name, percent(f, 1), f"{loss:.4f}", f"{predicted:.4f}", f"{100 * (predicted / loss - 1):+.2f} %"]
         for name, each in found.items()
         for f, loss, predicted in zip(each.fraction, each.measured.mean, each.predicted.mean(-1), strict=True)
     ]
@@ -164,7 +164,7 @@ def ablation_table(study: Study, rows: Rows) -> str | None:
         if rows.has(part):
             curve = measured_of(part, rows)
             dense, noise = curve.at(1.0), curve.noise
-            lines.append([part.name, str(part.experts), _percent(curve.best), f"{curve.mean.min():.4f}",
+            lines.append([part.name, str(part.experts), percent(curve.best), f"{curve.mean.min():.4f}",
                           f"{dense:.4f}", f"{dense - curve.mean.min():+.4f}{_noise(noise)}"])  # fmt: skip
     head = ["ablation", "K", "best split", "loss there", "dense", "gain over dense"]
     return table(head, lines) if lines else None
@@ -206,7 +206,8 @@ def _at(curves: Curves, fraction: float) -> np.ndarray:
     return curves.loss.mean(0)[int(np.argmin(np.abs(curves.fraction - fraction)))]
 
 
-def _percent(value: Any, digits: int = 0) -> str:
+def percent(value: Any, digits: int = 0) -> str:
+    """A share, for people."""
     return "–" if math.isnan(value) else f"{100 * value:.{digits}f} %"
 
 
