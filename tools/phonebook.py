@@ -43,6 +43,7 @@ from splitjax.law import LawFit, Table  # noqa: E402
 from splitjax.model import n_params  # noqa: E402
 from splitjax.pipeline import observations, splits, stages  # noqa: E402
 from splitjax.pipeline.cells import Clock  # noqa: E402
+from splitjax.pipeline.costs import sweep_work  # noqa: E402
 from splitjax.pipeline.execute import work_of  # noqa: E402
 from splitjax.pipeline.main import job_of  # noqa: E402
 from splitjax.pipeline.sweeping import sweep_cells  # noqa: E402
@@ -158,6 +159,7 @@ class Study:
                 self.picks[name] = splits.listed(job.config, job.clock, job.folder)
                 write_json(self.named, self.picks)
                 print("\n".join(named_lines(name, self.picks[name])), flush=True)
+            job.reporter.plan_work(*sweep_work(job))
             stages.run_sweep(job, self.jobs)
             told = {(row["run"], row["domain"]): row for row in _read(job.folder.answers)}
             fresh = [{"part": name, **told[row["run"], row["domain"]], **row} for row in _read(job.folder.observations)]
