@@ -51,8 +51,8 @@ from splitjax.pipeline.tree import Cell, Phase, grow, tokens_trained  # noqa: E4
 
 PARTS = {"law": "phonebook.yaml", "total": "phonebook_total.yaml", "per_model": "phonebook_per_model.yaml"}
 COLUMNS = ("part", *observations.COLUMNS, "questions", "exact_match")
-WORK_A_SECOND = 3.2e11
-"""Units of `work_of` that a core does: measured with these models on an AMD EPYC, for the minutes told beforehand."""
+WORK_A_SECOND = 1.3e11
+"""Units of `work_of` that a core does, compilation and saves included: of the law's part on an AMD EPYC."""
 Row = Mapping[str, Any]
 
 
