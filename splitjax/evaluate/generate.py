@@ -62,6 +62,13 @@ class Generator:
     params: Any
     window: int
 
+    def reads(self, prompt: Sequence[int], limit: int) -> list[int]:
+        """What of a prompt it reads: the last part, where the window would not hold it and `limit` tokens more.
+
+        All but what the answer needs, and half a window at least.
+        """
+        return list(prompt[-(self.window - min(limit, self.window // 2)) :])
+
     def tokens(self, prompt: Sequence[int], limit: int, sampling: Sampling, seed: int) -> Iterator[int]:
         """Tokens that follow `prompt`, up to `limit` or to the end of the document (id 0, not given).
 

@@ -9,8 +9,12 @@ from typing import Any
 
 from splitjax.config import UserError, did_you_mean
 
+from .generate import Sampling
 from .served import Served
 from .tasks import shared_prompt
+
+_MAX_TOKENS = 256
+"""As in lm-eval's own models."""
 
 
 def language_model(served: Served) -> Any:
@@ -76,9 +80,29 @@ def _class() -> Any:
             return [self.served.rolling(request.args[0]) for request in requests]
 
         def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[str]:
-            raise UserError("tasks that generate text are not supported", where=str(requests[0].task_name))
+            experts = self.served.choose(_prompts(requests))
+            return [_written(self.served, one.args, expert) for one, expert in zip(requests, experts, strict=True)]
 
     return SplitjaxLM
+
+
+def _written(served: Served, asked: tuple[str, Mapping[str, Any]], expert: int) -> str:
+    """Text after a context, up to the first of the task's stop strings, which is left out.
+
+    Args:
+        asked: the context, and lm-eval's generation settings: until, max_gen_toks (256), do_sample, temperature, top_k,
+            top_p.
+    """
+    context, told = asked
+    stops = [told["until"]] if isinstance(told.get("until"), str) else list(told.get("until") or ())
+    heat = float(told.get("temperature", 1.0)) if told.get("do_sample", told.get("temperature", 0)) else 0.0
+    sampling = Sampling(heat, int(told.get("top_k", 0)), float(told.get("top_p", 1.0)))
+    text = ""
+    for piece in served.write(context, expert, int(told.get("max_gen_toks", _MAX_TOKENS)), sampling):
+        text += piece
+        if found := [at for stop in stops if stop and (at := text.find(stop)) >= 0]:
+            return text[: min(found)]
+    return text
 
 
 def _prompts(requests: Sequence[Any]) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import jax
 import numpy as np
 
 from splitjax.data import Tokenizer
 
+from .generate import Generator, Sampling, texts
 from .prompts import Prompt, as_text
 from .routers import Router
 from .saved_router import PromptRouter
@@ -81,6 +83,17 @@ class Served:
             total += self.likelihoods([(ids[:start], ids[start:stop])], expert)[0][0]
             start = stop
         return total
+
+    def write(self, prompt: str, expert: int, limit: int, sampling: Sampling, seed: int = 0) -> Iterator[str]:
+        """Text after a prompt under one expert, in whole characters as it comes.
+
+        It ends after `limit` tokens or where the document does.
+        Of a prompt that leaves no room in the window the last part is read (see `Generator.reads`).
+        """
+        params = jax.tree.map(lambda leaf: leaf[expert], self.scorer.params_K)
+        writer = Generator(self.scorer.model, params, self.scorer.window)
+        tokens = writer.tokens(writer.reads(self.encode(prompt), limit), limit, sampling, seed)
+        return texts(self.tokenizer, tokens)
 
     def _pieces(self, ids: list[int], scored: int) -> Iterator[tuple[list[int], int]]:
         """(ids, how many of the last are scored) of windows that score the last `scored` ids once each."""

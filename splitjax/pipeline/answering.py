@@ -64,8 +64,8 @@ def generate(
     text = as_text(prompt)
     index, how = _choose(models, text, expert)
     ids = [0, *models.tokenizer.encode(text)]
-    read = ids[-(models.window - min(max_tokens, models.window // 2)) :]
     writer = Generator(models.model, models.params(index), models.window)
+    read = writer.reads(ids, max_tokens)
     tokens = writer.tokens(read, max_tokens, sampling or Sampling(), seed)
     return Answer(models.names[index], how, len(ids), len(read), texts(models.tokenizer, tokens))
 

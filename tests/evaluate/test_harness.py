@@ -13,6 +13,7 @@ import yaml
 
 from splitjax.config import UserError
 from splitjax.evaluate import Scorer, Served, harness, routers, tasks
+from splitjax.evaluate.generate import Sampling
 
 from .conftest import WORDS, texts_of
 
@@ -77,12 +78,43 @@ def test_the_router_reads_no_option(routed) -> None:
     assert [nats for nats, _ in found[:2]] == pytest.approx(expected, rel=1e-5)
 
 
-def test_whole_texts_and_generation(routed) -> None:
+def test_whole_texts(routed) -> None:
     lm = harness.language_model(routed)
     text = texts_of("law", 1)[0]
     assert lm.loglikelihood_rolling([SimpleNamespace(args=(text,))]) == [routed.rolling(text)]
-    with pytest.raises(UserError, match="generate"):
-        lm.generate_until([request("a")])
+
+
+def asked(context: str, doc: int = 0, **told: object) -> SimpleNamespace:
+    return SimpleNamespace(args=(context, told), task_name="t", doc_id=doc)
+
+
+def test_text_is_written_by_the_routed_expert_up_to_a_stop(routed) -> None:
+    lm = harness.language_model(routed)
+    contexts = [texts_of(domain, 1)[0][:30] for domain in WORDS]
+    whole = lm.generate_until([asked(one, doc, until=[], max_gen_toks=12) for doc, one in enumerate(contexts)])
+    assert whole == ["".join(routed.write(one, k, 12, Sampling())) for k, one in enumerate(contexts)]
+    assert len(set(whole)) == 3
+    stop = whole[0][4:6]
+    cut = whole[0][: whole[0].find(stop)]
+    assert lm.generate_until([asked(contexts[0], until=[stop, "not there"], max_gen_toks=12)]) == [cut]
+    assert lm.generate_until([asked(contexts[0], until=stop, max_gen_toks=12)]) == [cut]  # one string for a list of one
+    short = lm.generate_until([asked(contexts[0], until=[], max_gen_toks=5)])
+    assert whole[0].startswith(short[0])
+    assert len(short[0]) < len(whole[0])
+
+
+def test_sampling_is_as_the_task_says(routed) -> None:
+    lm = harness.language_model(routed)
+    context = texts_of("sea", 1)[0]
+
+    def written(**told: object) -> str:
+        return lm.generate_until([asked(context, until=[], max_gen_toks=12, **told)])[0]
+
+    greedy = written()
+    assert written(do_sample=False, temperature=5.0) == greedy
+    assert written(do_sample=True, temperature=5.0, top_k=1) == greedy
+    hot = Sampling(5.0)
+    assert written(do_sample=True, temperature=5.0) == "".join(routed.write(context, 0, 12, hot)) != greedy
 
 
 def test_what_is_not_here_is_refused(routed, tmp_path) -> None:
