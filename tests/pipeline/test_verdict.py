@@ -21,7 +21,8 @@ def results(
         "gains": {"planned_vs_dense": gain(dense, error), "planned_vs_80/20": gain(habit, error)},
         "budget": {"accounting": accounting},
         "prefix": 32,
-        "models": {"planned": {"after_prefix": {"router": router}}},
+        "domains": ["sea", "law"],
+        "models": {"planned": {"after_prefix": {"router": router}, "test": {"domains": [3.0, 3.1]}}},
     }
 
 
