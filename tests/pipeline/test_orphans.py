@@ -70,7 +70,7 @@ def test_a_preparation_ends_with_its_parent_and_holds_the_lock_until_then(tmp_pa
         assert not _free(lock)
         os.kill(child, signal.SIGCONT)
         wait_for(lambda: gone(child))
-        assert _free(lock)
+        wait_for(lambda: _free(lock))  # its last threads may outlive the first by a moment
 
 
 def _free(lock) -> bool:
