@@ -9,7 +9,7 @@ from typing import Any
 
 from splitjax.config import UserError, did_you_mean
 
-from .generate import Sampling
+from .generate import Generator, Sampling
 from .served import Served
 from .tasks import shared_prompt
 
@@ -81,24 +81,27 @@ def _class() -> Any:
 
         def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = True) -> list[str]:
             experts = self.served.choose(_prompts(requests))
-            return [_written(self.served, one.args, expert) for one, expert in zip(requests, experts, strict=True)]
+            told: dict[int, str] = {}
+            for expert in sorted(set(experts)):  # one after another: one copy of one expert at a time
+                writer = self.served.writer(expert)
+                for index in (index for index, other in enumerate(experts) if other == expert):
+                    told[index] = _written(self.served, writer, *requests[index].args)
+            return [told[index] for index in range(len(requests))]
 
     return SplitjaxLM
 
 
-def _written(served: Served, asked: tuple[str, Mapping[str, Any]], expert: int) -> str:
+def _written(served: Served, writer: Generator, context: str, told: Mapping[str, Any]) -> str:
     """Text after a context, up to the first of the task's stop strings, which is left out.
 
     Args:
-        asked: the context, and lm-eval's generation settings: until, max_gen_toks (256), do_sample, temperature, top_k,
-            top_p.
+        told: lm-eval's generation settings: until, max_gen_toks (256), do_sample, temperature, top_k, top_p.
     """
-    context, told = asked
     stops = [told["until"]] if isinstance(told.get("until"), str) else list(told.get("until") or ())
     heat = float(told.get("temperature", 1.0)) if told.get("do_sample", told.get("temperature", 0)) else 0.0
     sampling = Sampling(heat, int(told.get("top_k", 0)), float(told.get("top_p", 1.0)))
     text = ""
-    for piece in served.write(context, expert, int(told.get("max_gen_toks", _MAX_TOKENS)), sampling):
+    for piece in served.write(context, writer, int(told.get("max_gen_toks", _MAX_TOKENS)), sampling):
         text += piece
         if found := [at for stop in stops if stop and (at := text.find(stop)) >= 0]:
             return text[: min(found)]

@@ -84,14 +84,16 @@ class Served:
             start = stop
         return total
 
-    def write(self, prompt: str, expert: int, limit: int, sampling: Sampling, seed: int = 0) -> Iterator[str]:
-        """Text after a prompt under one expert, in whole characters as it comes.
+    def writer(self, expert: int) -> Generator:
+        """One expert to write with; it holds a copy of its parameters."""
+        params = jax.tree.map(lambda leaf: leaf[expert], self.scorer.params_K)
+        return Generator(self.scorer.model, params, self.scorer.window)
 
-        It ends after `limit` tokens or where the document does.
+    def write(self, prompt: str, writer: Generator, limit: int, sampling: Sampling, seed: int = 0) -> Iterator[str]:
+        """Text after a prompt, in whole characters as it comes, up to `limit` tokens or the end of the document.
+
         Of a prompt that leaves no room in the window the last part is read (see `Generator.reads`).
         """
-        params = jax.tree.map(lambda leaf: leaf[expert], self.scorer.params_K)
-        writer = Generator(self.scorer.model, params, self.scorer.window)
         tokens = writer.tokens(writer.reads(self.encode(prompt), limit), limit, sampling, seed)
         return texts(self.tokenizer, tokens)
 

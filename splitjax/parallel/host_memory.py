@@ -16,7 +16,7 @@ def keep_freed_memory() -> bool:
     """Keep what is freed for the next allocation instead of returning it to the system; for the whole process.
 
     A CPU step frees and asks again for the same buffers, and every page given back must be mapped and cleared anew:
-    a third of the time of a step of a small model (`tools/bench_malloc.py`). Results do not change; the process keeps
+    an eighth to a sixth of the time of a step (`tools/bench_malloc.py`). Results do not change; the process keeps
     the memory of its peak.
 
     Call it before JAX opens its devices: all threads then share one pool, which alone can hold buffers above 64 MB.

@@ -97,6 +97,6 @@ def _missed(plan: Mapping[str, Any], gains: Mapping[str, Any]) -> str:
 
 
 def _lost(results: Mapping[str, Any]) -> str:
-    """A model whose loss is no number is named first among what a reader must know."""
+    """Models whose loss is no number, by name, with what to do."""
     told = "; ".join(f"{name} on {', '.join(domains)}" for name, domains in diverged(results).items())
     return f" Diverged: {told}. Lower train.learning_rate or the rate of that expert." if told else ""

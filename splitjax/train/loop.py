@@ -88,7 +88,7 @@ def run_stacked(
         return run.stack()
 
 
-class _Dispatched(NamedTuple):
+class _Pending(NamedTuple):
     """A step whose metrics are still on the devices."""
 
     tokens: int
@@ -181,7 +181,7 @@ class _Run:
 
     def train(self, log: MetricsLog, signals: Signals, on_step: OnStep | None) -> None:
         """Steps to the end. Step n + 1 is dispatched before n's metrics are read: the devices never wait for Python."""
-        pending: _Dispatched | None = None
+        pending: _Pending | None = None
         while self.tokens < self.stops_K.max():
             if self.progress and self.tokens >= self.progress.next and self._stop_early(self.progress, log):
                 continue
@@ -247,7 +247,7 @@ class _Run:
                     return
                 yield batch
 
-    def _step(self, tokens_KBT: Array) -> _Dispatched:
+    def _step(self, tokens_KBT: Array) -> _Pending:
         """Dispatch one step; rates are the schedule in the middle of it, so neither end of a ramp is wasted."""
         rows, phase = self.lanes.experts, self.phase
         middle_K = np.full(self.experts, self.tokens + self.step_tokens / 2)
@@ -260,7 +260,7 @@ class _Run:
         metrics = self.working.step(tokens_KBT, controls)
         self.tokens += self.step_tokens
         self.dog.dispatched(self.tokens // self.step_tokens)
-        return _Dispatched(self.tokens, self.lanes, rate_K, active_K, metrics)
+        return _Pending(self.tokens, self.lanes, rate_K, active_K, metrics)
 
     def _repack(self, log: MetricsLog) -> None:
         """Park the experts that are done, where more than a quarter of the lanes would idle."""
@@ -319,7 +319,7 @@ class _Run:
         self.dog.beat()
 
     def _report(
-        self, step: _Dispatched | None, log: MetricsLog, on_step: OnStep | None
+        self, step: _Pending | None, log: MetricsLog, on_step: OnStep | None
     ) -> None:
         if step is None:
             return
@@ -335,7 +335,7 @@ class _Run:
         log.write(row)
 
 
-def _row(step: _Dispatched, experts: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+def _row(step: _Pending, experts: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """A log row over all experts: None for one that is done, or that another process speaks for."""
     values: dict[str, list[Any]] = {}
     made = {"loss": step.metrics.loss_K, "grad_norm": step.metrics.grad_norm_K, "skipped": step.metrics.skipped_K}

@@ -92,7 +92,7 @@ def test_text_is_written_by_the_routed_expert_up_to_a_stop(routed) -> None:
     lm = harness.language_model(routed)
     contexts = [texts_of(domain, 1)[0][:30] for domain in WORDS]
     whole = lm.generate_until([asked(one, doc, until=[], max_gen_toks=12) for doc, one in enumerate(contexts)])
-    assert whole == ["".join(routed.write(one, k, 12, Sampling())) for k, one in enumerate(contexts)]
+    assert whole == ["".join(routed.write(one, routed.writer(k), 12, Sampling())) for k, one in enumerate(contexts)]
     assert len(set(whole)) == 3
     stop = whole[0][4:6]
     cut = whole[0][: whole[0].find(stop)]
@@ -113,8 +113,8 @@ def test_sampling_is_as_the_task_says(routed) -> None:
     greedy = written()
     assert written(do_sample=False, temperature=5.0) == greedy
     assert written(do_sample=True, temperature=5.0, top_k=1) == greedy
-    hot = Sampling(5.0)
-    assert written(do_sample=True, temperature=5.0) == "".join(routed.write(context, 0, 12, hot)) != greedy
+    hot = "".join(routed.write(context, routed.writer(0), 12, Sampling(5.0)))
+    assert written(do_sample=True, temperature=5.0) == hot != greedy
 
 
 def test_what_is_not_here_is_refused(routed, tmp_path) -> None:

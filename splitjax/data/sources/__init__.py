@@ -46,7 +46,8 @@ def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Itera
 
 def questions(source: Source, part: str) -> Iterator[Question]:
     """What may be asked of the part, where its kind knows: exact match is measured by it."""
-    return phonebook.questions(source, part) if source.type == "phonebook" else iter(())
+    ask = getattr(_KINDS[source.type], "questions", None)
+    return ask(source, part) if ask else iter(())
 
 
 def identity(source: Source, part: str) -> str:
