@@ -37,7 +37,8 @@ def stop_runs(folder: Path, count: int, seed: int, say: Callable[[str], None] = 
     itself.
 
     Returns:
-        Counts by moment and by process, seconds to the end of the others, and what was not as promised (must be empty).
+        Counts by moment and by process, seconds until the others had ended, and what was not as promised (must be
+        empty).
     """
     rng = random.Random(seed)
     corpus = write_corpus(folder / "docs.jsonl")
@@ -62,7 +63,7 @@ def stop_runs(folder: Path, count: int, seed: int, say: Callable[[str], None] = 
             say(f"{case}: {name}, process {victim} in {moment}: {seconds:.0f} s, {off or 'as undisturbed'}")
         shutil.rmtree(config.parent)
     return {"stops": count, "by_moment": dict(moments), "by_process": dict(victims), "step_timeout": LIMIT,
-            "seconds": {"median": round(statistics.median(took), 1), "most": round(max(took), 1)},
+            "others_ended_after": {"median": round(statistics.median(took), 1), "most": round(max(took), 1)},
             "differences": wrong}  # fmt: skip
 
 
