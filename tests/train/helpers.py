@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +55,22 @@ class Poisoned(Bigram):
         return objective * poison, {"loss": aux["loss"] * poison}
 
 
+class Brittle(Bigram):
+    """A batch that begins with token 1 throws its switch: the loss is NaN from then on. One with 3 is NaN itself."""
+
+    def init(self, key: Array) -> dict:
+        return super().init(key) | {"switch": {"scale": jnp.zeros(1)}}
+
+    def groups(self, params: dict) -> dict:
+        return super().groups(params) | {"switch": {"scale": Group(1.0, False)}}
+
+    def loss(self, params: dict, tokens_BT: Array) -> tuple[Array, dict[str, Array]]:
+        objective, aux = super().loss(params, tokens_BT)
+        first, switch = tokens_BT[0, 0], params["switch"]["scale"][0]
+        poison = jnp.where((first == 3) | (switch > 1e-3), jnp.nan, 1.0)
+        return (objective - jnp.where(first == 1, switch, 0.0)) * poison, {"loss": aux["loss"] * poison}
+
+
 def make_trainer(model: object = None, **changes: object) -> Trainer:
     """A trainer of a Bigram, unless a model is given."""
     return Trainer(model or Bigram(), recipe(**changes))
@@ -87,16 +105,30 @@ class Batches:
 
 
 class FirstTokens(Batches):
-    """Batches whose first token is 2, but 1 (poison) for the (step, expert) given."""
+    """Batches whose first token is 2, but what `first` says for a (step, expert)."""
 
-    def __init__(self, experts: int | list[int], poison: tuple[int, int] | None = None) -> None:
+    def __init__(self, experts: int | list[int], first: dict[tuple[int, int], int] | None = None) -> None:
         super().__init__(experts)
-        self.poison = poison
+        self.first = first or {}
 
     def batch(self, t: int, rows: slice | None = None) -> np.ndarray:
         tokens = super().batch(t, rows)
-        tokens[:, 0, 0] = [1 if (t, k) == self.poison else 2 for k in self.experts]
+        tokens[:, 0, 0] = [self.first.get((t, k), 2) for k in self.experts]
         return tokens
+
+
+KEPT = 3 * STEP
+"""Tokens between kept checkpoints where experts go back."""
+BREAKS = {(10, 1): 1}
+"""Expert 1 of `Brittle` is broken by batch 10. With looks after every two steps: 12 and on skip, the look after 14 goes
+back to what was kept at 9."""
+
+
+def events(folder: Path) -> list[tuple[int, int | None]]:
+    """(step, step gone back to) of each going back, of all experts."""
+    logs = [folder / "metrics.jsonl", *folder.glob("expert-*/metrics.jsonl")]
+    rows = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+    return sorted({(row["tokens"] // STEP, row["to"] and row["to"] // STEP) for row in rows if row.get("event")})
 
 
 def put(trainer: Trainer, tokens_KBT: np.ndarray) -> Array:

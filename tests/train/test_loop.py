@@ -162,7 +162,7 @@ def test_a_split_of_step_zero_and_a_phase_of_no_steps(trainer, tmp_path):
 
 def test_a_skip_is_logged_and_does_not_stop_the_phase(tmp_path):
     trainer = make_trainer(Poisoned(), expert_loop="scan")
-    run_phase(trainer, starts.init(trainer, 0), FirstTokens(1, (1, 0)), Phase(0, 3 * STEP), tmp_path)
+    run_phase(trainer, starts.init(trainer, 0), FirstTokens(1, {(1, 0): 1}), Phase(0, 3 * STEP), tmp_path)
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert [row["skipped"] for row in rows] == [[0], [1], [1]]
     assert np.isnan(rows[1]["loss"][0])

@@ -14,7 +14,7 @@ import pytest
 from splitjax.train import checkpoint, path_tokens, read_metrics
 from tools.faults.cluster import free_port
 
-from .helpers import STEP, same_bits
+from .helpers import STEP, events, same_bits
 from .processes import STEPS, run_name
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +64,19 @@ def test_losses_do_not_depend_on_devices_and_processes(alone, count, devices, lo
     # Saved by all processes, read by one: the same experts within rounding.
     one, other = (checkpoint.restore_latest(run / "checkpoints")[0] for run in (here, there))
     assert path_tokens(other).tolist() == path_tokens(one).tolist()
+    assert np.asarray(other.params["embedding"]) == pytest.approx(np.asarray(one.params["embedding"]), abs=1e-5)
+
+
+def test_an_expert_that_skips_goes_back_alike_on_several_processes(tmp_path):
+    runs = [tmp_path / run_name(count, devices, "scan") for count, devices in ((1, 1), (2, 2))]
+    finish(begin(tmp_path, 1, 1, "scan", "broken"))
+    finish(begin(tmp_path, 2, 2, "scan", "broken"))
+    for run in runs:
+        lineage = checkpoint.about(checkpoint.at(run / "checkpoints", STEPS["broken"] * STEP))["lineage"]
+        assert lineage["rollbacks"] == [{"expert": 1, "at": 14 * STEP, "to": 9 * STEP}]
+        assert events(run) == [(14, 9)]
+    one, other = (checkpoint.restore_latest(run / "checkpoints")[0] for run in runs)
+    assert other.skipped_K.tolist() == one.skipped_K.tolist() == [0, 3, 0, 0]
     assert np.asarray(other.params["embedding"]) == pytest.approx(np.asarray(one.params["embedding"]), abs=1e-5)
 
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import Array
 
 from splitjax.config import UserError
-from splitjax.model import Group
 from splitjax.train import Interrupted, Phase, Stack, checkpoint, path_tokens, pick, rollback, run_phase, starts
 from splitjax.train.schedule import schedule
 
-from .helpers import STEP, Batches, Bigram, make_trainer, put, same_bits
+from .helpers import BREAKS, KEPT, STEP, Brittle, FirstTokens, events, make_trainer, put, same_bits
+from .processes import STEPS
 from .test_loop import stop_after
 
-END = 24
+END = STEPS["broken"]
 PHASE = Phase(0, END * STEP)
-SETTINGS = {"expert_loop": "scan", "keep_every": 3 * STEP}
+SETTINGS = {"expert_loop": "scan", "keep_every": KEPT}
 
 
 @pytest.fixture(autouse=True)
@@ -29,37 +27,6 @@ def _looks_after_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollback, "AFTER", 2)
 
 
-class Brittle(Bigram):
-    """A batch that begins with token 1 throws its switch: the loss is NaN from then on. One with 3 is NaN itself."""
-
-    def init(self, key: Array) -> dict:
-        return super().init(key) | {"switch": {"scale": jnp.zeros(1)}}
-
-    def groups(self, params: dict) -> dict:
-        return super().groups(params) | {"switch": {"scale": Group(1.0, False)}}
-
-    def loss(self, params: dict, tokens_BT: Array) -> tuple[Array, dict[str, Array]]:
-        objective, aux = super().loss(params, tokens_BT)
-        first, switch = tokens_BT[0, 0], params["switch"]["scale"][0]
-        poison = jnp.where((first == 3) | (switch > 1e-3), jnp.nan, 1.0)
-        return (objective - jnp.where(first == 1, switch, 0.0)) * poison, {"loss": aux["loss"] * poison}
-
-
-class Text(Batches):
-    """First token 2, but what `first` says for (step, expert)."""
-
-    def __init__(self, experts: int | list[int], first: dict[tuple[int, int], int]) -> None:
-        super().__init__(experts)
-        self.first = first
-
-    def batch(self, t: int, rows: slice | None = None) -> np.ndarray:
-        tokens = super().batch(t, rows)
-        tokens[:, 0, 0] = [self.first.get((t, k), 2) for k in self.experts]
-        return tokens
-
-
-BREAKS = {(10, 1): 1}
-"""Expert 1 is broken by batch 10: steps 12 and on skip, the look after 14 goes back to what was kept at 9."""
 FOUL = {(t, 1): 3 for t in range(12, 20)}
 """Eight batches of expert 1 are no good: it goes back at 14, 16 and 18, each time further."""
 
@@ -67,7 +34,7 @@ FOUL = {(t, 1): 3 for t in range(12, 20)}
 MOMENTS = [(BREAKS, 12), (BREAKS, 13), (BREAKS, 15), (FOUL, 14), (FOUL, 15), (FOUL, 17)]
 
 
-@pytest.fixture(scope="module", params=["stacked", "serial"])
+@pytest.fixture(scope="module", params=["stacked", pytest.param("serial", marks=pytest.mark.slow)])
 def trainer(request):
     return make_trainer(Brittle(), placement=request.param, **SETTINGS)
 
@@ -78,14 +45,7 @@ def seed(trainer, tmp_path_factory):
 
 
 def go(trainer, seed, folder: Path, first: dict, on_step=None, phase: Phase = PHASE) -> Stack:
-    return run_phase(trainer, starts.split(trainer, seed, 3), Text(3, first), phase, folder, on_step=on_step)
-
-
-def events(folder: Path) -> list[tuple[int, int | None]]:
-    """(step, step gone back to) of each going back, of all experts."""
-    logs = [folder / "metrics.jsonl", *folder.glob("expert-*/metrics.jsonl")]
-    rows = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
-    return sorted({(row["tokens"] // STEP, row["to"] and row["to"] // STEP) for row in rows if row.get("event")})
+    return run_phase(trainer, starts.split(trainer, seed, 3), FirstTokens(3, first), phase, folder, on_step=on_step)
 
 
 def told(folder: Path, tokens: int = END * STEP) -> list[tuple[int, int, int]]:
@@ -100,7 +60,7 @@ def by_hand(trainer, then: Stack, first: dict, begin: int, skipped: int) -> Stac
         tokens_K2=jnp.array([[0, begin * STEP]], jnp.uint32),
         skipped_K=jnp.array([skipped], jnp.int32),
     )
-    text = Text([1], first)
+    text = FirstTokens([1], first)
     for t in range(begin, END):
         rate_K = schedule(trainer.train, np.array([(t + 0.5) * STEP]))
         stack, _ = trainer.step(stack, put(trainer, text.batch(t)), trainer.controls(rate_K, STEP))
@@ -129,10 +89,14 @@ def test_it_takes_up_what_was_kept_and_goes_on_with_the_text_that_follows(
     assert not events(tmp_path / "calm")
 
 
-def test_experts_that_are_dispatched_one_by_one_go_back_alike(seed, tmp_path):
-    trainers = {loop: make_trainer(Brittle(), **SETTINGS | {"expert_loop": loop}) for loop in ("scan", "dispatch")}
-    assert same_bits(*(go(trainer, seed, tmp_path / loop, BREAKS) for loop, trainer in trainers.items()))
-    assert events(tmp_path / "dispatch") == [(14, 9)]
+@pytest.mark.parametrize("other", [{"expert_loop": "dispatch"}, {"placement": "serial"}])
+def test_experts_that_are_trained_one_by_one_go_back_alike(tmp_path, other):
+    trainers = [make_trainer(Brittle(), **SETTINGS | changes) for changes in ({}, other)]
+    seed = checkpoint.save(tmp_path / "seed", 0, trainers[0].init(0), {})
+    folders = [tmp_path / "scanned", tmp_path / "other"]
+    assert same_bits(*(go(trainer, seed, folder, BREAKS) for trainer, folder in zip(trainers, folders, strict=True)))
+    for folder in folders:
+        assert (events(folder), told(folder)) == ([(14, 9)], [(1, 14, 9)])
 
 
 def test_without_it_the_expert_is_lost(seed, tmp_path):
@@ -168,7 +132,7 @@ def test_one_that_cannot_be_helped_leaves_the_others_alone(trainer, seed, tmp_pa
 
 
 def test_a_model_alone_that_cannot_be_helped_ends_in_one_line(trainer, tmp_path):
-    foul = Text(1, {(t, 0): 3 for t in range(99)})
+    foul = FirstTokens(1, {(t, 0): 3 for t in range(99)})
     with pytest.raises(UserError) as refusal:
         run_phase(trainer, starts.init(trainer, 0), foul, PHASE, tmp_path / "trunk")
     said = "every step is skipped, and no older checkpoint is left to go back to"

@@ -43,7 +43,7 @@ def test_the_loop_form_is_the_one_asked_for(loop, scans):
 @pytest.mark.parametrize("loop", ["scan", "vmap"])
 def test_a_nan_skips_that_expert_and_leaves_the_others_bit_for_bit(loop):
     trainer = make_trainer(Poisoned(), expert_loop=loop)
-    after, metrics = run(trainer, trainer.init([0, 1, 2]), FirstTokens(3, poison=(1, 1)))
+    after, metrics = run(trainer, trainer.init([0, 1, 2]), FirstTokens(3, {(1, 1): 1}))
     undisturbed, _ = run(trainer, trainer.init([0, 1, 2]), FirstTokens(3))
     assert same_bits(pick(after, [0, 2]), pick(undisturbed, [0, 2]))
     assert np.isnan(metrics[1].loss_K[1])
@@ -55,7 +55,7 @@ def test_a_nan_skips_that_expert_and_leaves_the_others_bit_for_bit(loop):
 
 def test_a_skipped_step_keeps_parameters_and_moments():
     trainer = make_trainer(Poisoned(), expert_loop="scan")
-    tokens = FirstTokens(1, poison=(0, 0)).batch(0)
+    tokens = FirstTokens(1, {(0, 0): 1}).batch(0)
     before = trainer.init(0)
     kept = jax.tree.map(np.array, before)
     after, _ = trainer.step(before, put(trainer, tokens), trainer.controls(np.full(1, 1e-2), STEP))

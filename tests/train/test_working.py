@@ -30,7 +30,7 @@ def test_dispatched_experts_have_the_bits_of_the_scanned_ones_and_their_metrics(
 
 def test_a_nan_of_one_dispatched_expert_leaves_the_others_bit_for_bit():
     trainer = make_trainer(Poisoned(), expert_loop="dispatch")
-    hit, _ = stepped(trainer, FirstTokens(3, poison=(1, 1)))
+    hit, _ = stepped(trainer, FirstTokens(3, {(1, 1): 1}))
     spared, _ = stepped(trainer, FirstTokens(3))
     for leaf, other in zip(jax.tree.leaves(hit.params), jax.tree.leaves(spared.params), strict=True):
         assert (np.asarray(leaf)[[0, 2]] == np.asarray(other)[[0, 2]]).all()
