@@ -286,7 +286,7 @@ def draw(study: Study, path: Path) -> None:
         axis.set_title(f"{part.name}, T = {format_count(tokens)}", fontsize=9)
         axis.set_xlabel("D/T", fontsize=8)
         axis.tick_params(labelsize=7)
-        axis.legend(fontsize=6, loc="lower left")
+        axis.legend(fontsize=6, loc="best")
     axes[0][0].set_ylabel("numbers remembered", fontsize=8)
     axes[0][0].set_ylim(-0.03, 1.03)
     figure.tight_layout()
