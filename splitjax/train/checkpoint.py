@@ -21,7 +21,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Sharding
 
-from splitjax.config import UserError
+from splitjax.config import UserError, disk_errors
 from splitjax.parallel import hosts
 
 from . import record, store
@@ -66,6 +66,8 @@ class Writer:
         target = self.folder / record.name_of(tokens)
         if hosts.first():
             _remove(target)  # one that was found damaged: a record must never stand beside arrays of another save
+            with disk_errors(target):  # Orbax would leave its coroutines behind, each with a warning
+                target.mkdir(parents=True, exist_ok=True)
         hosts.meet(f"to save {target.name}")
         tree = tree_of(stack)
         shapes = {name: {"shape": leaf.shape, "dtype": str(leaf.dtype)} for name, leaf in store.flatten(tree).items()}

@@ -65,6 +65,14 @@ def test_the_room_that_is_asked_for_is_what_a_save_takes_and_not_much_more(exper
     assert used <= store.size_on_disk(checkpoint.tree_of(stack)) <= 2 * used
 
 
+def test_a_read_only_folder_of_checkpoints_is_named_before_a_save_begins(trainer, small_disk):
+    stack = trainer.init(0)
+    with checkpoint.Writer(small_disk) as writer, mounts.read_only(small_disk):
+        with pytest.raises(UserError, match=f"^{small_disk}/0+16: cannot be written \\(Read-only file system\\)"):
+            writer.save(STEP, stack, {})
+        assert writer._saver is None
+
+
 @pytest.mark.parametrize("command", ["run", "prepare", "sweep"])
 def test_a_read_only_disk_is_refused_in_one_line(command, small_disk, tmp_path, capsys):
     config = config_on(small_disk, tmp_path)
