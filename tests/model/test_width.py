@@ -41,7 +41,7 @@ def _logit_change(d_model: int, tied: bool) -> float:
     """How far ten sign-descent steps (Adam's first ones) move the logits."""
     cfg = config.Model(d_model=d_model, n_layers=2, n_heads=d_model // 16, tied_embeddings=tied)
     model = LanguageModel(cfg, 64, base_width=32)
-    start = model.init(jax.random.key(0))
+    start = jax.jit(model.init)(jax.random.key(0))
     groups = model.groups(start)
     tokens = jax.random.randint(jax.random.key(1), (4, 33), 1, 64)
 
