@@ -105,6 +105,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_fresh_clone_goes_on_from_finished_parts_and_trains_none(
     configs: Path, finished: Path, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_fresh_clone_goes_on_from_finished_parts_and_trains_none(
     assert "50.0 ± 0.0 %" in told
 
 
+@pytest.mark.slow
 def test_the_law_names_its_splits_before_a_curve_is_trained_and_they_are_among_its_cells(finished: Path) -> None:
     named = read_json(finished / "picks.json")["total"]
     assert [row["tokens"] for row in named] == [700_000, 2_800_000]
@@ -126,6 +128,7 @@ def test_the_law_names_its_splits_before_a_curve_is_trained_and_they_are_among_i
         assert min(abs(d - row["split_fraction"] * row["tokens"]) for d in d_pretrain) <= 512
 
 
+@pytest.mark.slow
 def test_a_part_that_lacks_a_row_is_trained_again_and_the_others_are_kept(
     configs: Path, finished: Path, trained: Trained, tmp_path: Path
 ) -> None:

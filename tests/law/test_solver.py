@@ -30,8 +30,15 @@ def test_a_noise_free_law_is_recovered(family: str) -> None:
     np.testing.assert_allclose(predicted[problem.usable], data.loss[problem.usable], rtol=2e-6)
 
 
-@pytest.mark.parametrize("loss", [HUBER, SQUARED], ids=["huber", "squared"])
-@pytest.mark.parametrize("family", ["effective_data", "shifted"])
+@pytest.mark.parametrize(
+    ("family", "loss"),
+    [
+        pytest.param("effective_data", HUBER, id="effective_data-huber"),
+        pytest.param("shifted", SQUARED, id="shifted-squared"),
+        pytest.param("effective_data", SQUARED, id="effective_data-squared", marks=pytest.mark.slow),
+        pytest.param("shifted", HUBER, id="shifted-huber", marks=pytest.mark.slow),
+    ],
+)
 def test_no_scipy_start_does_better(family: str, loss: Loss) -> None:
     data = table(family, noise=0.02)
     problem, found = solve(data, family, loss)

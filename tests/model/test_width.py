@@ -84,6 +84,6 @@ def test_one_rate_moves_every_width_alike_under_muon() -> None:
 @pytest.mark.parametrize("tied", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_one_rate_moves_every_width_alike(tied: bool) -> None:
     """The coordinate check: under a plain rate the change would grow fourfold from 32 to 128."""
-    changes = [_logit_change(width, tied) for width in (32, 64, 128)]
+    changes = [_logit_change(width, tied) for width in (32, 128)]
     assert max(changes) < 1.6 * min(changes), changes
     np.testing.assert_array_less(0.1, changes)

@@ -159,7 +159,7 @@ def test_status_tells_stages_and_phases(finished: Path) -> None:
     assert told["running"] is False
 
 
-@pytest.mark.parametrize("split", [0.0, 1.0, 0.5])
+@pytest.mark.parametrize("split", [0.0, 1.0, pytest.param(0.5, marks=pytest.mark.slow)])
 def test_an_explicit_split_and_both_corners_run_to_the_end(
     split: float, tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,7 @@ def test_losses_do_not_depend_on_devices_and_processes(alone, count, devices, lo
     assert np.asarray(other.params["embedding"]) == pytest.approx(np.asarray(one.params["embedding"]), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_an_expert_that_skips_goes_back_alike_on_several_processes(tmp_path):
     runs = [tmp_path / run_name(count, devices, "scan") for count, devices in ((1, 1), (2, 2))]
     finish(begin(tmp_path, 1, 1, "scan", "broken"))
