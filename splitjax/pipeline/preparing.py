@@ -45,6 +45,7 @@ def in_child(config: Config, out: Path, reporter: Reporter, locks: tuple[int, ..
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        start_new_session=True,  # Ctrl-C comes to us alone; the child would answer with a traceback
         pass_fds=locks,
     )  # fmt: skip
     try:
