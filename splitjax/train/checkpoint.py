@@ -71,9 +71,9 @@ class Writer:
         hosts.meet(f"to save {target.name}")
         tree = tree_of(stack)
         shapes = {name: {"shape": leaf.shape, "dtype": str(leaf.dtype)} for name, leaf in store.flatten(tree).items()}
-        _need_room(target, store.size_on_disk(tree))
         self._saver = self._saver or store.Saver()
         try:
+            _need_room(target, store.size_on_disk(tree))
             self._saver.save(target / record.STATE, tree)
         except OSError as error:
             _remove(target)
@@ -290,11 +290,10 @@ def _remove(folder: Path) -> None:
 
 
 def _need_room(target: Path, needed: int) -> None:
-    """Raise UserError where the disk has less than `needed` bytes: a write that fails halfway tells less, and more."""
-    disk = shutil.disk_usage(next(folder for folder in target.parents if folder.exists()))
+    """Raise OSError where the disk has less than `needed` bytes, before a write fails halfway, in many words."""
+    disk = shutil.disk_usage(target.parent)
     if hosts.agree(disk.total > 0 and disk.free < needed):  # some network file systems do not say: total 0
-        needs = f"needs {needed / 1e6:.1f} MB, has {disk.free / 1e6:.1f} MB"
-        raise _not_written(target, OSError(f"No space left on device: {needs}"))
+        raise OSError(f"No space left on device: needs {needed / 1e6:.1f} MB, has {disk.free / 1e6:.1f} MB")
 
 
 def _not_written(folder: Path, error: Exception) -> UserError:

@@ -26,7 +26,10 @@ _BLOCK = 4096
 
 
 def size_on_disk(tree: Tree) -> int:
-    """Bytes that a save of these arrays takes at most: a file for each expert and leaf, and what is noted of a leaf."""
+    """Bytes that a save of these arrays takes: a file for each expert and leaf, and what is noted of a leaf.
+
+    At most so many on one device; every further shard of a leaf is a file of its own and may add a block.
+    """
 
     def of(leaf: Array) -> int:
         rows = leaf.shape[0]

@@ -31,22 +31,20 @@ SETTINGS: list[dict[str, Any]] = [
     {"layers": "scan", "remat": "full", "loss_blocks": 2, "microbatches": 4},
 ]
 CAPS: dict[str, float] = {"attention_cap": 0.5, "logit_cap": 2.0}
-
-
 SHAPES = {name: config.Model(d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=48, **caps)
           for name, caps in (("plain", {}), ("caps", CAPS))}  # fmt: skip
+TRAIN = config.Train(batch_size=4, seq_len=128, z_loss=1e-2, base_width=16)
 
 
 @cache
 def _params(shape: config.Model) -> Any:
-    train = config.Train(batch_size=4, seq_len=128, z_loss=1e-2, base_width=16)
-    return jax.jit(LanguageModel.under(train, shape, VOCAB).init)(jax.random.key(0))
+    return jax.jit(LanguageModel.under(TRAIN, shape, VOCAB).init)(jax.random.key(0))
 
 
 def _gradients(shape: config.Model, change: dict[str, Any]) -> Any:
     """Objective, loss and gradients of a batch of four windows, as the step takes them."""
     # Precision is a matter of the kernels, which stand in here; the test below is about what a recipe accepts.
-    train = config.Train(batch_size=4, seq_len=128, z_loss=1e-2, base_width=16).model_copy(update=change)
+    train = TRAIN.model_copy(update=change)
     model = LanguageModel.under(train, shape, VOCAB)
     tokens_BT = np.random.default_rng(0).integers(0, VOCAB, (4, 129), np.int32)
     return jax.jit(Trainer(model, train)._gradients)(_params(shape), tokens_BT)

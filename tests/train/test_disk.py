@@ -49,7 +49,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint_and_the_run_goes_on_from_it
 
     with pytest.raises(UserError, match=r"not written \(No space left on device: needs \d.\d MB, has 0.0 MB\)"):
         run_phase(trainer, starts.init(trainer, 0), Batches(1), phase, run, on_step=fill_after_seven)
-    assert checkpoint.saved(run / "checkpoints") == [5 * STEP]
+    assert list((run / "checkpoints").iterdir()) == [checkpoint.at(run / "checkpoints", 5 * STEP)]
     checkpoint.restore(checkpoint.at(run / "checkpoints", 5 * STEP))
     (small_disk / "filler").unlink()
     assert same_bits(run_phase(trainer, starts.init(trainer, 0), Batches(1), phase, run), whole)
