@@ -64,16 +64,12 @@ class Writer:
         """
         self.wait()
         target = self.folder / record.name_of(tokens)
-        if hosts.first():
-            _remove(target)  # one that was found damaged: a record must never stand beside arrays of another save
-            with disk_errors(target):  # Orbax would leave its coroutines behind, each with a warning
-                target.mkdir(parents=True, exist_ok=True)
-        hosts.meet(f"to save {target.name}")
         tree = tree_of(stack)
+        hosts.meet(f"to save {target.name}")
+        hosts.from_first(lambda: _make_room(target, store.size_on_disk(tree)))
         shapes = {name: {"shape": leaf.shape, "dtype": str(leaf.dtype)} for name, leaf in store.flatten(tree).items()}
         self._saver = self._saver or store.Saver()
         try:
-            _need_room(target, store.size_on_disk(tree))
             self._saver.save(target / record.STATE, tree)
         except OSError as error:
             _remove(target)
@@ -289,11 +285,22 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _need_room(target: Path, needed: int) -> None:
-    """Raise OSError where the disk has less than `needed` bytes, before a write fails halfway, in many words."""
-    disk = shutil.disk_usage(target.parent)
-    if hosts.agree(disk.total > 0 and disk.free < needed):  # some network file systems do not say: total 0
-        raise OSError(f"No space left on device: needs {needed / 1e6:.1f} MB, has {disk.free / 1e6:.1f} MB")
+def _make_room(target: Path, needed: int) -> None:
+    """An empty folder for a save of `needed` bytes.
+
+    Asked beforehand: where a write fails halfway, Orbax and the threads of TensorStore tell it too, in many words.
+
+    Raises:
+        UserError: the folder cannot be made, or the disk has not the room.
+    """
+    _remove(target)  # one that was found damaged: a record must never stand beside arrays of another save
+    with disk_errors(target):
+        target.mkdir(parents=True, exist_ok=True)
+        disk = shutil.disk_usage(target.parent)
+    if disk.total and disk.free < needed:  # some network file systems do not say: total 0
+        _remove(target)
+        lacks = f"No space left on device: needs {needed / 1e6:.1f} MB, has {disk.free / 1e6:.1f} MB"
+        raise _not_written(target, OSError(lacks))
 
 
 def _not_written(folder: Path, error: Exception) -> UserError:
