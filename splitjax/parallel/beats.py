@@ -21,7 +21,8 @@ STEP_TIMEOUT, GRACE = "SPLITJAX_STEP_TIMEOUT", "SPLITJAX_GRACE"
 _SECONDS = {STEP_TIMEOUT: 600.0, GRACE: 30.0}
 _BEATS = "splitjax/beats/"
 LINGER = 10.0
-"""Seconds that process 0 stays after it gave up: when it goes, JAX ends the others before they have said why."""
+"""Seconds that process 0 stays after it gave up, the others half of them: where one goes, its connections break the
+collectives that others still wait in, and without process 0 JAX ends all, before they have said why."""
 SILENCE = 60.0
 """Seconds without the end of a step after which those that wait look whether the others live."""
 _ASK_SECONDS = 10.0
@@ -56,8 +57,8 @@ def give_up(why: str, code: int = STUCK) -> NoReturn:
     print(f"splitjax: {why}", file=sys.stderr, flush=True)
     faulthandler.dump_traceback(sys.stderr)
     sys.stderr.flush()
-    if code == STUCK and jax.distributed.is_initialized() and jax.process_index() == 0:
-        time.sleep(LINGER)
+    if code == STUCK and jax.distributed.is_initialized():
+        time.sleep(LINGER if jax.process_index() == 0 else LINGER / 2)
     os._exit(code)
 
 

@@ -77,3 +77,23 @@ def test_process_0_stays_until_the_others_have_said_why(tmp_path: Path) -> None:
     with cluster.members([sys.executable, "-c", LEAVES_FIRST], 2, tmp_path, environment=os.environ) as two:
         assert cluster.wait(two, 100) == [beats.STUCK] * 2
         assert all(f"says {index}" in one.said() for index, one in enumerate(two))
+
+
+IN_A_COLLECTIVE = """
+import threading, jax
+from jax.experimental.multihost_utils import sync_global_devices
+from splitjax.parallel import beats, join_cluster
+join_cluster()
+sync_global_devices("connected")
+beats.LINGER = 8.0
+if jax.process_index() == 1:
+    beats.give_up("process 3 of 4 gives no sign of life, says 1")
+threading.Timer(2, beats.give_up, ["process 3 of 4 gives no sign of life, says 0"]).start()
+sync_global_devices("one is missing")
+"""
+
+
+def test_one_that_gives_up_does_not_break_the_collective_that_another_still_waits_in(tmp_path: Path) -> None:
+    with cluster.members([sys.executable, "-c", IN_A_COLLECTIVE], 2, tmp_path, environment=os.environ) as two:
+        assert cluster.wait(two, 100) == [beats.STUCK] * 2
+        assert all(f"says {index}" in one.said() for index, one in enumerate(two))
