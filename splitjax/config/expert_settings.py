@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, PlainSerializer
 
@@ -23,12 +23,15 @@ class ExpertSettings:
         clip: its gradient-norm clip (None: train.clip).
         patience: evaluations in a row without a better validation loss after which it stops (None: never).
         every: tokens between evaluations; the same for all.
+        moments: what becomes of the optimiser's moments at the split ("zero": they and their count start anew); the
+            same for all.
     """
 
     rate: float = 1.0
     clip: float | None = None
     patience: int | None = None
     every: int | None = None
+    moments: Literal["inherit", "zero"] = "inherit"
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class Experts:
     @property
     def every(self) -> int | None:
         return self.of(EVERYBODY).every
+
+    @property
+    def moments(self) -> Literal["inherit", "zero"]:
+        return self.of(EVERYBODY).moments
 
     @property
     def stops_early(self) -> bool:
@@ -75,7 +82,16 @@ def _tokens(value: Any) -> int:
     return count
 
 
-_KEYS: dict[str, Callable[[Any], Any]] = {"rate": _positive, "clip": _positive, "patience": _patience, "every": _tokens}
+def _moments(value: Any) -> str:
+    if value not in ("inherit", "zero"):
+        raise ValueError(f"is {value!r}, neither inherit nor zero")
+    return str(value)
+
+
+_KEYS: dict[str, Callable[[Any], Any]] = {
+    "rate": _positive, "clip": _positive, "patience": _patience, "every": _tokens, "moments": _moments,
+}  # fmt: skip
+_OF_ALL = {"every": "evaluations are", "moments": "the split is"}
 
 
 def _parse(value: object) -> object:
@@ -89,8 +105,8 @@ def _parse(value: object) -> object:
         for key in settings:
             if key not in _KEYS:
                 raise ValueError(f"unknown key '{domain}.{key}'. {did_you_mean(str(key), _KEYS)}")
-            if key == "every" and domain != EVERYBODY:
-                raise ValueError(f"'{domain}.every': evaluations are the same for all; give it under '*'")
+            if key in _OF_ALL and domain != EVERYBODY:
+                raise ValueError(f"'{domain}.{key}': {_OF_ALL[key]} the same for all; give it under '*'")
         try:
             read = tuple((key, _KEYS[key](each)) for key, each in settings.items())
         except ValueError as error:

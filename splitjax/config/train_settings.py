@@ -111,7 +111,8 @@ class Train(Settings):
     )
     experts: ExpertsField = Field(
         Experts(), description="What single experts have of their own, by domain ('*': all): {code: {rate: 0.5, clip: "
-        "0.5}, '*': {patience: 3, every: 1M}}; patience: evaluations without a better validation loss before it stops."
+        "0.5}, '*': {patience: 3, every: 1M}}; patience: evaluations without a better validation loss before it stops; "
+        "'*'.moments: the optimiser's at the split, inherit (default) or zero."
     )
 
     @model_validator(mode="after")

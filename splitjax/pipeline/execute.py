@@ -286,7 +286,8 @@ class Executor:
             return starts.init(trainer, self._seeds(phase))
         parent = self._checkpoint(phase.parent, phase.start)
         if phase.splits:
-            return starts.split(trainer, parent, self.clock.experts, seeds=len(phase.seeds))
+            moments = self._recipe.experts.moments
+            return starts.split(trainer, parent, self.clock.experts, seeds=len(phase.seeds), moments=moments)
         if self.expert is not None:
             return starts.branch_apart(trainer, parent, self.clock.experts)
         return starts.branch(trainer, parent)

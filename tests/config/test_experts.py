@@ -22,6 +22,11 @@ def test_a_domain_has_its_own_over_everybody_s() -> None:
     assert hash(Train(experts=WHOLE))  # type: ignore[arg-type]
 
 
+def test_moments_at_the_split_are_one_choice_for_all() -> None:
+    assert Train().experts.moments == "inherit"
+    assert Train(experts={"code": {"rate": 0.5}, "*": {"moments": "zero"}}).experts.moments == "zero"  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("experts", "message"),
     [
@@ -30,6 +35,8 @@ def test_a_domain_has_its_own_over_everybody_s() -> None:
         ({"code": {"clip": "1"}}, "'code': a setting is '1', not a positive number"),
         ({"*": {"patience": 1.5, "every": "1M"}}, "not a whole number of evaluations"),
         ({"code": {"every": "1M"}}, "give it under '\\*'"),
+        ({"code": {"moments": "zero"}}, "'code.moments': the split is the same for all; give it under '\\*'"),
+        ({"*": {"moments": "reset"}}, "is 'reset', neither inherit nor zero"),
         ({"code": {"patience": 2}}, "go together"),
         ({"*": {"every": "1M"}}, "go together"),
         ({"code": 0.5}, "'code' should be a section"),

@@ -13,6 +13,7 @@ from splitjax.pipeline.folder import RunFolder
 from splitjax.pipeline.job import Job
 from splitjax.pipeline.progress import Reporter
 from splitjax.pipeline.tree import Cell
+from splitjax.train import checkpoint, path_tokens
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +57,19 @@ def test_an_expert_may_begin_its_domain_again(tree: dict) -> None:
     found_KBT, job = first_batches(restarted, 30)
     for k, batch_BT in enumerate(found_KBT):
         np.testing.assert_array_equal(batch_BT, job.corpus.domain(k, 4, 32, 0).batch(0))
+
+
+@pytest.mark.parametrize(("moments", "steps"), [("inherit", 4), ("zero", 1)])
+def test_moments_go_on_or_start_anew_at_the_split(tree: dict, tmp_path: Path, moments: str, steps: int) -> None:
+    config = from_dict(tree | {"train": tree["train"] | {"experts": {"*": {"moments": moments}}}})
+    job = Job(config, RunFolder(config.folder), Reporter())
+    trunk, experts, *_ = job.phases([Cell(config.model, 3, 2)])  # the last of the two steps is the decay
+    executor = job.executor()
+    executor.folder = RunFolder(tmp_path)
+    executor.run([trunk, experts])
+    found = checkpoint.restore_latest(executor.path(experts.name) / "checkpoints")
+    assert found is not None
+    stack, meta = found[:2]
+    assert stack.steps_K.tolist() == [steps] * 3
+    assert path_tokens(stack).tolist() == [4 * 4 * 32] * 3
+    assert meta["lineage"]["moments"] == moments
