@@ -25,6 +25,7 @@ from study.spec import Part, Study, read_spec  # noqa: E402
 from splitjax import law  # noqa: E402
 from splitjax.config import UserError  # noqa: E402
 from splitjax.model import n_params  # noqa: E402
+from splitjax.pipeline.attempts import SweepError  # noqa: E402
 from splitjax.pipeline.observations import rows_of  # noqa: E402
 
 NAMES = ("text_study", "text_study_quick")
@@ -249,3 +250,14 @@ def test_the_whole_of_a_tiny_study(place: Path) -> None:
     again = subprocess.run([*words], capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert not Path("runs/tiny/all").exists(), "what has rows was trained again"
+
+
+def test_cells_that_failed_are_one_line(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failed(args: object) -> None:
+        raise SweepError("2 of 3 cells failed: no room")
+
+    monkeypatch.setattr(text_study, "_run", failed)
+    assert text_study.main(["tiny.yaml", "--settings", "settings.yaml"]) == SweepError.exit_code
+    assert capsys.readouterr().err == "text_study: 2 of 3 cells failed: no room\n"

@@ -42,6 +42,7 @@ from splitjax.data.tokenizer import given  # noqa: E402
 from splitjax.law import LawFit, Table  # noqa: E402
 from splitjax.model import n_params  # noqa: E402
 from splitjax.pipeline import observations, splits, stages  # noqa: E402
+from splitjax.pipeline.attempts import SweepError  # noqa: E402
 from splitjax.pipeline.cells import Clock  # noqa: E402
 from splitjax.pipeline.costs import sweep_work  # noqa: E402
 from splitjax.pipeline.execute import work_of  # noqa: E402
@@ -351,6 +352,9 @@ def main(words: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"phonebook: {error}", file=sys.stderr)
         return 2
+    except SweepError as error:
+        print(f"phonebook: {error}", file=sys.stderr)
+        return SweepError.exit_code
     except KeyboardInterrupt:
         return 130
     return 0

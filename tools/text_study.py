@@ -29,6 +29,7 @@ from study.spec import Part, Study, read_spec  # noqa: E402
 from splitjax.config import UserError, did_you_mean  # noqa: E402
 from splitjax.model import n_params  # noqa: E402
 from splitjax.pipeline import stages  # noqa: E402
+from splitjax.pipeline.attempts import SweepError  # noqa: E402
 from splitjax.pipeline.costs import sweep_work  # noqa: E402
 from splitjax.pipeline.main import job_of  # noqa: E402
 
@@ -61,6 +62,9 @@ def main(words: list[str] | None = None) -> int:
     except UserError as error:
         print(f"text_study: {error}", file=sys.stderr)
         return 2
+    except SweepError as error:
+        print(f"text_study: {error}", file=sys.stderr)
+        return SweepError.exit_code
     except KeyboardInterrupt:
         return 130
     return 0

@@ -82,7 +82,7 @@ def run_stacked(
         run = _Run(trainer, stream, phase, folder, dict(meta or {}), writer, dog, early)
         with wall.spent("checkpoint"):
             run.open(begin)
-        if run.tokens < phase.end:
+        if run.tokens < phase.end or phase.start == phase.end:  # without a step there is a log too, with its head
             with wall.spent("steps"), MetricsLog(log_path(folder), run.tokens, run.log_head()) as log:
                 run.train(log, signals, on_step)
         return run.stack()

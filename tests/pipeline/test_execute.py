@@ -9,6 +9,7 @@ import pytest
 
 from splitjax import pipeline
 from splitjax.config import Config, from_dict
+from splitjax.pipeline.execute import read_log
 from splitjax.pipeline.folder import RunFolder
 from splitjax.pipeline.job import Job
 from splitjax.pipeline.progress import Reporter
@@ -73,3 +74,16 @@ def test_moments_go_on_or_start_anew_at_the_split(tree: dict, tmp_path: Path, mo
     assert stack.steps_K.tolist() == [steps] * 3
     assert path_tokens(stack).tolist() == [4 * 4 * 32] * 3
     assert meta["lineage"]["moments"] == moments
+
+
+def test_a_trunk_without_a_step_is_a_phase_like_any_other(tree: dict, tmp_path: Path) -> None:
+    """Where all experts start at 0 tokens: a sweep of D = 0 alone, a cosine that shares no trunk."""
+    config = from_dict(tree | {"train": tree["train"] | {"schedule": "cosine"}})
+    job = Job(config, RunFolder(config.folder), Reporter())
+    phases = job.phases([Cell(config.model, 0, 1)])
+    executor = job.executor()
+    executor.folder = RunFolder(tmp_path)
+    assert [(phase.start, phase.stop) for phase in phases] == [(0, 0), (0, 1)]
+    (losses,) = executor.run(phases).values()
+    assert len(losses) == 3
+    assert [len(read_log(executor.path(phase.name))) for phase in phases] == [0, 1]
