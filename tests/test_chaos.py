@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    ("what", "count"), [("kills", 4), ("flips", 40), ("stop", 2), ("disk", 2), ("readonly", 8), ("hosts", 2)]
+    ("what", "count"), [("kills", 4), ("flips", 40), ("stop", 3), ("disk", 2), ("readonly", 8), ("hosts", 2)]
 )
 def test_a_few_faults_lose_nothing(what: str, count: int, tmp_path: Path) -> None:
     words = [sys.executable, "tools/chaos.py", what, "--count", str(count), "--folder", str(tmp_path)]
@@ -61,6 +61,7 @@ def test_all_runs_every_fault_and_says_what_it_left_out(
 def test_only_the_stopped_process_may_be_accused() -> None:
     line = "splitjax: no step came to its end for 15 s after step 7: process 2 of 4 gives no sign of life"
     assert stops.names(f"[1] {line}\n", 2)
+    assert stops.names("splitjax: lost touch after step 7: process 2 of 4 gives no sign of life (UNKNOWN)\n", 2)
     assert not stops.names(line, 1)
     assert not stops.names(line.replace("process 2", "processes 1, 2"), 2)
     assert not stops.names("", 2)

@@ -3,7 +3,7 @@
 
     tools/chaos.py kills      SIGKILL at random moments of whole runs
     tools/chaos.py flips      flipped bits and cut files of every kind in a run folder
-    tools/chaos.py stop       SIGSTOP of one of four processes in the middle of training
+    tools/chaos.py stop       SIGSTOP or SIGKILL of one of four processes in the middle of training
     tools/chaos.py disk       a disk that fills up in the middle of a run (mounts a tmpfs: as root)
     tools/chaos.py readonly   run, phase and data folders that are read-only (mounts them: as root)
     tools/chaos.py hosts      a run interrupted on 1, 2 or 4 processes goes on with 1, 2 or 4
@@ -33,7 +33,7 @@ from splitjax.pipeline import provenance  # noqa: E402
 FAULTS = {
     "kills": ("kills.kill_runs", 100),
     "flips": ("flips.flip_run", 500),
-    "stop": ("stops.stop_runs", 8),
+    "stop": ("stops.stop_runs", 9),
     "disk": ("full.fill_runs", 12),
     "readonly": ("full.lock_runs", 16),
     "hosts": ("moved.move_runs", 9),

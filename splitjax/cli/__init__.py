@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from types import FrameType, ModuleType
 from typing import NoReturn
@@ -68,8 +70,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BaseException as error:  # a stop that says its own code: ours, or the training loop's after its save
         code = getattr(error, "exit_code", None)
         if code is None:
+            _end_if_others_wait()
             raise
         return _stopped(code) if code > 128 else _failed(error, code)
+
+
+def _end_if_others_wait() -> None:
+    """Show an error that nobody expected and end hard, where this is one of several processes: at an orderly end JAX
+    would wait for the others, who wait for this one."""
+    if "splitjax.parallel" in sys.modules:
+        from splitjax.parallel import hosts
+
+        if hosts.several():
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
 
 
 def _told_elsewhere(error: UserError) -> bool:

@@ -19,7 +19,8 @@ STUCK = 75
 """Exit code of a process that gave up waiting; launchers start the same command again."""
 STEP_TIMEOUT, GRACE = "SPLITJAX_STEP_TIMEOUT", "SPLITJAX_GRACE"
 _SECONDS = {STEP_TIMEOUT: 600.0, GRACE: 30.0}
-_BEATS = "splitjax/beats/"
+_BEATS, _ENDS = "splitjax/beats/", "splitjax/ends/"
+_last_words = threading.Lock()
 LINGER = 10.0
 """Seconds that process 0 stays after it gave up, the others half of them: where one goes, its connections break the
 collectives that others still wait in, and without process 0 JAX ends all, before they have said why."""
@@ -53,13 +54,24 @@ def seconds(name: str) -> float:
 
 
 def give_up(why: str, code: int = STUCK) -> NoReturn:
-    """Say why, show where every thread stands, and end this process hard: what it waits for will not come."""
+    """Say why, show where every thread stands, and end this process hard: what it waits for will not come.
+
+    The others are told, see `heard`.
+    """
+    _last_words.acquire()  # never released: a second thread that gives up has nothing to add
     print(f"splitjax: {why}", file=sys.stderr, flush=True)
     faulthandler.dump_traceback(sys.stderr)
     sys.stderr.flush()
     if code == STUCK and jax.distributed.is_initialized():
+        told = [f"{_ENDS}{jax.process_index()}", why]  # in a thread: the store may be what hangs
+        threading.Thread(target=client().key_value_set, args=told, daemon=True).start()
         time.sleep(LINGER if jax.process_index() == 0 else LINGER / 2)
     os._exit(code)
+
+
+def heard() -> str:
+    """Why another process gave up, in its words; "" while none has."""
+    return next((why for _, why in client().key_value_dir_get(_ENDS)), "")
 
 
 def client() -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from types import TracebackType
+
+import jax
 
 from splitjax.parallel import beats, hosts
 
@@ -17,6 +20,9 @@ TICKS = 20
 class Watchdog:
     """While open, ends the process when `beat` was not called for the step time-out, or for a minute while another
     process gives no sign of life: JAX ends what has lost a process after some minutes, and names nobody then.
+
+    A collective that breaks because a process died is no bug of this one: it names who is gone and ends the same way.
+    Where one process gives up, so do all: some collectives break for a few and hang for the rest.
 
     Its own ticks are counted and not the clock: a process that was itself stopped for a while is not at fault.
 
@@ -49,6 +55,11 @@ class Watchdog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None and hosts.several() and _of_devices(error):
+            # The others that heard of it look too, so this one goes on telling while it looks.
+            who = beats.missing(4 * self._tick, silent_alone=True)
+            if who:
+                self._give_up(f"lost touch after step {self._step}: {who} ({str(error).splitlines()[0]})")
         self._closing.set()
 
     def _watch(self) -> None:
@@ -72,3 +83,13 @@ class Watchdog:
         while not self._closing.wait(self._tick):
             self._ticks += 1
             beats.tell(beats.Beat(self._ticks, self._step))
+            if why := beats.heard():
+                self._give_up(why)
+                return
+
+
+def _of_devices(error: BaseException) -> bool:
+    """Whether it came out of a program on the devices: with a status, and as a ValueError where JAX dispatched it the
+    short way."""
+    kinds = (jax.errors.JaxRuntimeError, ValueError)
+    return isinstance(error, kinds) and re.match(r"[A-Z]+(_[A-Z]+)*: ", str(error)) is not None

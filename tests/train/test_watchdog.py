@@ -7,10 +7,12 @@ import sys
 import textwrap
 import time
 
+import jax
 import pytest
 
 from splitjax.parallel import beats, hosts
 from splitjax.train.watchdog import FIRST_STEP, Watchdog
+from tools.faults import cluster
 
 
 def test_a_step_that_does_not_end_is_told_once() -> None:
@@ -44,6 +46,7 @@ def test_a_process_without_a_sign_of_life_is_named_long_before_the_time_out(monk
     """JAX would end this process for it, within minutes and without a name."""
     monkeypatch.setattr(hosts, "several", lambda: True)
     monkeypatch.setattr(beats, "tell", lambda beat: None)
+    monkeypatch.setattr(beats, "heard", lambda: "")
     monkeypatch.setattr(beats, "missing", lambda wait, silent_alone: silent)
     monkeypatch.setattr(beats, "SILENCE", 0.3)
     said: list[str] = []
@@ -54,6 +57,67 @@ def test_a_process_without_a_sign_of_life_is_named_long_before_the_time_out(monk
         assert not said
         time.sleep(0.6)
     assert said == ([f"no step came to its end for 0 s after step 0: {silent}"] if silent else [])
+
+
+SILENT = "process 1 of 2 gives no sign of life"
+RESET = "UNKNOWN: reset by peer\nand more"
+
+
+@pytest.mark.parametrize(
+    ("error", "silent", "says"),
+    [
+        (jax.errors.JaxRuntimeError(RESET), SILENT, True),
+        (ValueError(RESET), SILENT, True),
+        (jax.errors.JaxRuntimeError(RESET), "", False),
+        (ValueError("3 windows reset by peer"), SILENT, False),
+        (KeyError(RESET), SILENT, False),
+    ],
+)
+def test_an_error_of_the_devices_is_the_dead_process_s_only_where_one_is_silent(
+    monkeypatch, error: Exception, silent: str, says: bool
+) -> None:
+    monkeypatch.setattr(hosts, "several", lambda: True)
+    monkeypatch.setattr(beats, "tell", lambda beat: None)
+    monkeypatch.setattr(beats, "heard", lambda: "")
+    monkeypatch.setattr(beats, "missing", lambda wait, silent_alone: silent)
+    said: list[str] = []
+    with pytest.raises(type(error), match="reset by peer"), Watchdog(9.0, said.append):
+        raise error
+    assert said == ([f"lost touch after step 0: {SILENT} (UNKNOWN: reset by peer)"] if says else [])
+
+
+LOSES_ONE = """
+import os, sys, time, jax
+from jax.experimental.multihost_utils import sync_global_devices
+from splitjax.parallel import beats, join_cluster
+from splitjax.train.watchdog import Watchdog
+join_cluster()
+sync_global_devices("connected")
+beats.LINGER = 3.0
+with Watchdog(12.0) as dog:
+    dog.dispatched(7)
+    if jax.process_index() == 1:
+        time.sleep(2)  # until the others have seen its beats
+        {end}
+    {wait}
+"""
+DIES, GIVES_UP = "os._exit(9)", "beats.give_up('process 3 of 4 gives no sign of life')"
+
+
+@pytest.mark.parametrize(
+    ("end", "wait", "code", "said"),
+    [
+        (DIES, 'sync_global_devices("one dies meanwhile")', 9,
+         "lost touch after step 7: process 1 of 2 gives no sign of life (UNKNOWN: Gloo"),
+        (GIVES_UP, "time.sleep(100)  # in what does not break: it must hear of it", beats.STUCK,
+         "process 3 of 4 gives no sign of life\n"),
+    ],
+)  # fmt: skip
+def test_those_that_lost_a_process_say_so_and_end(tmp_path, end: str, wait: str, code: int, said: str) -> None:
+    script = LOSES_ONE.format(end=end, wait=wait)
+    with cluster.members([sys.executable, "-c", script], 2, tmp_path, environment=os.environ) as two:
+        assert cluster.wait(two, 90) == [beats.STUCK, code]
+        assert two[0].said().count(f"splitjax: {said}") == 1
 
 
 STUBBORN = textwrap.dedent("""

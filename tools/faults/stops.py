@@ -1,4 +1,4 @@
-"""SIGSTOP of one of four processes in the middle of training: the others name it and end; the run goes on after."""
+"""SIGSTOP or SIGKILL of one of four processes in training: the others name it and end; the run goes on after."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ TRAINING = ("seed", "split", "experts", "save")
 
 
 def stop_runs(folder: Path, count: int, seed: int, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Stop a process of `count` runs: every other one of `splitjax run` on four processes, else of `splitjax launch`.
+    """Stop or kill a process of `count` runs, in turn: stop one of `splitjax run` on four processes, stop one of
+    `splitjax launch`, kill one of `splitjax run` (the launcher ends the others of a killed one itself).
 
     After the others have ended, the stopped process is killed and the same command continues; the launcher does both
     itself.
@@ -49,8 +51,8 @@ def stop_runs(folder: Path, count: int, seed: int, say: Callable[[str], None] = 
     took, wrong, case = list[float](), list[str](), 0
     while case < count:
         config = config_in(folder, corpus, f"stop{case}", changes=MAIN_ALONE)
-        victim, name = rng.randrange(PROCESSES), ("run", "launch")[case % 2]
-        told = {"run": _stop_run, "launch": _stop_launch}[name](config, victim, rng)
+        victim, name = rng.randrange(PROCESSES), list(WAYS)[case % len(WAYS)]
+        told = WAYS[name](config, victim, rng)
         if told is None:
             say(f"{name}: ended before it could be stopped; again")
         else:
@@ -82,24 +84,26 @@ def run_on(config: Path, processes: int, *words: str, limit: float = 900) -> tup
         return codes, next((one.said() for one, code in zip(started, codes, strict=True) if code), "")
 
 
-def _stop_run(config: Path, victim: int, rng: random.Random) -> tuple[str, float, list[str]] | None:
+def _stop_run(
+    config: Path, victim: int, rng: random.Random, number: int = signal.SIGSTOP
+) -> tuple[str, float, list[str]] | None:
     """(moment, seconds until the others had ended, what was wrong), or None where the run ended before."""
     limited = environment() | {beats.STEP_TIMEOUT: str(LIMIT)}
     with members(command("run", config), PROCESSES, config.parent, environment=limited) as started:
         moment = wait_for_training(config, rng, lambda: any(one.process.poll() is not None for one in started))
         if moment is None:
             return None
-        started[victim].process.send_signal(signal.SIGSTOP)
+        started[victim].process.send_signal(number)
         began = time.monotonic()
         others = [one for index, one in enumerate(started) if index != victim]
-        faults = _ends_of(others, victim)
+        faults = _ends_without_0(others) if number == signal.SIGKILL and victim == 0 else _ends_of(others, victim)
         seconds = time.monotonic() - began
     finish_on(config, PROCESSES)
     return moment, seconds, faults
 
 
 def _ends_of(others: Sequence[Member], victim: int) -> list[str]:
-    """What was not as promised at the ends of those that were not stopped."""
+    """What was not as promised at the ends of the others."""
     codes = wait(others, 2 * WITHIN)
     faults = [f"exit codes {codes}"] if set(codes) != {beats.STUCK} else []
     for one, code in zip(others, codes, strict=True):
@@ -109,9 +113,15 @@ def _ends_of(others: Sequence[Member], victim: int) -> list[str]:
     return faults
 
 
+def _ends_without_0(others: Sequence[Member]) -> list[str]:
+    """The same where the process that holds them together was killed: JAX ends them, in its own words."""
+    codes = wait(others, 2 * WITHIN)
+    return [f"exit codes {codes}"] if set(codes) != {-signal.SIGABRT} else []
+
+
 def names(said: str, victim: int) -> bool:
     """Whether a line of splitjax names this process, and no other, as the one that keeps it waiting."""
-    lines = [line for line in said.splitlines() if re.match(r"(\[\d\] )?splitjax: (no step|waited)", line)]
+    lines = [line for line in said.splitlines() if re.match(r"(\[\d\] )?splitjax: (no step|waited|lost touch)", line)]
     accused = {number for line in lines for number in re.findall(r"process(?:es)? (\d+)", line)}
     return accused == {str(victim)}
 
@@ -140,6 +150,12 @@ def _stop_launch(config: Path, victim: int, rng: random.Random) -> tuple[str, fl
         if f"ended with exit code {beats.STUCK}" not in launcher.said():
             faults.append(f"no process ended with {beats.STUCK}")
     return moment, seconds, faults
+
+
+WAYS: dict[str, Callable[[Path, int, random.Random], tuple[str, float, list[str]] | None]] = {
+    "run": _stop_run, "launch": _stop_launch, "run, killed": partial(_stop_run, number=signal.SIGKILL),
+}  # fmt: skip
+"""How a process is lost."""
 
 
 def _processes_of(launcher: int) -> dict[int, int]:
