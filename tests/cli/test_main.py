@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from splitjax import cli
+from tools.faults import cluster
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,3 +61,25 @@ def test_a_stop_has_its_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 def test_options_of_the_other_form_are_refused_not_ignored(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(args) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+FAILS_ALONE = """
+import sys, time, jax
+from splitjax import cli
+from splitjax.parallel import hosts, join_cluster
+join_cluster()
+hosts.meet("here")
+def fails(args):
+    raise KeyError("a bug")
+cli._dispatch = fails
+if jax.process_index() == 1:
+    sys.exit(cli.main(["run"]))
+time.sleep(60)
+"""
+
+
+def test_a_process_that_fails_alone_does_not_wait_for_the_others_at_its_end(tmp_path: Path) -> None:
+    with cluster.members([sys.executable, "-c", FAILS_ALONE], 2, tmp_path, environment=os.environ) as two:
+        assert two[1].process.wait(40) == 1
+        assert two[1].said().rstrip().endswith("KeyError: 'a bug'")
+        assert two[0].process.poll() is None
