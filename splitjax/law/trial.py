@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,13 +123,17 @@ def trial(measured: Measured, picked: float, interval: tuple[float, float], nois
     )  # fmt: skip
 
 
-def best_constant(settings: Mapping[str, Measured]) -> tuple[float, dict[str, float]]:
+def best_constant(settings: Mapping[str, Measured], among: Iterable[float]) -> tuple[float, dict[str, float]]:
     """The one fraction that would have served all settings best, known only afterwards, and its regret in each.
 
+    Args:
+        settings: name → what was measured.
+        among: the fractions that were asked for; a law's own pick is no constant.
+
     Raises:
-        UserError: no fraction was measured in all settings.
+        UserError: none of them was measured in all settings.
     """
-    common = [f for f in next(iter(settings.values())).fraction if all(each.has(f) for each in settings.values())]
+    common = [f for f in among if all(each.has(f) for each in settings.values())]
     if not common:
         raise UserError("no split was measured in every setting", where="trial")
     regrets = {float(f): {name: each.regret(f) for name, each in settings.items()} for f in common}

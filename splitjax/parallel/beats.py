@@ -92,11 +92,19 @@ def meet(place: str, turn: int) -> None:
     try:
         client().wait_at_barrier(f"splitjax/{turn}/{place}", int(1000 * limit))
     except jax.errors.JaxRuntimeError as error:
-        missing = sorted({int(task) for task in re.findall(r"task:(\d+)", str(error).partition("timed out task")[2])})
-        if not missing and "DEADLINE_EXCEEDED" not in str(error):
+        absent = sorted({int(task) for task in re.findall(r"task:(\d+)", str(error).partition("timed out task")[2])})
+        if not absent and "DEADLINE_EXCEEDED" not in str(error):
             raise
-        who = _names(missing) if missing else "the other processes"
-        give_up(f"waited {limit:.0f} s at '{place}' for {who} of {jax.process_count()}")
+        give_up(f"waited {limit:.0f} s at '{place}' for {_awaited(absent, limit)}")
+
+
+def _awaited(absent: list[int], limit: float) -> str:
+    """Whom a meeting waited for: those that the barrier names, else (its answer came too late) those without a beat."""
+    others = f"the other processes of {jax.process_count()}"
+    if absent:
+        return f"{_names(absent)} of {jax.process_count()}"
+    silent = missing(min(20.0, limit / 5), silent_alone=True)
+    return f"{others}: {silent}" if silent else others
 
 
 def tell(beat: Beat) -> None:
@@ -123,7 +131,7 @@ def missing(wait: float, sleep: Callable[[float], None] = time.sleep, *, silent_
 
     Args:
         wait: seconds between two looks; a process that lives tells a beat in less.
-        silent_alone: "" where all give a sign of life.
+        silent_alone: "" where all give a sign of life, and where none is told just now, by this process either.
     """
     before = beats()
     sleep(wait)
@@ -131,7 +139,9 @@ def missing(wait: float, sleep: Callable[[float], None] = time.sleep, *, silent_
     if before is None or after is None:
         return "process 0, which holds the processes together, does not answer"
     processes = range(jax.process_count())
-    return accuse(before, after, processes) if not silent_alone or _silent(before, after, processes) else ""
+    silent = _silent(before, after, processes)
+    known = silent and jax.process_index() not in silent
+    return accuse(before, after, processes) if known or not silent_alone else ""
 
 
 def accuse(before: Mapping[int, Beat], after: Mapping[int, Beat], processes: range) -> str:

@@ -75,8 +75,10 @@ def test_the_noise_is_that_of_a_difference() -> None:
 def test_one_fraction_for_all_settings() -> None:
     early = Measured(np.array([0.0, 0.4, 0.8]), np.array([[2.0, 2.1, 2.4]]))
     late = Measured(np.array([0.0, 0.3, 0.4, 0.8]), np.array([[2.8, 1.0, 2.1, 2.0]]))
-    fraction, regret = best_constant({"early": early, "late": late})
+    fraction, regret = best_constant({"early": early, "late": late}, [0.0, 0.3, 0.4, 0.8])
     assert fraction == 0.4  # 0.3 was measured in one of them alone
+    picked = Measured(np.array([0.0, 0.3996, 0.4031, 0.8]), np.array([[2.0, 2.1, 2.0, 2.4]]))
+    assert best_constant({"a": picked}, [0.4])[1] == {"a": pytest.approx(0.05)}, "the law's pick beside it is none"
     assert regret == {"early": pytest.approx(0.05), "late": pytest.approx(1.1)}
 
 
@@ -95,4 +97,4 @@ def test_what_was_not_measured_is_refused() -> None:
     with pytest.raises(UserError, match="fractions"):
         Measured(GRID, np.zeros((2, 7)))
     with pytest.raises(UserError, match="in every setting"):
-        best_constant({name: Measured(np.array([at]), np.ones((1, 1))) for name, at in (("a", 0.1), ("b", 0.2))})
+        best_constant({str(at): Measured(np.array([at]), np.ones((1, 1))) for at in (0.1, 0.2)}, [0.1, 0.2])

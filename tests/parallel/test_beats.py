@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from splitjax.config import UserError
@@ -35,10 +36,35 @@ def test_silence_alone_is_told_where_it_is_asked_for(monkeypatch: pytest.MonkeyP
     for looks, said in (
         ([{0: Beat(1, 7), 1: Beat(1, 6)}, {0: Beat(2, 7), 1: Beat(2, 6)}], ""),
         ([{0: Beat(1, 7), 1: Beat(1, 6)}, {0: Beat(2, 7), 1: Beat(1, 6)}], "process 1 of 2 gives no sign of life"),
+        ([{0: Beat(1, 7), 1: Beat(1, 7)}] * 2, ""),  # between phases nobody tells beats, this process neither
         ([None, None], "process 0, which holds the processes together, does not answer"),
     ):
         monkeypatch.setattr(beats, "beats", iter(looks).__next__)
         assert beats.missing(1.0, sleep=lambda _: None, silent_alone=True) == said
+
+
+@pytest.mark.parametrize(
+    ("barrier", "silent", "said"),
+    [
+        ("DEADLINE_EXCEEDED: timed out task names: /job:jax_worker/replica:0/task:2", "", "process 2 of 4"),
+        ("DEADLINE_EXCEEDED", "process 1 of 4 gives no sign of life",
+         "the other processes of 4: process 1 of 4 gives no sign of life"),
+        ("DEADLINE_EXCEEDED", "", "the other processes of 4"),
+    ],
+)  # fmt: skip
+def test_a_meeting_names_who_is_missing(monkeypatch: pytest.MonkeyPatch, barrier: str, silent: str, said: str) -> None:
+    class Store:
+        def wait_at_barrier(self, name: str, milliseconds: int) -> None:
+            raise jax.errors.JaxRuntimeError(barrier)
+
+    told: list[str] = []
+    monkeypatch.setattr(beats, "client", Store)
+    monkeypatch.setattr(beats, "give_up", told.append)
+    monkeypatch.setattr(beats, "missing", lambda wait, silent_alone: silent)
+    monkeypatch.setattr(beats.jax, "process_count", lambda: 4)
+    monkeypatch.setenv(beats.STEP_TIMEOUT, "15")
+    beats.meet("to save", 3)
+    assert told == [f"waited 15 s at 'to save' for {said}"]
 
 
 def test_time_limits_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def pick_table(told: Mapping[str, Mapping[str, Any]]) -> str:
 def trial_table(study: Study, found: Mapping[str, Curves], picks: Mapping[str, Any]) -> str:
     """The law's split against the measured best, one line a setting, and the best constant fraction."""
     judged = trials(study, found, picks)
-    fraction, constant = best_constant({name: each.measured for name, each in found.items()})
+    fraction, constant = best_constant({name: each.measured for name, each in found.items()}, study.spec.fractions)
     lines = []
     for name, each in judged.items():
         told, low_high = picks[name], picks[name]["interval"]
@@ -149,9 +149,9 @@ def rival_table(study: Study, found: Mapping[str, Curves], picks: Mapping[str, A
         rivals = {"dense": _at(each, 1.0), "80/20": _at(each, 0.8)}
         rivals |= _against(study, name, picks[name], rows, each.domains)
         for rival, loss in rivals.items():
-            gain = loss - planned
-            noise = [each.of(k).noise for k in range(len(each.domains))]
-            lines.append([name, rival, f"{gain.mean():+.4f}{_noise(each.measured.noise)}",
+            gain, split = loss - planned, rival in ("dense", "80/20")  # noise is that of two splits of one seed
+            noise = [each.of(k).noise if split else math.nan for k in range(len(each.domains))]
+            lines.append([name, rival, f"{gain.mean():+.4f}{_noise(each.measured.noise) if split else ''}",
                           ", ".join(f"{d} {g:+.3f}{_noise(n, 3)}" for d, g, n in zip(each.domains, gain, noise,
                                                                                   strict=True))])  # fmt: skip
     return table(["setting", "planned split against", "gain, nats a token", "by domain"], lines)
