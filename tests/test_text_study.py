@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT / "tools")]
 import text_study  # noqa: E402
 from study import picks, verdict  # noqa: E402
 from study.hindsight import best_split, regret  # noqa: E402
-from study.rows import Rows  # noqa: E402
+from study.rows import Rows, Sizes  # noqa: E402
 from study.spec import Part, Study, read_spec  # noqa: E402
 
 from splitjax import law  # noqa: E402
@@ -261,3 +261,22 @@ def test_cells_that_failed_are_one_line(
     monkeypatch.setattr(text_study, "_run", failed)
     assert text_study.main(["tiny.yaml", "--settings", "settings.yaml"]) == SweepError.exit_code
     assert capsys.readouterr().err == "text_study: 2 of 3 cells failed: no room\n"
+
+
+def test_an_ablation_weighs_domains_by_their_text(study: Study, place: Path) -> None:
+    """Clusters of another K are other text: only a mean by text compares them."""
+    sizes = Sizes(place / "sizes.json")
+    assert sizes.of("all") == {}
+    sizes.put("all", {"a": 300, "b": 100})
+    sizes.put("other", {"c": 1})
+    assert Sizes(place / "sizes.json").of("all") == {"a": 300, "b": 100}
+    part, kept = study.setting_part("total", 0.5), Rows()
+    measured(part, kept)
+    by_domain = [verdict.measured_of(part, kept, {"a": a, "b": 1 - a}).mean for a in (1, 0)]
+    weighted, plain = verdict.measured_of(part, kept, sizes.of("all")).mean, verdict.measured_of(part, kept).mean
+    assert weighted == pytest.approx(0.75 * by_domain[0] + 0.25 * by_domain[1])
+    assert plain == pytest.approx((by_domain[0] + by_domain[1]) / 2)
+    assert (weighted < plain).all()
+    (place / "sizes.json").write_text("{")
+    with pytest.raises(UserError, match=r"sizes\.json: cannot be read"):
+        sizes.of("all")

@@ -6,7 +6,8 @@
 
 Prints tokens, FLOPs and hours first. Works through the parts that have no rows yet, or those named with --part: law
 sweeps, then settings (each after its law has picked), then the dense rivals and the ablations. Rows of finished parts
-are kept in observations.csv, picks in picks.LAW.json; with --from a fresh clone goes on from them. A part that was
+are kept in observations.csv, the sizes of their domains in sizes.json, picks in picks.LAW.json; with --from a fresh
+clone goes on from them. A part that was
 interrupted goes on where it was.
 """
 
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
 
 from study import costs, picks, verdict  # noqa: E402
-from study.rows import Rows  # noqa: E402
+from study.rows import Rows, Sizes  # noqa: E402
 from study.spec import Part, Study, read_spec  # noqa: E402
 
 from splitjax.config import UserError, did_you_mean  # noqa: E402
@@ -114,14 +115,15 @@ class Work:
         self.study, self.out, self.jobs = study, out, jobs
         self.path = out / "observations.csv"
         self.rows = Rows.read(self.path) if self.path.exists() else Rows()
+        self.sizes = Sizes(out / "sizes.json")
         self.records: dict[str, dict[str, Any]] = {}
 
     def take(self, source: Path | None) -> None:
         """Rows of another table, picks beside it; then the picks that are on disk."""
         if source is not None:
             self.rows.take(Rows.read(source))
-            for path in source.parent.glob("picks.*.json"):
-                if not (self.out / path.name).exists():
+            for path in [*source.parent.glob("picks.*.json"), source.parent / "sizes.json"]:
+                if path.exists() and not (self.out / path.name).exists():
                     self.out.mkdir(parents=True, exist_ok=True)
                     (self.out / path.name).write_bytes(path.read_bytes())
         for law in self.study.spec.laws:
@@ -154,6 +156,7 @@ class Work:
             stages.run_prepare(job)
             if len(job.corpus.domains) != part.experts:
                 raise UserError(f"{len(job.corpus.domains)} domains, not {part.experts}", where="data.domains.k")
+            self.sizes.put(name, job.corpus.manifest.sizes_by_domain)
             job.reporter.plan_work(*sweep_work(job))
             stages.run_sweep(job, self.jobs)
             found = _read(job.folder.observations)
@@ -182,7 +185,7 @@ class Work:
             from study.hindsight import hindsight_table
 
             print("\n" + hindsight_table(study, found, self.rows))
-        if ablations := verdict.ablation_table(study, self.rows):
+        if ablations := verdict.ablation_table(study, self.rows, self.sizes):
             print("\n" + ablations)
 
 

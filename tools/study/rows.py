@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -79,3 +80,28 @@ class Rows:
     def hash(self, part: str) -> str:
         """Of the rows of a part."""
         return hash_json(self.of(part))
+
+
+class Sizes:
+    """Train tokens of each domain, by part, in a file beside the rows: what a mean over the whole text weighs by.
+
+    Args:
+        path: read when asked, so that it may be put there later.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def of(self, part: str) -> dict[str, int]:
+        """Domain → train tokens; {} where they are not known."""
+        return self._read().get(part, {})
+
+    def put(self, part: str, sizes: Mapping[str, int]) -> None:
+        """Keep the sizes of a part that is about to be trained."""
+        write_atomic(self.path, json.dumps(self._read() | {part: dict(sizes)}, indent=1, sort_keys=True) + "\n")
+
+    def _read(self) -> dict[str, dict[str, int]]:
+        try:
+            return dict(json.loads(self.path.read_text(encoding="utf-8"))) if self.path.exists() else {}
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot be read ({error})", where=str(self.path), mend="Remove it.") from None

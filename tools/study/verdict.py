@@ -13,7 +13,7 @@ from splitjax.law import Measured, Trial, best_constant, trial
 from splitjax.model import n_params
 
 from .picks import fraction_of
-from .rows import Row, Rows
+from .rows import Row, Rows, Sizes
 from .spec import Part, Study
 
 
@@ -157,28 +157,31 @@ def rival_table(study: Study, found: Mapping[str, Curves], picks: Mapping[str, A
     return table(["setting", "planned split against", "gain, nats a token", "by domain"], lines)
 
 
-def ablation_table(study: Study, rows: Rows) -> str | None:
-    """The best split of each ablation and its gain over dense, of the mean over domains."""
+def ablation_table(study: Study, rows: Rows, sizes: Sizes) -> str | None:
+    """The splits of each ablation, each domain weighted by its share of the text, so that different K compare."""
     lines = []
     for part in (study.ablation_part(name) for name in study.spec.ablations):
         if rows.has(part):
-            curve = measured_of(part, rows)
-            dense, noise = curve.at(1.0), curve.noise
-            lines.append([part.name, str(part.experts), percent(curve.best), f"{curve.mean.min():.4f}",
-                          f"{dense:.4f}", f"{dense - curve.mean.min():+.4f}{_noise(noise)}"])  # fmt: skip
-    head = ["ablation", "K", "best split", "loss there", "dense", "gain over dense"]
+            whole, plain = measured_of(part, rows, sizes.of(part.name)), measured_of(part, rows)
+            losses = ", ".join(f"{f:.0%} {loss:.4f}" for f, loss in zip(whole.fraction, whole.mean, strict=True))
+            lines.append([part.name, str(part.experts), percent(whole.best), losses,
+                          f"{whole.at(1.0) - whole.mean.min():+.4f}{_noise(whole.noise)}",
+                          f"{plain.at(1.0) - plain.mean.min():+.4f}{_noise(plain.noise)}"])  # fmt: skip
+    head = ["ablation", "K", "best split", "loss by split, 100 % dense", "gain over dense", "of the plain mean"]
     return table(head, lines) if lines else None
 
 
-def measured_of(part: Part, rows: Rows) -> Measured:
-    """Mean losses over the splits of a part that is one size and budget."""
+def measured_of(part: Part, rows: Rows, sizes: Mapping[str, int] | None = None) -> Measured:
+    """Mean losses over the splits of a part that is one size and budget; domains weighted by `sizes`, where known."""
     losses: dict[tuple[str, float], list[float]] = {}
     clock = part.clock
+    total = sum(sizes.values()) if sizes else 0
     for row in rows.of(part.name):
         steps = (int(row[key]) // clock.tokens_per_step for key in ("d_pretrain", "d_special"))
-        losses.setdefault((row["seed"], fraction_of(clock, *steps)), []).append(float(row["loss"]))
+        share = sizes[row["domain"]] / total if sizes else 1 / part.experts
+        losses.setdefault((row["seed"], fraction_of(clock, *steps)), []).append(share * float(row["loss"]))
     seeds, fractions = sorted({seed for seed, _ in losses}), sorted({fraction for _, fraction in losses})
-    return Measured(np.array(fractions), np.array([[np.mean(losses[s, f]) for f in fractions] for s in seeds]))
+    return Measured(np.array(fractions), np.array([[sum(losses[s, f]) for f in fractions] for s in seeds]))
 
 
 def _against(
