@@ -15,6 +15,7 @@ from splitjax.config import UserError, did_you_mean, format_count, read_record, 
 from .engine import Reference
 from .families import family_named
 from .form import Form
+from .misfit import Misfit, misfit_of
 from .selection import Score
 from .table import Table
 
@@ -195,6 +196,16 @@ class LawFit:
     @property
     def domains(self) -> tuple[str, ...]:
         return self.table.domains
+
+    def misfit(self, fitted: Fitted) -> Misfit | None:
+        """How far a family is off beyond noise, on the rows that were fitted; None where noise explains them."""
+        if fitted.name not in self._misfits:
+            self._misfits[fitted.name] = misfit_of(self.table, fitted.on(self.table))
+        return self._misfits[fitted.name]
+
+    @cached_property
+    def _misfits(self) -> dict[str, Misfit | None]:
+        return {}
 
     @property
     def holdout(self) -> Score | None:

@@ -26,6 +26,8 @@ WIDE = 0.5
 _NEAR_CORNERS = np.logspace(-9, -2.5, 200)
 GRID = np.unique(np.concatenate([[0.0, 1.0], _NEAR_CORNERS, 1 - _NEAR_CORNERS, np.linspace(0, 1, 801)]))
 _CURVE = np.linspace(0, 1, 201)
+_NODES = np.unique(np.concatenate([[0.0, 1.0], _NEAR_CORNERS[::10], 1 - _NEAR_CORNERS[::10], np.linspace(0, 1, 101)]))
+"""Where misfits are drawn; between them they are straight."""
 
 
 @dataclass(frozen=True)
@@ -173,8 +175,8 @@ def plan(
     budget = _checked(law, asked)
     _refuse_guesses(law, budget, extrapolate)
     mean = domain_weights(law, weights)
-    views = [View(law, law.named(name), budget, mean) for name in law.near]
-    chosen = View(law, law.chosen, budget, mean, patched=True)
+    views = [View(law, law.named(name), budget, mean, misfit=True) for name in law.near]
+    chosen = View(law, law.chosen, budget, mean, patched=True, misfit=True)
     views = [chosen, *(view for view in views if view.fitted is not chosen.fitted), *chosen.speakers(views)]
     best = chosen.best()[0]
     by_family = {view.fitted.name: view.told() for view in views}
@@ -192,7 +194,7 @@ def plan(
         flat_region=_flat(deciding, best, loss),
         baselines=_baselines(chosen, best),
         per_domain={
-            name: View(law, chosen.fitted, budget, {name: 1.0}, chosen.patched).told() for name in mean
+            name: View(law, chosen.fitted, budget, {name: 1.0}, chosen.patched, chosen.misfit).told() for name in mean
         },
         by_family=by_family,
         marginal=_marginal(chosen, best),
@@ -201,12 +203,15 @@ def plan(
 
 
 class View:
-    """A family's loss as a function of the split fraction."""
+    """A family's loss as a function of the split fraction; its draws with the misfit of the family, where asked for."""
 
     def __init__(
-        self, law: LawFit, fitted: Fitted, budget: Budget, weights: Mapping[str, float], patched: bool = False
-    ) -> None:
+        self, law: LawFit, fitted: Fitted, budget: Budget, weights: Mapping[str, float], patched: bool = False,
+        misfit: bool = False,
+    ) -> None:  # fmt: skip
         self.law, self.fitted, self.budget, self.weights, self.patched = law, fitted, budget, weights, patched
+        self.misfit = misfit
+        self._nodes: np.ndarray | None = None
         self.corners = {f: law.at_corner(fitted, f) for f in (0.0, 1.0)}
         if budget.before:
             self.corners[0.0] = fitted  # a seed that has seen tokens: D is not 0 there
@@ -216,12 +221,16 @@ class View:
         """Views of the families that speak for this one's corners, less those known: what decides must be told."""
         others = {family.name: family for family in self.corners.values() if family and family is not self.fitted}
         names = others.keys() - {view.fitted.name for view in known}
-        return [View(self.law, others[name], self.budget, self.weights) for name in sorted(names)]
+        return [self._of(others[name]) for name in sorted(names)]
+
+    def _of(self, fitted: Fitted) -> View:
+        """The same of another family, or of this one without what others say of its corners."""
+        return View(self.law, fitted, self.budget, self.weights, misfit=self.misfit)
 
     def speaker_at(self, fraction: float) -> View:
         """The view whose family predicts this fraction: at a corner perhaps another's, whose curve leads there."""
         family = self.corners.get(fraction)
-        return self if family is None or family is self.fitted else View(self.law, family, self.budget, self.weights)
+        return self if family is None or family is self.fitted else self._of(family)
 
     def loss(self, fraction: np.ndarray, *, draws: bool = False) -> np.ndarray:
         """Weighted mean loss, [draws, points] (one row for the estimate), at fractions [points] or [draws, points].
@@ -241,7 +250,25 @@ class View:
 
     def _loss(self, fitted: Fitted, fraction: np.ndarray, draws: bool) -> np.ndarray:
         d, s = self.budget.spend(fraction)
-        return mean_loss(fitted, self.budget, d, s, self.weights, draws)
+        loss = mean_loss(fitted, self.budget, d, s, self.weights, draws)
+        return loss * np.exp(self._off(fraction, len(loss))) if draws and fitted.draws else loss
+
+    def off(self, d: np.ndarray, s: np.ndarray, count: int) -> np.ndarray:
+        """Misfits at D and D', in log loss, [count, points]; 0 where there is none."""
+        found = self.law.misfit(self.fitted) if self.misfit else None
+        return np.zeros((1, len(d))) if found is None else found.draws(d, s, self.weights, count)
+
+    def _off(self, fraction: np.ndarray, count: int) -> np.ndarray:
+        """Misfits at fractions [points] or [draws, points], the same path of each draw whenever it is asked."""
+        if self._nodes is None or len(self._nodes) not in (1, count):
+            self._nodes = self.off(*self.budget.spend(_NODES), count)
+        if len(self._nodes) == 1:
+            return self._nodes[:, :1]
+        right = np.clip(np.searchsorted(_NODES, fraction), 1, len(_NODES) - 1)
+        share = (fraction - _NODES[right - 1]) / (_NODES[right] - _NODES[right - 1])
+        low, high = (self._nodes[:, at] if at.ndim == 1 else np.take_along_axis(self._nodes, at, 1)
+                     for at in (right - 1, right))  # fmt: skip
+        return (1 - share) * low + share * high
 
     def best(self, *, draws: bool = False) -> np.ndarray:
         """Fraction with the least loss, [draws].
@@ -250,7 +277,7 @@ class View:
         own loss there: the levels of two families differ by more than a corner differs from its neighbours, and a
         family that would itself not go to the corner does not send another one there.
         """
-        own = View(self.law, self.fitted, self.budget, self.weights)
+        own = self._of(self.fitted)
         best = best_fraction(lambda fraction: own.loss(fraction, draws=draws))
         if self.patched:
             least = own.loss(best[:, None], draws=draws)[:, 0]
@@ -381,7 +408,7 @@ def _flat(view: View, best: float, loss: float) -> tuple[float, float]:
 
 def _baselines(view: View, best: float) -> dict[str, dict[str, Any]]:
     budget = view.budget
-    view = View(view.law, view.fitted, budget, view.weights, patched=True)
+    view = View(view.law, view.fitted, budget, view.weights, patched=True, misfit=view.misfit)
     fractions = {"dense": 1.0, "80/20": 0.8, "split_at_0": 0.0}
     spends = {name: budget.spend(np.array([f])) for name, f in fractions.items()}
     out = {}
@@ -394,6 +421,7 @@ def _baselines(view: View, best: float) -> dict[str, dict[str, Any]]:
         equal = d + budget.experts * s
         family = view.corners[1.0] or view.fitted
         losses = [mean_loss(family, budget, equal, 0.0 * s, view.weights, draws) for draws in (False, True)]
+        losses[1] = losses[1] * np.exp(view.off(equal, 0.0 * s, len(losses[1])))
         out["dense_equal_compute"] = _baseline(family.name, 1.0, equal - budget.before, 0.0 * s, *losses)
     return out
 
@@ -444,6 +472,9 @@ def _notes(law: LawFit, view: View, by_family: Mapping[str, Mapping[str, Any]], 
     if len(by_family) > 1:
         told = ", ".join(f"{name} {value['split_fraction']:.0%}" for name, value in by_family.items())
         notes.append(f"The families near the best, and those that speak for a corner, put the split at: {told}.")
+    if view.fitted.draws and (found := law.misfit(view.fitted)):
+        notes.append(f"{view.fitted.name} is off by {found.scale:.1%} on its own rows, in stretches that are no noise; "
+                     "the intervals allow as much elsewhere.")  # fmt: skip
     if not view.fitted.draws:
         notes.append("The law has no bootstrap draws: the intervals are points.")
     reach = view.budget.before + view.budget.tokens
