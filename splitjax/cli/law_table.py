@@ -166,6 +166,8 @@ def _baseline_text(base: Mapping[str, Any], told: Mapping[str, Any]) -> str:
     if base["predicted_loss"] is None:
         return "not predicted by any family"
     text, own = f"{base['predicted_loss']:.4f}", told["by_family"].get(base["family"])
+    if base.get("beaten") is not None:
+        text += f"  worse than the split in {base['beaten']:.0%} of draws"
     if base["family"] == told["family"] or own is None:
         return text
     return f"{text}  by {base['family']}, whose own best is {own['predicted_loss']:.4f} at {own['split_fraction']:.1%}"

@@ -26,7 +26,7 @@ from .engine import Reference
 from .families import FAMILIES, Family
 from .form import Form
 from .law import Fitted, LawFit
-from .plan import Budget, View, best_fraction, mean_loss
+from .view import Budget, View, best_fraction, mean_loss
 
 DECAY = 0.2
 """Share of a path that decays the rate; a run without specialisation branches off its trunk that early."""

@@ -11,7 +11,8 @@ import numpy as np
 from splitjax.config import UserError
 
 from .law import LawFit, percentiles
-from .plan import EXTRAPOLATION, Budget, SplitPlan, View, domain_weights, plan
+from .plan import EXTRAPOLATION, SplitPlan, domain_weights, plan
+from .view import Budget, View
 
 _FRACTIONS = np.linspace(0, 1, 101)
 _SIZES = 49

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from splitjax.config import UserError
 from splitjax.law import FAMILIES, LawFit, Table, choose_size, plan
+from splitjax.law.plan import _decision
 
 from .synthetic import TRUTHS, exact, table
 
@@ -104,7 +105,7 @@ def test_a_family_that_cannot_predict_a_corner_keeps_out_of_it() -> None:
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_the_interval_spans_all_near_families_and_a_wide_one_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_interval_spans_all_near_families(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LawFit, "misfit", lambda law, fitted: None)  # of a table that is not the second one's
     one, two = exact("effective_data", draws=50, spread=0.002), exact("shifted", draws=50, spread=0.002)
     both = dataclasses.replace(one, families=(*one.families, *two.families), near=("effective_data", "shifted"))
@@ -113,8 +114,39 @@ def test_the_interval_spans_all_near_families_and_a_wide_one_decides_nothing(mon
     assert together.interval == (min(alone.interval[0], other.interval[0]), max(alone.interval[1], other.interval[1]))
     assert any("put the split at" in note for note in together.notes)
     assert alone.decision == "split"
-    assert together.interval[1] - together.interval[0] > 0.5
-    assert together.decision == "undetermined"
+    shares = [each.baselines["80/20"]["beaten"] for each in (alone, other, together)]
+    assert shares[2] == min(shares)
+
+
+@pytest.mark.parametrize(
+    ("best", "interval", "beats_dense", "decision"),
+    [
+        (0.4, (0.3, 0.5), 0.6, "split"),
+        (0.4, (0.1, 0.7), 0.99, "split"),  # where to split is open, whether is not
+        (0.4, (0.1, 0.7), 0.9, "undetermined"),
+        (0.4, (0.1, 0.7), None, "undetermined"),
+        (1.0, (0.4, 1.0), None, "undetermined"),
+        (1.0, (0.6, 1.0), None, "never_split"),
+        (0.0, (0.0, 0.6), 0.97, "split_at_once"),
+    ],
+)
+def test_a_wide_interval_decides_where_the_split_surely_beats_one_model(
+    best: float, interval: tuple[float, float], beats_dense: float | None, decision: str
+) -> None:
+    assert _decision(best, interval, beats_dense) == decision
+
+
+def test_a_rival_is_beaten_in_a_share_of_draws() -> None:
+    law = exact("effective_data", draws=200, spread=0.02)
+    told = plan(law, 1e7, 3e8, 8).baselines
+    grid = np.array([plan(law, 1e7, 3e8, 8).split_fraction, 0.8])
+    d, s = grid * 3e8, (1 - grid) * 3e8 / 8
+    ours, theirs = law.chosen.losses(1e7, d, s, "", draws=True).T
+    assert told["80/20"]["beaten"] == pytest.approx((ours < theirs).mean())
+    assert 0.5 < told["80/20"]["beaten"] < 1
+    never = plan(exact("effective_data", TRUTHS["effective_data"] | {"k": 40.0, "g": 1.0}), 1e7, 3e8, 8)
+    assert never.baselines["dense"]["beaten"] is None, "the plan itself"
+    assert never.baselines["80/20"]["beaten"] == 1.0
 
 
 def test_bands_hold_the_curve_and_the_loss() -> None:
