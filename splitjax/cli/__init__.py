@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import signal
 import sys
 import traceback
@@ -61,30 +60,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if not _told_elsewhere(error):
             print(f"splitjax: {error}", file=sys.stderr)
+        _end_if_others_wait(error, 2)
         return 2
-    except KeyboardInterrupt:
-        return _stopped(130)
+    except KeyboardInterrupt as stop:
+        code = _stopped(130)
+        _end_if_others_wait(stop, code)
+        return code
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+    except Terminated as stop:
+        code = _stopped(stop.exit_code)
+        _end_if_others_wait(stop, code)
+        return code
     except BaseException as error:  # a stop that says its own code: ours, or the training loop's after its save
-        code = getattr(error, "exit_code", None)
-        if code is None:
-            _end_if_others_wait()
+        own = getattr(error, "exit_code", None)
+        if own is None:
+            _end_if_others_wait(error, 1)
             raise
-        return _stopped(code) if code > 128 else _failed(error, code)
+        return _stopped(own) if own > 128 else _failed(error, own)
 
 
-def _end_if_others_wait() -> None:
-    """Show an error that nobody expected and end hard, where this is one of several processes: at an orderly end JAX
-    would wait for the others, who wait for this one."""
-    if "splitjax.parallel" in sys.modules:
-        from splitjax.parallel import hosts
+def _end_if_others_wait(error: BaseException, code: int) -> None:
+    """End hard where this is one of several processes and the others do not end with it: at an orderly end JAX would
+    wait for them, and they for this one."""
+    if "splitjax.parallel.beats" not in sys.modules:
+        return
+    import jax
 
-        if hosts.several():
-            traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(1)
+    from splitjax.parallel import beats, hosts
+
+    if not jax.distributed.is_initialized() or (isinstance(error, UserError) and hosts.shared(error)):
+        return
+    if who := beats.lost(error):
+        beats.give_up(f"lost touch: {who}")
+    if code == 1:
+        traceback.print_exc()
+    beats.leave((str(error) or type(error).__name__).splitlines()[0], code)
 
 
 def _told_elsewhere(error: UserError) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import faulthandler
+import itertools
 import os
 import re
 import sys
@@ -20,14 +23,17 @@ STUCK = 75
 STEP_TIMEOUT, GRACE = "SPLITJAX_STEP_TIMEOUT", "SPLITJAX_GRACE"
 _SECONDS = {STEP_TIMEOUT: 600.0, GRACE: 30.0}
 _BEATS, _ENDS = "splitjax/beats/", "splitjax/ends/"
-_last_words = threading.Lock()
 LINGER = 10.0
-"""Seconds that process 0 stays after it gave up, the others half of them: where one goes, its connections break the
-collectives that others still wait in, and without process 0 JAX ends all, before they have said why."""
+"""Seconds that process 0 stays at most after it gave up, the others half of them: where one goes, its connections break
+the collectives that others still wait in, and without process 0 JAX ends all, before they have said why."""
 SILENCE = 60.0
 """Seconds without the end of a step after which those that wait look whether the others live."""
 _ASK_SECONDS = 10.0
 """How long the process that holds the store may take to answer before it counts as missing."""
+_LOOKS = 20
+"""Beats in a step time-out."""
+_last_words, _begun = threading.Lock(), threading.Lock()
+_step = 0
 
 
 class Beat(NamedTuple):
@@ -53,25 +59,114 @@ def seconds(name: str) -> float:
     return value
 
 
+def tick() -> float:
+    """Seconds between two beats."""
+    return min(5.0, seconds(STEP_TIMEOUT) / _LOOKS)
+
+
+def start() -> None:
+    """Tell beats from now on, and end where another process has ended. A second call does nothing.
+
+    Until the end of the process, whatever it does: one that is silent is dead or frozen. In a thread of its own, for
+    where the process that holds the store hangs, this thread hangs with it.
+    """
+    if _begun.acquire(blocking=False):
+        stop = threading.Event()
+        thread = threading.Thread(target=_tell_and_hear, args=(tick(), stop), daemon=True)
+        thread.start()
+
+        def end() -> None:
+            stop.set()
+            thread.join(2.0)
+
+        atexit.register(end)  # before JAX's own, which lets go of the store
+
+
+def dispatched(step: int) -> None:
+    """The devices were given a step: the beats tell how far this process is."""
+    global _step
+    _step = step
+
+
+def _tell_and_hear(wait: float, stop: threading.Event) -> None:
+    for ticks in itertools.count(1):
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # the next call may reach the store again
+            tell(Beat(ticks, _step))
+            if told := heard():
+                _end(*told, linger=LINGER if _process() == 0 else 0.0)
+        if stop.wait(wait):
+            return
+
+
 def give_up(why: str, code: int = STUCK) -> NoReturn:
     """Say why, show where every thread stands, and end this process hard: what it waits for will not come.
 
-    The others are told, see `heard`.
+    The others are told, and end the same way.
     """
-    _last_words.acquire()  # never released: a second thread that gives up has nothing to add
-    print(f"splitjax: {why}", file=sys.stderr, flush=True)
-    faulthandler.dump_traceback(sys.stderr)
-    sys.stderr.flush()
-    if code == STUCK and jax.distributed.is_initialized():
-        told = [f"{_ENDS}{jax.process_index()}", why]  # in a thread: the store may be what hangs
-        threading.Thread(target=client().key_value_set, args=told, daemon=True).start()
-        time.sleep(LINGER if jax.process_index() == 0 else LINGER / 2)
-    os._exit(code)
+    _end(code, why, stacks=True, linger=LINGER if _process() == 0 else LINGER / 2)
 
 
-def heard() -> str:
-    """Why another process gave up, in its words; "" while none has."""
-    return next((why for _, why in client().key_value_dir_get(_ENDS)), "")
+def leave(why: str, code: int) -> NoReturn:
+    """End this process hard after an error of its own, which it has told: at an orderly end JAX would wait for the
+    others, and they for this one. They end with the same code."""
+    who = f"process {_process()} ended: {why}"
+    _end(code, who, say=False, linger=LINGER if _process() == 0 else LINGER / 2)
+
+
+def _end(code: int, why: str, *, say: bool = True, stacks: bool = False, linger: float = 0.0) -> NoReturn:
+    _last_words.acquire()  # never released: a second thread that ends has nothing to add
+    try:
+        if say:
+            print(f"splitjax: {why}", file=sys.stderr, flush=True)
+        if stacks:
+            faulthandler.dump_traceback(sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if jax.distributed.is_initialized():
+            done = threading.Event()  # the store may be what hangs
+            threading.Thread(target=_publish, args=(code, why, done), daemon=True).start()
+            done.wait(linger or 1.0)
+    finally:  # nobody may read what is said, a second Ctrl-C may come
+        os._exit(code)
+
+
+def _publish(code: int, why: str, done: threading.Event) -> None:
+    """Tell the others, and wait until all have ended."""
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+        client().key_value_set(f"{_ENDS}{_process()}", f"{code} {why}", allow_overwrite=True)
+        while len(client().key_value_dir_get(_ENDS)) < len(client().key_value_dir_get(_BEATS)):
+            time.sleep(0.2)
+        time.sleep(0.2 if _process() else 1.0)  # the others leave before the store
+        done.set()
+
+
+def heard() -> tuple[int, str] | None:
+    """(exit code, why) of another process that has ended; None while none has."""
+    told = next((value for _, value in client().key_value_dir_get(_ENDS)), "")
+    code, _, why = told.partition(" ")
+    return (int(code), why) if told else None
+
+
+def lost(error: BaseException) -> str:
+    """Who is gone, where an error came of that: out of a program on the devices, while another process is silent.
+
+    Returns:
+        It in words; "" where the error is this process's own.
+    """
+    kinds = (jax.errors.JaxRuntimeError, ValueError)  # JAX raises the latter where it dispatches the short way
+    of_devices = isinstance(error, kinds) and re.match(r"[A-Z]+(_[A-Z]+)*: ", str(error))
+    if not of_devices or not jax.distributed.is_initialized():
+        return ""
+    who = missing(4 * tick(), silent_alone=True)
+    return f"{who} ({str(error).splitlines()[0]})" if who else ""
+
+
+def _process() -> int:
+    """This process's number, without opening devices where the environment tells it: they may be what failed."""
+    try:
+        return int(os.environ.get("SPLITJAX_PROCESS") or jax.process_index())
+    except Exception:  # whatever JAX says of devices that it cannot open
+        return 1
 
 
 def client() -> Any:

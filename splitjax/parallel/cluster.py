@@ -47,6 +47,9 @@ def join_cluster() -> bool:
         where = f"{COORDINATOR}={found['coordinator_address']}" if found else f"{AUTO}=auto"
         raise UserError(f"could not join the other processes ({first[:200]})", where=where,
                         mend=f"Look whether all of them run; {TIMEOUT} is the seconds to wait.") from None  # fmt: skip
+    from . import beats
+
+    beats.start()
     return True
 
 

@@ -24,6 +24,7 @@ _LOOK_EVERY_MS = 2000
 
 _turns, _meetings = itertools.count(), itertools.count()
 _alone = False
+_shared: list[UserError] = []
 
 
 def several() -> bool:
@@ -83,6 +84,7 @@ def from_first(make: Callable[[], T], *, patience: float = PATIENCE) -> T:
         return json.loads(json.dumps(made))
     except UserError as error:
         message = {"error": {"what": error.what, "where": error.where, "mend": error.mend}}
+        _shared.append(error)
         raise
     finally:
         _alone = False
@@ -92,6 +94,12 @@ def from_first(make: Callable[[], T], *, patience: float = PATIENCE) -> T:
 def told(error: UserError) -> bool:
     """Whether the first process tells this error: it came from there."""
     return isinstance(error, _FromFirstError)
+
+
+def shared(error: UserError) -> bool:
+    """Whether all processes end with this error, in order: it is the first one's, who told the others, or came from
+    there."""
+    return any(error is each for each in _shared)
 
 
 def told_to_stop(step: int) -> bool:
@@ -123,7 +131,8 @@ def _heard(key: str, patience: float) -> Any:
             if time.monotonic() > until:
                 raise UserError(f"waited {patience:.0f} s for process 0", mend="Look what it does.") from None
     if "error" in message:
-        raise _FromFirstError(**message["error"])
+        _shared.append(error := _FromFirstError(**message["error"]))
+        raise error
     if "failed" in message:
         raise _FromFirstError("process 0 failed; its message stands there")
     return message["made"]

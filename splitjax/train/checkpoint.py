@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import jax
 import numpy as np
 from jax import Array
 from jax.sharding import Sharding
@@ -116,6 +117,8 @@ class Writer:
                 self._drop_temporary(int(target.name))
         except Exception as error:
             _remove(target)  # half a checkpoint on a full disk keeps the disk full
+            if isinstance(error, jax.errors.JaxRuntimeError):  # another process is gone: no fault of the disk
+                raise
             raise _not_written(target, error) from error
 
     def _drop_temporary(self, below: int) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from types import TracebackType
-
-import jax
 
 from splitjax.parallel import beats, hosts
 
@@ -22,7 +19,7 @@ class Watchdog:
     process gives no sign of life: JAX ends what has lost a process after some minutes, and names nobody then.
 
     A collective that breaks because a process died is no bug of this one: it names who is gone and ends the same way.
-    Where one process gives up, so do all: some collectives break for a few and hang for the rest.
+    Where one process gives up, so do all (`beats.start`): some collectives break for a few and hang for the rest.
 
     Its own ticks are counted and not the clock: a process that was itself stopped for a while is not at fault.
 
@@ -34,33 +31,32 @@ class Watchdog:
     def __init__(self, limit: float | None = None, give_up: Callable[[str], object] = beats.give_up) -> None:
         self._limit = beats.seconds(beats.STEP_TIMEOUT) if limit is None else limit
         self._give_up, self._tick = give_up, min(5.0, self._limit / TICKS)
-        self._left, self._step, self._ticks = FIRST_STEP * self._limit, 0, 0
+        self._left, self._step = FIRST_STEP * self._limit, 0
         self._quiet = 0.0
         self._closing = threading.Event()
-        self._threads = [threading.Thread(target=self._watch, daemon=True)]
-        if hosts.several():
-            self._threads.append(threading.Thread(target=self._tell, daemon=True))
+        self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def dispatched(self, step: int) -> None:
         """The devices were given a step (counted from step 0)."""
         self._step = step
+        beats.dispatched(step)
 
     def beat(self) -> None:
         """Something came to its end: a step, a save."""
         self._left, self._quiet = self._limit, 0.0
 
     def __enter__(self) -> Watchdog:
-        for thread in self._threads:
-            thread.start()
+        if hosts.several():
+            beats.start()
+        self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if error is not None and hosts.several() and _of_devices(error):
-            # The others that heard of it look too, so this one goes on telling while it looks.
-            who = beats.missing(4 * self._tick, silent_alone=True)
-            if who:
-                self._give_up(f"lost touch after step {self._step}: {who} ({str(error).splitlines()[0]})")
-        self._closing.set()
+        try:
+            if error is not None and (who := beats.lost(error)):
+                self._give_up(f"lost touch after step {self._step}: {who}")
+        finally:
+            self._closing.set()
 
     def _watch(self) -> None:
         while not self._closing.wait(self._tick):
@@ -77,19 +73,3 @@ class Watchdog:
                     self._give_up(f"no step came to its end for {self._quiet:.0f} s after step {self._step}: {who}")
                     return
                 self._quiet = 0.0
-
-    def _tell(self) -> None:
-        # Apart from the watch: where the process that holds the store hangs, this thread hangs with it.
-        while not self._closing.wait(self._tick):
-            self._ticks += 1
-            beats.tell(beats.Beat(self._ticks, self._step))
-            if why := beats.heard():
-                self._give_up(why)
-                return
-
-
-def _of_devices(error: BaseException) -> bool:
-    """Whether it came out of a program on the devices: with a status, and as a ValueError where JAX dispatched it the
-    short way."""
-    kinds = (jax.errors.JaxRuntimeError, ValueError)
-    return isinstance(error, kinds) and re.match(r"[A-Z]+(_[A-Z]+)*: ", str(error)) is not None

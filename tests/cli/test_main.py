@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from splitjax import cli
+from splitjax.parallel import beats
 from tools.faults import cluster
 
 
@@ -63,23 +64,42 @@ def test_options_of_the_other_form_are_refused_not_ignored(args: list[str], caps
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
-FAILS_ALONE = """
+FAILS = """
 import sys, time, jax
 from splitjax import cli
-from splitjax.parallel import hosts, join_cluster
+from splitjax.config import UserError
+from splitjax.parallel import beats, hosts, join_cluster
 join_cluster()
 hosts.meet("here")
+beats.LINGER = 4.0
 def fails(args):
-    raise KeyError("a bug")
+    {how}
+def raises(error):
+    raise error
 cli._dispatch = fails
-if jax.process_index() == 1:
-    sys.exit(cli.main(["run"]))
-time.sleep(60)
+sys.exit(cli.main(["run"]))
 """
+ALONE = "if jax.process_index() == 1: raise {}\n    time.sleep(60)"
 
 
-def test_a_process_that_fails_alone_does_not_wait_for_the_others_at_its_end(tmp_path: Path) -> None:
-    with cluster.members([sys.executable, "-c", FAILS_ALONE], 2, tmp_path, environment=os.environ) as two:
-        assert two[1].process.wait(40) == 1
-        assert two[1].said().rstrip().endswith("KeyError: 'a bug'")
-        assert two[0].process.poll() is None
+@pytest.mark.parametrize(
+    ("how", "codes", "first", "second"),
+    [
+        (ALONE.format("KeyError('a bug')"), [1, 1], "splitjax: process 1 ended: 'a bug'\n", "KeyError: 'a bug'\n"),
+        (ALONE.format("UserError('no room')"), [2, 2], "splitjax: process 1 ended: no room\n", "splitjax: no room\n"),
+        ("hosts.from_first(lambda: raises(UserError('no such file')))", [2, 2], "splitjax: no such file\n", ""),
+        ("hosts.from_first(lambda: raises(KeyError('a bug')))", [1, 2], "KeyError: 'a bug'\n", ""),
+    ],
+)
+def test_all_processes_end_where_one_fails(
+    tmp_path: Path, how: str, codes: list[int], first: str, second: str
+) -> None:
+    """At an orderly end JAX would wait for the others, and they for the one that failed."""
+    limited = os.environ | {beats.STEP_TIMEOUT: "10"}
+    with cluster.members([sys.executable, "-c", FAILS.format(how=how)], 2, tmp_path, environment=limited) as two:
+        ended = cluster.wait(two, 40)
+        assert ended == codes or (codes == [1, 2] and ended == [1, 1])  # who hears of it first takes the code
+        said = ["".join(line for line in one.said().splitlines(True) if "Gloo" not in line) for one in two]
+        assert first in said[0]
+        assert second in said[1]
+        assert said[0].count("splitjax: ") + said[1].count("splitjax: ") <= 2

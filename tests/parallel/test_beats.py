@@ -87,6 +87,18 @@ def test_giving_up_says_why_shows_stacks_and_ends_with_a_code_that_launchers_res
     assert "in stuck_here" in done.stderr
 
 
+def test_giving_up_ends_though_nobody_reads_what_it_says() -> None:
+    code = """
+import os, sys, threading
+from splitjax.parallel import beats
+reader, writer = os.pipe()
+os.close(reader)
+sys.stderr = os.fdopen(writer, "w")
+beats.give_up("waited")
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == beats.STUCK
+
+
 LEAVES_FIRST = """
 import os, time, jax
 from splitjax.parallel import beats, hosts, join_cluster

@@ -45,8 +45,7 @@ def test_beats_keep_it_quiet() -> None:
 def test_a_process_without_a_sign_of_life_is_named_long_before_the_time_out(monkeypatch, silent: str) -> None:
     """JAX would end this process for it, within minutes and without a name."""
     monkeypatch.setattr(hosts, "several", lambda: True)
-    monkeypatch.setattr(beats, "tell", lambda beat: None)
-    monkeypatch.setattr(beats, "heard", lambda: "")
+    monkeypatch.setattr(beats, "start", lambda: None)
     monkeypatch.setattr(beats, "missing", lambda wait, silent_alone: silent)
     monkeypatch.setattr(beats, "SILENCE", 0.3)
     said: list[str] = []
@@ -76,9 +75,8 @@ RESET = "UNKNOWN: reset by peer\nand more"
 def test_an_error_of_the_devices_is_the_dead_process_s_only_where_one_is_silent(
     monkeypatch, error: Exception, silent: str, says: bool
 ) -> None:
-    monkeypatch.setattr(hosts, "several", lambda: True)
-    monkeypatch.setattr(beats, "tell", lambda beat: None)
-    monkeypatch.setattr(beats, "heard", lambda: "")
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(hosts, "several", lambda: False)
     monkeypatch.setattr(beats, "missing", lambda wait, silent_alone: silent)
     said: list[str] = []
     with pytest.raises(type(error), match="reset by peer"), Watchdog(9.0, said.append):
@@ -94,7 +92,7 @@ from splitjax.train.watchdog import Watchdog
 join_cluster()
 sync_global_devices("connected")
 beats.LINGER = 3.0
-with Watchdog(12.0) as dog:
+with Watchdog() as dog:
     dog.dispatched(7)
     if jax.process_index() == 1:
         time.sleep(2)  # until the others have seen its beats
@@ -115,8 +113,9 @@ DIES, GIVES_UP = "os._exit(9)", "beats.give_up('process 3 of 4 gives no sign of 
 )  # fmt: skip
 def test_those_that_lost_a_process_say_so_and_end(tmp_path, end: str, wait: str, code: int, said: str) -> None:
     script = LOSES_ONE.format(end=end, wait=wait)
-    with cluster.members([sys.executable, "-c", script], 2, tmp_path, environment=os.environ) as two:
-        assert cluster.wait(two, 90) == [beats.STUCK, code]
+    limited = os.environ | {beats.STEP_TIMEOUT: "10"}
+    with cluster.members([sys.executable, "-c", script], 2, tmp_path, environment=limited) as two:
+        assert cluster.wait(two, 60) == [beats.STUCK, code]
         assert two[0].said().count(f"splitjax: {said}") == 1
 
 

@@ -114,9 +114,9 @@ def _ends_of(others: Sequence[Member], victim: int) -> list[str]:
 
 
 def _ends_without_0(others: Sequence[Member]) -> list[str]:
-    """The same where the process that holds them together was killed: JAX ends them, in its own words."""
+    """The same where the process that holds them together was killed: mostly JAX ends them, in its own words."""
     codes = wait(others, 2 * WITHIN)
-    return [f"exit codes {codes}"] if set(codes) != {-signal.SIGABRT} else []
+    return [f"exit codes {codes}"] if not set(codes) <= {-signal.SIGABRT, beats.STUCK} else []
 
 
 def names(said: str, victim: int) -> bool:

@@ -13,7 +13,8 @@ from . import shell
 from .request import RESTART_CODES, Request, xla_flags
 
 _SECONDS_TO_SAVE = 300
-_SECONDS_FOR_PEERS = 15
+_SECONDS_FOR_PEERS = 60
+"""The others look for up to 20 s who is silent, say it, and leave."""
 
 # A rank's wrapper. The trap keeps bash alive through SIGTERM until the rank has saved. SLURM_LOCALID would make JAX
 # see a single device of the node. A rank that ends badly waits before srun, told so, ends the others: they may be in
