@@ -270,11 +270,14 @@ def _baselines(view: View, best: float, near: Sequence[View]) -> dict[str, dict[
 
 
 def _beaten(near: Sequence[View], best: float, rival: float) -> float | None:
-    """Share of draws in which the split is better than a rival, the least over families that predict both."""
+    """Share of draws in which the split is better than a rival, the least over the families near the best.
+
+    Where one cannot predict the rival, the family that speaks for that corner says both losses: levels of two families
+    do not compare.
+    """
     shares = []
     for each in near if best != rival else ():
-        view = View(each.law, each.fitted, each.budget, each.weights, patched=True, misfit=each.misfit)
-        ours, theirs = view.loss(np.array([best, rival]), draws=True).T
+        ours, theirs = each.speaker_at(rival).loss(np.array([best, rival]), draws=True).T
         if np.isfinite([ours, theirs]).all():
             shares.append(float((ours < theirs).mean()))
     return min(shares, default=None)

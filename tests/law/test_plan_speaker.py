@@ -51,6 +51,8 @@ def test_a_corner_needs_its_speaker_to_prefer_it_too() -> None:
     assert 0 < law.plan(low, **budget).split_fraction < 1
     found = law.plan(mixed, **budget)
     assert found.baselines["dense"]["predicted_loss"] < found.predicted_loss
+    alone = law.plan(low, **budget).split_fraction
+    assert found.baselines["dense"]["beaten"] == law.plan(low, **budget).baselines["dense"]["beaten"] == 1.0, alone
     assert 0 < found.split_fraction < 1
     assert found.decision == "split"
     # With many experts the speaker itself trains one model, and says so for both.
