@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from splitjax.config import UserError, write_record
 from splitjax.train import checkpoint, pick
-from splitjax.train.store import rows_by_expert
+from splitjax.train.store import Saver, rows_by_expert
 
 from .helpers import STEP, Batches, put, same_bits
 
@@ -196,3 +196,17 @@ def test_the_values_saved_are_those_before_the_donation(trainer, tmp_path):
                 stack, _ = trainer.step(stack, batch, trainer.controls(np.full(3, 1e-2), STEP))
     for t in range(5):
         assert same_bits(checkpoint.restore(checkpoint.at(tmp_path, t))[0], kept[t])
+
+
+def test_an_error_of_the_devices_is_no_fault_of_the_disk(stack, tmp_path, monkeypatch):
+    """A process that died breaks the barrier of a save: who is gone is told by those who look for it."""
+
+    def breaks(saver):
+        raise jax.errors.JaxRuntimeError("UNKNOWN: reset by peer")
+
+    monkeypatch.setattr(Saver, "wait", breaks)
+    writer = checkpoint.Writer(tmp_path)
+    target = writer.save(0, stack, {})
+    with pytest.raises(jax.errors.JaxRuntimeError, match="reset by peer"):
+        writer.wait()
+    assert not target.exists()
