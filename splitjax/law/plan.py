@@ -165,8 +165,7 @@ def plan(
         predicted_loss=loss,
         interval=interval,
         loss_interval=_union([percentiles(view.loss(at, draws=True)[:, 0]) for view in views]),
-        flat_region=_flat(deciding, best, loss),
-        baselines=baselines,
+        flat_region=_flat(deciding, best, loss), baselines=baselines,
         per_domain={
             name: View(law, chosen.fitted, budget, {name: 1.0}, chosen.patched, chosen.misfit).told() for name in mean
         },

@@ -131,8 +131,9 @@ def _heard(key: str, patience: float) -> Any:
             if time.monotonic() > until:
                 raise UserError(f"waited {patience:.0f} s for process 0", mend="Look what it does.") from None
     if "error" in message:
-        _shared.append(error := _FromFirstError(**message["error"]))
-        raise error
+        from_there = _FromFirstError(**message["error"])
+        _shared.append(from_there)
+        raise from_there
     if "failed" in message:
         raise _FromFirstError("process 0 failed; its message stands there")
     return message["made"]

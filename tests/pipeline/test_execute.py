@@ -60,7 +60,9 @@ def test_an_expert_may_begin_its_domain_again(tree: dict) -> None:
         np.testing.assert_array_equal(batch_BT, job.corpus.domain(k, 4, 32, 0).batch(0))
 
 
-@pytest.mark.parametrize(("moments", "steps"), [("inherit", 4), ("zero", 1)])
+@pytest.mark.parametrize(
+    ("moments", "steps"), [pytest.param("inherit", 4, marks=pytest.mark.slow), ("zero", 1)]
+)
 def test_moments_go_on_or_start_anew_at_the_split(tree: dict, tmp_path: Path, moments: str, steps: int) -> None:
     config = from_dict(tree | {"train": tree["train"] | {"experts": {"*": {"moments": moments}}}})
     job = Job(config, RunFolder(config.folder), Reporter())

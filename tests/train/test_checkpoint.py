@@ -201,7 +201,8 @@ def test_the_values_saved_are_those_before_the_donation(trainer, tmp_path):
 def test_an_error_of_the_devices_is_no_fault_of_the_disk(stack, tmp_path, monkeypatch):
     """A process that died breaks the barrier of a save: who is gone is told by those who look for it."""
 
-    def breaks(saver):
+    def breaks(saver, wait=Saver.wait):
+        wait(saver)
         raise jax.errors.JaxRuntimeError("UNKNOWN: reset by peer")
 
     monkeypatch.setattr(Saver, "wait", breaks)

@@ -47,15 +47,15 @@ def test_a_process_without_a_sign_of_life_is_named_long_before_the_time_out(monk
     monkeypatch.setattr(hosts, "several", lambda: True)
     monkeypatch.setattr(beats, "start", lambda: None)
     monkeypatch.setattr(beats, "missing", lambda wait, silent_alone: silent)
-    monkeypatch.setattr(beats, "SILENCE", 0.3)
+    monkeypatch.setattr(beats, "SILENCE", 1.6)
     said: list[str] = []
-    with Watchdog(2.0, said.append) as dog:
-        time.sleep(0.2)
+    with Watchdog(9.0, said.append) as dog:
+        time.sleep(0.9)
         dog.beat()
-        time.sleep(0.2)
+        time.sleep(0.9)
         assert not said
-        time.sleep(0.6)
-    assert said == ([f"no step came to its end for 0 s after step 0: {silent}"] if silent else [])
+        time.sleep(1.8)
+    assert said == ([f"no step came to its end for 2 s after step 0: {silent}"] if silent else [])
 
 
 SILENT = "process 1 of 2 gives no sign of life"
