@@ -66,8 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _stopped(130)
         _end_if_others_wait(stop, code)
         return code
-    except BrokenPipeError:
+    except BrokenPipeError as error:
         sys.stderr.close()
+        _end_if_others_wait(error, 141)
         return 141
     except Terminated as stop:
         code = _stopped(stop.exit_code)
@@ -86,11 +87,9 @@ def _end_if_others_wait(error: BaseException, code: int) -> None:
     wait for them, and they for this one."""
     if "splitjax.parallel.beats" not in sys.modules:
         return
-    import jax
-
     from splitjax.parallel import beats, hosts
 
-    if not jax.distributed.is_initialized() or (isinstance(error, UserError) and hosts.shared(error)):
+    if not beats.joined() or (isinstance(error, UserError) and hosts.shared(error)):
         return
     if who := beats.lost(error):
         beats.give_up(f"lost touch: {who}")

@@ -32,7 +32,7 @@ _ASK_SECONDS = 10.0
 """How long the process that holds the store may take to answer before it counts as missing."""
 _LOOKS = 20
 """Beats in a step time-out."""
-_last_words, _begun = threading.Lock(), threading.Lock()
+_last_words = threading.Lock()
 _step = 0
 
 
@@ -41,6 +41,17 @@ class Beat(NamedTuple):
 
     ticks: int
     step: int
+
+
+class Me(NamedTuple):
+    """This process among the others."""
+
+    process: int
+    processes: int
+
+
+_me: Me | None = None
+"""Remembered from `start`: JAX opens the devices to tell, and they may be what failed."""
 
 
 def seconds(name: str) -> float:
@@ -64,22 +75,31 @@ def tick() -> float:
     return min(5.0, seconds(STEP_TIMEOUT) / _LOOKS)
 
 
-def start() -> None:
+def start(index: int | None = None, count: int | None = None) -> None:
     """Tell beats from now on, and end where another process has ended. A second call does nothing.
 
     Until the end of the process, whatever it does: one that is silent is dead or frozen. In a thread of its own, for
     where the process that holds the store hangs, this thread hangs with it.
+
+    Args:
+        index: of this process, and how many there are; None: JAX opens the devices to tell.
     """
-    if _begun.acquire(blocking=False):
+    global _me
+    if _me is None:
+        _me = Me(jax.process_index() if index is None else index, jax.process_count() if count is None else count)
+        client()  # its import is not for a thread beside others
         stop = threading.Event()
         thread = threading.Thread(target=_tell_and_hear, args=(tick(), stop), daemon=True)
         thread.start()
 
         def end() -> None:
-            stop.set()
-            thread.join(2.0)
+            try:
+                jax.distributed.shutdown()  # waits for the others: until they come this one lives, and hears of errors
+            finally:
+                stop.set()
+                thread.join(2.0)
 
-        atexit.register(end)  # before JAX's own, which lets go of the store
+        atexit.register(end)
 
 
 def dispatched(step: int) -> None:
@@ -90,10 +110,11 @@ def dispatched(step: int) -> None:
 
 def _tell_and_hear(wait: float, stop: threading.Event) -> None:
     for ticks in itertools.count(1):
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # the next call may reach the store again
+        # The next call may reach the store again; ValueError: JAX has let go of it, at the end.
+        with contextlib.suppress(jax.errors.JaxRuntimeError, ValueError):
             tell(Beat(ticks, _step))
             if told := heard():
-                _end(*told, linger=LINGER if _process() == 0 else 0.0)
+                _end(*told, linger=LINGER if _among().process == 0 else 0.0)
         if stop.wait(wait):
             return
 
@@ -103,48 +124,61 @@ def give_up(why: str, code: int = STUCK) -> NoReturn:
 
     The others are told, and end the same way.
     """
-    _end(code, why, stacks=True, linger=LINGER if _process() == 0 else LINGER / 2)
+    _end(code, why, stacks=True, linger=_linger())
 
 
 def leave(why: str, code: int) -> NoReturn:
     """End this process hard after an error of its own, which it has told: at an orderly end JAX would wait for the
     others, and they for this one. They end with the same code."""
-    who = f"process {_process()} ended: {why}"
-    _end(code, who, say=False, linger=LINGER if _process() == 0 else LINGER / 2)
+    _end(code, f"process {_among().process} ended: {why}", say=False, linger=_linger())
+
+
+def joined() -> bool:
+    """Whether this is one of several processes that hear of each other; opens no device."""
+    return _me is not None and jax.distributed.is_initialized()
+
+
+def _linger() -> float:
+    return LINGER if joined() and _among().process == 0 else LINGER / 2
 
 
 def _end(code: int, why: str, *, say: bool = True, stacks: bool = False, linger: float = 0.0) -> NoReturn:
     _last_words.acquire()  # never released: a second thread that ends has nothing to add
     try:
-        if say:
-            print(f"splitjax: {why}", file=sys.stderr, flush=True)
-        if stacks:
-            faulthandler.dump_traceback(sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        if jax.distributed.is_initialized():
+        with contextlib.suppress(Exception):  # nobody may read what is said; the others must hear it all the same
+            if say:
+                print(f"splitjax: {why}", file=sys.stderr, flush=True)
+            if stacks:
+                faulthandler.dump_traceback(sys.stderr)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        if joined():
             done = threading.Event()  # the store may be what hangs
             threading.Thread(target=_publish, args=(code, why, done), daemon=True).start()
             done.wait(linger or 1.0)
-    finally:  # nobody may read what is said, a second Ctrl-C may come
+    finally:  # a second Ctrl-C may come
         os._exit(code)
 
 
 def _publish(code: int, why: str, done: threading.Event) -> None:
     """Tell the others, and wait until all have ended."""
     with contextlib.suppress(jax.errors.JaxRuntimeError):
-        client().key_value_set(f"{_ENDS}{_process()}", f"{code} {why}", allow_overwrite=True)
+        client().key_value_set(f"{_ENDS}{_among().process}", f"{code} {why}", allow_overwrite=True)
         while len(client().key_value_dir_get(_ENDS)) < len(client().key_value_dir_get(_BEATS)):
             time.sleep(0.2)
-        time.sleep(0.2 if _process() else 1.0)  # the others leave before the store
+        time.sleep(0.2 if _among().process else 1.0)  # the others leave before the store
         done.set()
 
 
 def heard() -> tuple[int, str] | None:
-    """(exit code, why) of another process that has ended; None while none has."""
-    told = next((value for _, value in client().key_value_dir_get(_ENDS)), "")
-    code, _, why = told.partition(" ")
-    return (int(code), why) if told else None
+    """(exit code, why) of another process that has ended; None while none has.
+
+    An error of a process's own goes before one of those that lost another: that may have come of it.
+    """
+    rows = [row.partition(" ") for key, row in client().key_value_dir_get(_ENDS) if key != f"{_ENDS}{_among().process}"]
+    ends = [(int(code), why) for code, _, why in rows]
+    return min(ends, key=lambda end: end[0] == STUCK, default=None)
 
 
 def lost(error: BaseException) -> str:
@@ -161,12 +195,8 @@ def lost(error: BaseException) -> str:
     return f"{who} ({str(error).splitlines()[0]})" if who else ""
 
 
-def _process() -> int:
-    """This process's number, without opening devices where the environment tells it: they may be what failed."""
-    try:
-        return int(os.environ.get("SPLITJAX_PROCESS") or jax.process_index())
-    except Exception:  # whatever JAX says of devices that it cannot open
-        return 1
+def _among() -> Me:
+    return _me or Me(jax.process_index(), jax.process_count())
 
 
 def client() -> Any:
@@ -195,16 +225,16 @@ def meet(place: str, turn: int) -> None:
 
 def _awaited(absent: list[int], limit: float) -> str:
     """Whom a meeting waited for: those that the barrier names, else (its answer came too late) those without a beat."""
-    others = f"the other processes of {jax.process_count()}"
+    others = f"the other processes of {_among().processes}"
     if absent:
-        return f"{_names(absent)} of {jax.process_count()}"
+        return f"{_names(absent)} of {_among().processes}"
     silent = missing(min(20.0, limit / 5), silent_alone=True)
     return f"{others}: {silent}" if silent else others
 
 
 def tell(beat: Beat) -> None:
     """Publish this process's beat."""
-    client().key_value_set(f"{_BEATS}{jax.process_index()}", f"{beat.ticks} {beat.step}", allow_overwrite=True)
+    client().key_value_set(f"{_BEATS}{_among().process}", f"{beat.ticks} {beat.step}", allow_overwrite=True)
 
 
 def beats() -> dict[int, Beat] | None:
@@ -233,9 +263,10 @@ def missing(wait: float, sleep: Callable[[float], None] = time.sleep, *, silent_
     after = beats()
     if before is None or after is None:
         return "process 0, which holds the processes together, does not answer"
-    processes = range(jax.process_count())
+    me = _among()
+    processes = range(me.processes)
     silent = _silent(before, after, processes)
-    known = silent and jax.process_index() not in silent
+    known = silent and me.process not in silent
     return accuse(before, after, processes) if known or not silent_alone else ""
 
 

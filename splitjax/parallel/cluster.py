@@ -35,8 +35,11 @@ def join_cluster() -> bool:
         return False
     import jax
 
+    from . import beats
+
     if jax.distributed.is_initialized():
         return True
+    beats.tick()  # a time limit that is no number is refused before anybody waits
     patience = _whole(os.environ, TIMEOUT, low=1) if TIMEOUT in os.environ else _PATIENCE
     try:
         jax.distributed.initialize(
@@ -47,9 +50,7 @@ def join_cluster() -> bool:
         where = f"{COORDINATOR}={found['coordinator_address']}" if found else f"{AUTO}=auto"
         raise UserError(f"could not join the other processes ({first[:200]})", where=where,
                         mend=f"Look whether all of them run; {TIMEOUT} is the seconds to wait.") from None  # fmt: skip
-    from . import beats
-
-    beats.start()
+    beats.start(found.get("process_id"), found.get("num_processes"))
     return True
 
 

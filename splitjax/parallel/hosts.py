@@ -135,5 +135,7 @@ def _heard(key: str, patience: float) -> Any:
         _shared.append(from_there)
         raise from_there
     if "failed" in message:
+        # Its error ends this process too, with the same code, once it has looked whether another process is at fault.
+        time.sleep(5 * beats.tick() + 3)
         raise _FromFirstError("process 0 failed; its message stands there")
     return message["made"]

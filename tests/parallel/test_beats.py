@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
@@ -94,15 +95,53 @@ from splitjax.parallel import beats
 reader, writer = os.pipe()
 os.close(reader)
 sys.stderr = os.fdopen(writer, "w")
+class Store:
+    def key_value_set(self, key, value, allow_overwrite):
+        os.write(1, f"{key} {value}".encode())
+        raise beats.jax.errors.JaxRuntimeError("enough")
+beats._me, beats.client, beats.LINGER = beats.Me(1, 2), Store, 1.0
+beats.jax.distributed.is_initialized = lambda: True
 beats.give_up("waited")
 """
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == beats.STUCK
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (beats.STUCK, "splitjax/ends/1 75 waited")
+
+
+def test_a_call_that_fails_does_not_end_the_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Beat] = []
+    stop = threading.Event()
+
+    def tell(beat: Beat) -> None:
+        told.append(beat)
+        if beat.ticks == 3:
+            stop.set()
+        raise jax.errors.JaxRuntimeError("UNAVAILABLE: just now")
+
+    monkeypatch.setattr(beats, "tell", tell)
+    beats._tell_and_hear(0.01, stop)
+    assert [beat.ticks for beat in told] == [1, 2, 3]
+
+
+def test_an_error_of_its_own_is_heard_before_those_that_lost_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [("splitjax/ends/0", "75 lost touch"), ("splitjax/ends/2", "2 no room"), ("splitjax/ends/3", "1 ours")]
+
+    class Store:
+        def key_value_dir_get(self, folder: str) -> list[tuple[str, str]]:
+            return rows
+
+    monkeypatch.setattr(beats, "client", Store)
+    monkeypatch.setattr(beats, "_me", beats.Me(3, 4))
+    assert beats.heard() == (2, "no room")
+    del rows[:2]
+    assert beats.heard() is None
 
 
 LEAVES_FIRST = """
 import os, time, jax
 from splitjax.parallel import beats, hosts, join_cluster
 join_cluster()
+time.sleep(2)
+jax.config.update("jax_num_cpu_devices", 2)  # refused, were the devices opened: beats do without
 hosts.meet("here")
 beats.LINGER = 4.0
 if jax.process_index() == 1:
