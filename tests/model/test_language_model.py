@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,6 +73,7 @@ def test_a_token_does_see_its_own_document(model: LanguageModel, params: Any, to
     assert difference[0, 30:].max() == 0
 
 
+@pytest.mark.slow  # test_step has the loop forms of the trainer
 def test_experts_in_a_stack_are_independent(model: LanguageModel, tokens_BT: Any) -> None:
     stack = jax.vmap(model.init)(jax.random.split(jax.random.key(1), 2))
     batch_KBT = jnp.stack([tokens_BT, tokens_BT[::-1]])

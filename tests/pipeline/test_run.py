@@ -196,11 +196,11 @@ def test_killed_anywhere_it_ends_the_same(finished: Path, tmp_path: Path, corpus
     command = [sys.executable, "-m", "splitjax", "run", str(tmp_path / "c.yaml")]
     rng = random.Random(7)
     kills = 0
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(
             command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
         )
-        time.sleep(rng.uniform(7, 16))
+        time.sleep(rng.uniform(6, 13))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             kills += 1
