@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .selection import clusters
 from .table import Table
 
 _LENGTHS = (0.5, 1.0, 2.0, 4.0)
@@ -74,7 +75,7 @@ def misfit_of(table: Table, predicted: np.ndarray, seed: int = 0) -> Misfit | No
         return None
     rows = table.select(at)
     residual = np.log(rows.loss / predicted[at])
-    unit = _runs(rows)
+    unit = clusters(rows)
     count = np.bincount(unit)
     mean = np.bincount(unit, residual) / count
     first = np.unique(unit, return_index=True)[1]
@@ -90,12 +91,6 @@ def misfit_of(table: Table, predicted: np.ndarray, seed: int = 0) -> Misfit | No
     variance, length = found
     own = _own_share(residual, mean, float(count.mean()))
     return Misfit(float(np.sqrt(variance)), 1 - own, own * float(count.mean()), length, origin)
-
-
-def _runs(rows: Table) -> np.ndarray:
-    from .selection import clusters
-
-    return np.unique(clusters(rows), return_inverse=True)[1]
 
 
 def _own_share(residual: np.ndarray, mean: np.ndarray, domains: float) -> float:

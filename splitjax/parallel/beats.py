@@ -31,7 +31,7 @@ SILENCE = 60.0
 _ASK_SECONDS = 10.0
 """How long the process that holds the store may take to answer before it counts as missing."""
 _LOOKS = 20
-"""Beats in a step time-out."""
+"""Beats, and looks of a watchdog, in a step time-out."""
 _last_words = threading.Lock()
 _step = 0
 
@@ -70,9 +70,9 @@ def seconds(name: str) -> float:
     return value
 
 
-def tick() -> float:
-    """Seconds between two beats."""
-    return min(5.0, seconds(STEP_TIMEOUT) / _LOOKS)
+def tick(limit: float | None = None) -> float:
+    """Seconds between two beats, or two looks, under a step time-out (None: SPLITJAX_STEP_TIMEOUT)."""
+    return min(5.0, (seconds(STEP_TIMEOUT) if limit is None else limit) / _LOOKS)
 
 
 def start(index: int | None = None, count: int | None = None) -> None:

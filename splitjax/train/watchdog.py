@@ -10,8 +10,6 @@ from splitjax.parallel import beats, hosts
 
 FIRST_STEP = 3
 """The first step of a phase restores and compiles: it may take this many times the time-out."""
-TICKS = 20
-"""Looks per time-out."""
 
 
 class Watchdog:
@@ -30,7 +28,7 @@ class Watchdog:
 
     def __init__(self, limit: float | None = None, give_up: Callable[[str], object] = beats.give_up) -> None:
         self._limit = beats.seconds(beats.STEP_TIMEOUT) if limit is None else limit
-        self._give_up, self._tick = give_up, min(5.0, self._limit / TICKS)
+        self._give_up, self._tick = give_up, beats.tick(self._limit)
         self._left, self._step = FIRST_STEP * self._limit, 0
         self._quiet = 0.0
         self._closing = threading.Event()
