@@ -15,7 +15,7 @@ COLUMNS = "n_params,d_pretrain,d_special,loss[,domain][,weight][,run][,trunk][,s
 
 def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `splitjax fit TABLE.csv`."""
-    from splitjax.law.families import FAMILIES
+    from splitjax.law.fitting.families import FAMILIES
 
     group = parser.add_argument_group("of a table", f"CONFIG may be a TABLE.csv with columns {COLUMNS}")
     group.add_argument("--family", default="auto", metavar="NAME|auto", help="family, or several with commas (auto)")

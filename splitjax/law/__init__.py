@@ -1,15 +1,21 @@
-"""Floor 1: law families, fitting, selection, uncertainty, the split point. Takes a table; knows no model or data."""
+"""Floor 1: what small runs say of large ones. A table of losses → a law → the split point, with its uncertainty.
 
-from .design import Cell, Design, NextRun, next_run, propose
-from .families import FAMILIES, Family, Parameter, exponent, scale
-from .fit import fit
-from .law import Fitted, LawFit
-from .plan import Curve, SplitPlan, plan
-from .profile import Profile, profile
-from .size import choose_size
-from .table import Table
-from .trial import Measured, Trial, best_constant, trial
-from .view import Budget
+Enters: anything that a table of N, D, D' and losses can answer. Does not enter: models, data, devices, run folders.
+Bottom up: `drawing` (pictures of plain values), `tables` (rows and their language), `fitting` (families, solver, draws)
+and `splitting` (budgets and decisions).
+"""
+
+from .fitting.families import FAMILIES, Family, Parameter, exponent, scale
+from .fitting.fit import fit
+from .fitting.fitted import Fitted
+from .fitting.law_fit import LawFit
+from .fitting.profile import Profile, profile
+from .splitting.design import Cell, Design, NextRun, next_run, propose
+from .splitting.plan import Curve, SplitPlan, plan
+from .splitting.size import choose_size
+from .splitting.trial import Measured, Trial, best_constant, trial
+from .splitting.view import Budget
+from .tables.table import Table
 
 __all__ = [
     "FAMILIES", "Budget", "Cell", "Curve", "Design", "Family", "Fitted", "LawFit", "Measured", "NextRun",

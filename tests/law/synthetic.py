@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from splitjax.law import FAMILIES, Fitted, LawFit, Table
-from splitjax.law.engine import Reference
-from splitjax.law.form import Form
+from splitjax.law.fitting.form import Form
+from splitjax.law.fitting.scale import Reference
 
 TRUTHS: dict[str, dict[str, float]] = {
     "chinchilla": {"E": 1.8, "A": 120, "B": 400, "a": 0.34, "b": 0.33},

@@ -73,7 +73,7 @@ def test_fit_prints_text(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_fit_help_has_every_formula(capsys: pytest.CaptureFixture[str]) -> None:
-    from splitjax.law.families import FAMILIES
+    from splitjax.law.fitting.families import FAMILIES
 
     with pytest.raises(SystemExit):
         cli.main(["fit", "--help"])

@@ -7,7 +7,7 @@ import pytest
 
 from splitjax.config import UserError
 from splitjax.law import Budget, Cell, LawFit, fit, next_run, propose
-from splitjax.law.design import posterior_variance, price
+from splitjax.law.splitting.design import posterior_variance, price
 
 from .synthetic import exact, table
 

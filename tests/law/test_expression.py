@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitjax.config import UserError
-from splitjax.law.expression import rows_where
+from splitjax.law.tables.expression import rows_where
 
 from .synthetic import table
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from splitjax.config import UserError
 from splitjax.law import FAMILIES
-from splitjax.law.engine import Reference
-from splitjax.law.families import effective, family_named
-from splitjax.law.law import public_parameters
+from splitjax.law.fitting.families import effective, family_named
+from splitjax.law.fitting.fitted import public_parameters
+from splitjax.law.fitting.scale import Reference
 
 from .synthetic import TRUTHS, exact, formula
 

@@ -10,7 +10,7 @@ import pytest
 
 from splitjax.config import UserError, read_json, write_json, write_record
 from splitjax.law import FAMILIES, LawFit, Table, fit, plan
-from splitjax.law.bootstrap import _donors
+from splitjax.law.fitting.bootstrap import _donors
 
 from .synthetic import TRUTHS, table
 
@@ -151,8 +151,8 @@ def test_two_n_allow_no_extrapolation() -> None:
 
 
 def test_repetition_is_fitted() -> None:
-    from splitjax.law.engine import Reference
-    from splitjax.law.families import effective
+    from splitjax.law.fitting.families import effective
+    from splitjax.law.fitting.scale import Reference
 
     half_life, unique = 6.0, 4e5
     points = table("effective_data", special=(0.0, 4e5, 2e6, 1e7, 4e7))

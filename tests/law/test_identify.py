@@ -7,7 +7,7 @@ import pytest
 
 from splitjax.config import UserError
 from splitjax.law import Table
-from splitjax.law.identify import check_design, ridge
+from splitjax.law.fitting.identify import check_design, ridge
 
 
 def rows(points: list[tuple[float, float, float]]) -> Table:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from splitjax.law import Budget, LawFit, Table, fit, plan
-from splitjax.law.misfit import Misfit, misfit_of
+from splitjax.law.fitting.misfit import Misfit, misfit_of
 
 from .synthetic import exact, grid, table
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from splitjax.config import UserError
 from splitjax.law import FAMILIES, LawFit, Table, choose_size, plan
-from splitjax.law.plan import _decision
+from splitjax.law.splitting.plan import _decision
 
 from .synthetic import TRUTHS, exact, table
 

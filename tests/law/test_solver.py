@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from splitjax.law import FAMILIES, Table
-from splitjax.law import reference as scipy_path
-from splitjax.law.engine import Problem
-from splitjax.law.solver import Loss, _nnls
+from splitjax.law.fitting import scipy_search as scipy_path
+from splitjax.law.fitting.engine import Problem
+from splitjax.law.fitting.solver import Loss, _nnls
 
 from .synthetic import TRUTHS, table
 
@@ -94,7 +94,7 @@ def test_nnls_is_exact() -> None:
 
 
 def test_it_runs_on_the_host_whatever_is_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    from splitjax.law import solver
+    from splitjax.law.fitting import solver
 
     asked = []
     real = jax.local_devices

@@ -11,13 +11,14 @@ import numpy as np
 
 from splitjax.config import UserError
 
+from ..tables.expression import rows_where
+from ..tables.table import Table
 from . import selection
 from .engine import Found, Problem
-from .expression import rows_where
 from .families import FAMILIES, Family, family_named
+from .fitted import Fitted
 from .identify import check_design, ridge
-from .law import Fitted, LawFit
-from .table import Table
+from .law_fit import LawFit
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and what was just done."""

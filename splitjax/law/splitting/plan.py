@@ -10,7 +10,8 @@ import numpy as np
 
 from splitjax.config import UserError, did_you_mean, format_count
 
-from .law import LawFit, percentiles
+from ..fitting.fitted import percentiles
+from ..fitting.law_fit import LawFit
 from .view import GRID, Accounting, Budget, View, mean_loss
 
 if TYPE_CHECKING:
@@ -109,9 +110,21 @@ class SplitPlan:
 
     def plot(self) -> Figure:
         """Predicted loss over the split fraction, with interval, flat region and baselines."""
-        from .plots import plot_plan
+        from ..drawing.plan_plot import PlanPicture, draw_plan
 
-        return plot_plan(self)
+        b, c = self.budget, self.curve
+        asked = f"N = {format_count(b.n_params)}, T = {format_count(b.tokens)} ({b.accounting}), K = {b.experts}"
+        known = {name: self.baselines[name] for name in ("dense", "80/20", "split_at_0")}
+        rivals = {
+            name: (each["split_fraction"], each["predicted_loss"])
+            for name, each in known.items()
+            if each["predicted_loss"] is not None
+        }
+        picture = PlanPicture(
+            f"{self.decision}: {asked}", self.family, c.fraction, c.loss, c.low, c.high, self.split_fraction,
+            self.predicted_loss, self.interval, self.flat_region, rivals,
+        )
+        return draw_plan(picture)
 
 
 def plan(

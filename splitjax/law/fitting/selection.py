@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .table import Table
+from ..tables.table import Table
 
 SHARE = 0.1
 """At least this share of rows is held out along an axis."""

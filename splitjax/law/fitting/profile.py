@@ -11,7 +11,7 @@ from splitjax.config import UserError, did_you_mean
 
 from .engine import Problem
 from .families import family_named
-from .law import LawFit
+from .law_fit import LawFit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,9 +49,10 @@ class Profile:
 
     def plot(self) -> Figure:
         """The profile with its limit."""
-        from .plots import plot_profile
+        from ..drawing.profile_plot import draw_profile
 
-        return plot_profile(self)
+        rise = (self.objective - self.objective.min()) / self.threshold
+        return draw_profile(self.parameter, self.best, self.values, rise, self.interval)
 
 
 def profile(law: LawFit, parameter: str) -> Profile:

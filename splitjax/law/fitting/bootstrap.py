@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..tables.table import Table
 from .engine import Problem
 from .solver import Loss
-from .table import Table
 
 
 def bootstrap(

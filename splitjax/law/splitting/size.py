@@ -10,7 +10,8 @@ import numpy as np
 
 from splitjax.config import UserError
 
-from .law import LawFit, percentiles
+from ..fitting.fitted import percentiles
+from ..fitting.law_fit import LawFit
 from .plan import EXTRAPOLATION, SplitPlan, domain_weights, plan
 from .view import Budget, View
 

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .law import Fitted, LawFit, percentiles
+from ..fitting.fitted import Fitted, percentiles
+from ..fitting.law_fit import LawFit
 
 Accounting = Literal["total", "per_model"]
 

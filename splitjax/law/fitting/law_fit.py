@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,157 +12,24 @@ import numpy as np
 
 from splitjax.config import UserError, did_you_mean, format_count, read_record, write_record
 
-from .engine import Reference
+from ..tables.table import Table
 from .families import family_named
+from .fitted import INTERVAL, Fitted
 from .form import Form
 from .misfit import Misfit, misfit_of
+from .scale import Reference
 from .selection import Score
-from .table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ..drawing.law_plot import Extrapolation, Isolines, Observed
+
+
 KIND = "splitjax law"
 VERSION = 2
-INTERVAL = (5.0, 95.0)
-"""Percentiles of the 90 % intervals."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A family with its parameters.
-
-    Attributes:
-        forms: layout, one a part (all domains together, or one part a domain).
-        reference: units of the solution.
-        xs: solution of each part.
-        n: rows fitted.
-        objective: sum of weighted Huber(1e-3) over log residuals, whatever loss was minimised.
-        mre, r2: mean relative error and explained variance on the rows fitted.
-        agree, starts: how many of the starts found this solution.
-        ridge: parameters that the data leave open.
-        at_bound: parameters that rest on a bound.
-        heldout: errors on runs larger than those fitted, on rows that all compared families predict.
-        holdout: errors on the rows that the caller kept out.
-        draws: bootstrap solutions [draws, size], one array a part; empty where none were asked for.
-    """
-
-    forms: tuple[Form, ...]
-    reference: Reference
-    xs: tuple[np.ndarray, ...]
-    n: int
-    objective: float
-    mre: float
-    r2: float
-    agree: int
-    starts: int
-    ridge: tuple[str, ...] = ()
-    at_bound: tuple[str, ...] = ()
-    heldout: Score | None = None
-    holdout: Score | None = None
-    draws: tuple[np.ndarray, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return self.forms[0].family.name
-
-    @property
-    def n_free(self) -> int:
-        return sum(form.n_free for form in self.forms)
-
-    def losses(
-        self, n_params: Any, d_pretrain: Any, d_special: Any, domain: str, *,
-        draws: bool = False, u_pretrain: Any = None, u_special: Any = None,
-    ) -> np.ndarray:  # fmt: skip
-        """Predicted loss of a domain, [points], or [draws, points] from the bootstrap."""
-        d, s = (np.atleast_1d(np.asarray(part, float)) for part in (d_pretrain, d_special))
-        rows = self.reference.rows(n_params, d, s, u_pretrain, u_special)
-        for part, form in enumerate(self.forms):
-            if domain in form.domains:
-                x = self.draws[part] if draws else self.xs[part][None]
-                loss = form.losses(x, rows, form.domains.index(domain))
-                finite = np.broadcast_to(form.family.finite(d, s), rows.n.shape)
-                loss = np.where(finite, loss, np.inf)
-                return loss if draws else loss[0]
-        raise UserError(f"no domain '{domain}' in this law", where="domain")
-
-    def on(self, table: Table) -> np.ndarray:
-        """Predicted loss of every row of a table; infinite where the family or its domains cannot predict."""
-        out = np.full(len(table), np.inf)
-        known = {domain for form in self.forms for domain in form.domains}
-        for domain in known.intersection(table.domains):
-            at = table.domain == domain
-            u_d, u_s = (None if u is None else u[at] for u in (table.u_pretrain, table.u_special))
-            points = (table.n_params[at], table.d_pretrain[at], table.d_special[at])
-            out[at] = self.losses(*points, domain, u_pretrain=u_d, u_special=u_s)
-        return out
-
-    def parameters(self) -> dict[str, Any]:
-        """name → value, or name → {domain: value} where every domain has its own."""
-        return {name: _plain(values, lambda v: float(v[0])) for name, values in self._public(self.xs, None).items()}
-
-    def intervals(self) -> dict[str, Any]:
-        """90 % bootstrap intervals, in the same form."""
-        if not self.draws:
-            return {}
-        return {name: _plain(values, percentiles) for name, values in self._public(self.draws, 0).items()}
-
-    def _public(self, xs: Sequence[np.ndarray], draws: int | None) -> dict[str, dict[str, np.ndarray]]:
-        """name → domain → values [draws]; domain "" for parameters that all domains share."""
-        out: dict[str, dict[str, np.ndarray]] = {}
-        for form, x in zip(self.forms, xs, strict=True):
-            x = x[None] if draws is None else x
-            shared = len(form.domains) > 1
-            for g, domain in enumerate(form.domains):
-                for name, (value, own) in public_parameters(form, self.reference, x, g).items():
-                    out.setdefault(name, {})["" if shared and not own else domain] = value
-        return out
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the draws' layout, which the forms fix."""
-        return {
-            "family": self.name,
-            "formula": self.forms[0].family.formula,
-            "parameters": self.parameters(),
-            "intervals": self.intervals(),
-            "n": self.n,
-            "n_parameters": self.n_free,
-            "objective": self.objective,
-            "mre": self.mre,
-            "r2": self.r2,
-            "starts": {"agree": self.agree, "of": self.starts},
-            "ridge": list(self.ridge),
-            "at_bound": list(self.at_bound),
-            "heldout": self.heldout.to_json() if self.heldout else None,
-            "holdout": self.holdout.to_json() if self.holdout else None,
-        }
-
-
-def public_parameters(form: Form, ref: Reference, x: np.ndarray, g: int) -> dict[str, tuple[np.ndarray, bool]]:
-    """Parameters of the formula, [draws] each, and whether they belong to one domain alone."""
-    z = x[:, form.index[g]]
-    solved = dict(zip(form.names, z.T, strict=True))
-    p = {parameter.name: solved[parameter.name] for parameter in form.nonlinear}
-    factors = form.family.units(p, ref.n, ref.d, ref.s)
-    values = {}
-    with np.errstate(over="ignore"):
-        for name, value in solved.items():
-            is_scale = name in p and next(q for q in form.nonlinear if q.name == name).scale
-            values[name] = np.exp(value) if is_scale else value
-            values[name] = values[name] * np.exp(factors.get(name, 0.0))
-    own = {name: form._is_own(i) for i, name in enumerate(form.names)}
-    dropped = set(form.family.of_n) if form.one_n else set()
-    return {k: (v, own[k]) for k, v in form.family.public(values).items() if k not in dropped}
-
-
-def percentiles(values: np.ndarray) -> list[float]:
-    """The 90 % interval of draws; infinite draws count as such."""
-    low, high = np.percentile(values, INTERVAL, method="nearest")
-    return [float(low), float(high)]
-
-
-def _plain(values: Mapping[str, np.ndarray], summary: Any) -> Any:
-    return summary(values[""]) if list(values) == [""] else {domain: summary(v) for domain, v in values.items()}
+EXTENT = 10.0
+"""Pictures reach this many times beyond the largest D and D' that were fitted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,9 +213,56 @@ class LawFit:
 
     def plot(self) -> Figure:
         """Observations against predictions, residuals, isolines over (D, D') and extrapolation."""
-        from .plots import plot_law
+        from ..drawing.law_plot import draw_law
 
-        return plot_law(self)
+        title = f"{self.family}: {self.chosen.forms[0].family.formula}"
+        return draw_law(title, self._observed(), self._isolines(), self._extrapolation())
+
+    def _observed(self) -> Observed:
+        from ..drawing.law_plot import Observed
+
+        t, chosen = self.table, self.chosen
+        return Observed(t.n_params, t.d_pretrain + t.d_special, t.loss, chosen.on(t), chosen.n, chosen.mre)
+
+    def _isolines(self) -> Isolines | None:
+        """Over ten times the fitted D and D', at the largest N; None for a table without D'."""
+        from ..drawing.law_plot import Isolines
+
+        t = self.table
+        if not t.has_special:
+            return None
+        n = self.ranges["n_params"][1]
+        spans = [self.ranges[name] for name in ("d_pretrain", "d_special")]
+        d, s = (np.geomspace(low, high * EXTENT, 81) for low, high in spans)
+        both = (t.d_pretrain > 0) & (t.d_special > 0)
+        cells = np.stack([t.d_pretrain[both], t.d_special[both]], 1)
+        return Isolines(n, d, s, self.predict(n, d[None, :], s[:, None]), cells)
+
+    def _extrapolation(self) -> Extrapolation:
+        """Mean loss over D at the most common D', for each N (at most five), with the band of the draws."""
+        from ..drawing.law_plot import Curve, Extrapolation
+
+        t = self.table
+        sizes = np.unique(t.n_params)
+        s = _typical_special(t)
+        low, high = self.ranges["d_pretrain"]
+        d = np.geomspace(low, high * EXTENT, 121)
+        curves = []
+        for n in sizes[np.unique(np.linspace(0, len(sizes) - 1, 5).round().astype(int))].tolist():
+            band = None
+            if self.chosen.draws:
+                draws = np.mean([self.chosen.losses(n, d, s, name, draws=True) for name in self.domains], 0)
+                band = np.percentile(draws, INTERVAL, axis=0)
+            at = (t.n_params == n) & (t.d_special == s) & (t.d_pretrain > 0)
+            cells = [(each, t.loss[at & (t.d_pretrain == each)].mean()) for each in np.unique(t.d_pretrain[at])]
+            curves.append(Curve(n, self.predict(n, d, s), band, np.array(cells, float).reshape(-1, 2)))
+        return Extrapolation(d, s, high, tuple(curves))
+
+
+def _typical_special(table: Table) -> float:
+    """The D' > 0 with the most rows; 0 where the table has none."""
+    values, counts = np.unique(table.d_special[table.d_special > 0], return_counts=True)
+    return float(values[np.argmax(counts)]) if len(values) else 0.0
 
 
 def _from_json(tree: dict[str, Any]) -> LawFit:

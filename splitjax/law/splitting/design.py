@@ -22,10 +22,11 @@ import numpy as np
 
 from splitjax.config import UserError, format_count
 
-from .engine import Reference
-from .families import FAMILIES, Family
-from .form import Form
-from .law import Fitted, LawFit
+from ..fitting.families import FAMILIES, Family
+from ..fitting.fitted import Fitted
+from ..fitting.form import Form
+from ..fitting.law_fit import LawFit
+from ..fitting.scale import Reference
 from .view import Budget, View, best_fraction, mean_loss
 
 DECAY = 0.2

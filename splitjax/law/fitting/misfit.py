@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ..tables.table import Table
 from .selection import clusters
-from .table import Table
 
 _LENGTHS = (0.5, 1.0, 2.0, 4.0)
 """Tried in units of log N, and of log D and log D'."""

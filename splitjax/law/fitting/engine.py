@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .families import LOG_ZERO, Family, Rows
+from ..tables.table import Table
+from .families import Family, Rows
 from .form import Form
-from .table import Table
+from .scale import Reference, repeats
 
 if TYPE_CHECKING:
     from .solver import Data, Loss
@@ -23,45 +24,6 @@ AGREE = 1e-6
 """Starts whose objectives are within this relative distance of the best have found it too."""
 ENOUGH = 4
 """Agreeing starts below which the best ones are given more steps."""
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Units of a fit: logs of the geometric means of N, D and D'. In them every parameter is of order one."""
-
-    n: float
-    d: float
-    s: float
-
-    @staticmethod
-    def of(table: Table) -> Reference:
-        return Reference(*(_mean_log(c) for c in (table.n_params, table.d_pretrain, table.d_special)))
-
-    def rows(
-        self, n: np.ndarray, d: np.ndarray, s: np.ndarray, u_d: np.ndarray | None = None, u_s: np.ndarray | None = None
-    ) -> Rows:
-        """Coordinates of points given in parameters and tokens."""
-        n, d, s = np.broadcast_arrays(*(np.asarray(part, float) for part in (n, d, s)))
-        return Rows(
-            np.log(n) - self.n, _log(d) - self.d, _log(s) - self.s,
-            np.zeros_like(d) if u_d is None else _repeats(d, u_d),
-            np.zeros_like(s) if u_s is None else _repeats(s, u_s),
-        )  # fmt: skip
-
-
-def _mean_log(values: np.ndarray) -> float:
-    positive = values[values > 0]
-    return float(np.log(positive).mean()) if len(positive) else 0.0
-
-
-def _log(values: np.ndarray) -> np.ndarray:
-    return np.where(values > 0, np.log(np.where(values > 0, values, 1.0)), LOG_ZERO)
-
-
-def _repeats(tokens: np.ndarray, unique: np.ndarray) -> np.ndarray:
-    """Epochs beyond the first."""
-    unique = np.broadcast_to(np.asarray(unique, float), tokens.shape)
-    return np.where(unique > 0, np.maximum(tokens / np.where(unique > 0, unique, 1.0) - 1.0, 0.0), 0.0)
 
 
 @dataclass(frozen=True)
@@ -213,9 +175,9 @@ class Problem:
 def repeated(table: Table) -> tuple[str, ...]:
     """Half-lives that the table can speak of: some rows hold repeated tokens."""
     names = []
-    if table.u_pretrain is not None and _repeats(table.d_pretrain, table.u_pretrain).max() > 0:
+    if table.u_pretrain is not None and repeats(table.d_pretrain, table.u_pretrain).max() > 0:
         names.append("R_pretrain")
-    if table.u_special is not None and _repeats(table.d_special, table.u_special).max() > 0:
+    if table.u_special is not None and repeats(table.d_special, table.u_special).max() > 0:
         names.append("R_special")
     return tuple(names)
 

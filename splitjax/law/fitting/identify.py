@@ -6,7 +6,7 @@ import numpy as np
 
 from splitjax.config import UserError
 
-from .table import Table
+from ..tables.table import Table
 
 TIED = 0.9999
 """Two logarithms that correlate more than this are one variable."""

@@ -1,0 +1,49 @@
+"""Units of a fit: points in parameters and tokens → coordinates in which every parameter is of order one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..tables.table import Table
+from .families import LOG_ZERO, Rows
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Units of a fit: logs of the geometric means of N, D and D'. In them every parameter is of order one."""
+
+    n: float
+    d: float
+    s: float
+
+    @staticmethod
+    def of(table: Table) -> Reference:
+        return Reference(*(_mean_log(c) for c in (table.n_params, table.d_pretrain, table.d_special)))
+
+    def rows(
+        self, n: np.ndarray, d: np.ndarray, s: np.ndarray, u_d: np.ndarray | None = None, u_s: np.ndarray | None = None
+    ) -> Rows:
+        """Coordinates of points given in parameters and tokens."""
+        n, d, s = np.broadcast_arrays(*(np.asarray(part, float) for part in (n, d, s)))
+        return Rows(
+            np.log(n) - self.n, _log(d) - self.d, _log(s) - self.s,
+            np.zeros_like(d) if u_d is None else repeats(d, u_d),
+            np.zeros_like(s) if u_s is None else repeats(s, u_s),
+        )  # fmt: skip
+
+
+def _mean_log(values: np.ndarray) -> float:
+    positive = values[values > 0]
+    return float(np.log(positive).mean()) if len(positive) else 0.0
+
+
+def _log(values: np.ndarray) -> np.ndarray:
+    return np.where(values > 0, np.log(np.where(values > 0, values, 1.0)), LOG_ZERO)
+
+
+def repeats(tokens: np.ndarray, unique: np.ndarray) -> np.ndarray:
+    """Epochs beyond the first."""
+    unique = np.broadcast_to(np.asarray(unique, float), tokens.shape)
+    return np.where(unique > 0, np.maximum(tokens / np.where(unique > 0, unique, 1.0) - 1.0, 0.0), 0.0)
