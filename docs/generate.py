@@ -26,7 +26,7 @@ _API = """\
 # Python
 
 The command line as functions of the package; they are imported on first use. The stages `train` and `evaluate` are
-`splitjax.pipeline.train` and `splitjax.pipeline.evaluate`, since `splitjax.train` and `splitjax.evaluate` are packages.
+`splitjax.stages.train` and `splitjax.stages.evaluate`, since `splitjax.train` and `splitjax.evaluate` are packages.
 
 ```python
 import splitjax

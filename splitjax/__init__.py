@@ -2,7 +2,7 @@
 
 The command line as functions: `run`, `prepare`, `sweep`, `fit`, `plan`, `report`, `launch`. They are imported on first
 use, so that ``import splitjax`` is instant. `splitjax.train` and `splitjax.evaluate` are rooms; the stages of those
-names are `splitjax.pipeline.train` and `splitjax.pipeline.evaluate`.
+names are `splitjax.stages.train` and `splitjax.stages.evaluate`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _HOME = {
     "plan": "splitjax.law",
     "Table": "splitjax.law",
     "load": "splitjax.config",
-    "run": "splitjax.pipeline",
-    "prepare": "splitjax.pipeline",
-    "sweep": "splitjax.pipeline",
-    "compile_step": "splitjax.pipeline",
-    "price": "splitjax.pipeline",
-    "export": "splitjax.pipeline",
-    "report": "splitjax.pipeline",
-    "launch": "splitjax.pipeline.launch",
+    "run": "splitjax.stages",
+    "prepare": "splitjax.stages",
+    "sweep": "splitjax.stages",
+    "compile_step": "splitjax.planning",
+    "price": "splitjax.planning",
+    "export": "splitjax.serving",
+    "report": "splitjax.stages",
+    "launch": "splitjax.launching",
 }
 __all__ = sorted([*_HOME, "__version__"])
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 import splitjax  # noqa: F401 (before JAX, which it keeps off the TPU compiler where no TPU is)
+from tools.faults.world import write_corpus
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Compiled programs are shared by the processes of one session, and never with the user's own cache.
@@ -32,6 +33,12 @@ def shared() -> Path:
     if not folder:
         pytest.skip("SPLITJAX_SHARED names no folder of shared corpora and tables")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three made-up languages; one has a name that a page must escape and a path must not swallow."""
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "docs.jsonl", documents=360)
 
 
 @pytest.fixture(autouse=True, scope="module")

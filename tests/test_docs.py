@@ -24,7 +24,10 @@ from splitjax.config import Config, UserError, load
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-ROOMS = ("config", "parallel", "law", "data", "model", "train", "evaluate", "pipeline")
+ROOMS = (
+    "config", "parallel", "law", "data", "model", "train", "evaluate", "runs", "planning", "scoring", "reporting",
+    "serving", "launching", "stages",
+)
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def is_key(name: str) -> bool:
     from splitjax.config.explain import _section
 
     *section, last = name.split(".")
-    found = _section(tuple(section)) if section else Config
+    found = _section(tuple(section), Config) if section else Config
     return found is not None and last in found.model_fields
 
 

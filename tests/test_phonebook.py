@@ -12,8 +12,8 @@ import pytest
 
 from splitjax.config import load, read_json
 from splitjax.model import n_params
-from splitjax.pipeline import observations
-from splitjax.pipeline.job import Job
+from splitjax.runs import observations
+from splitjax.runs.job import Job
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))

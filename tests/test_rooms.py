@@ -18,8 +18,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "splitjax"
 FLOORS = {
-    "config": 0, "parallel": 1, "law": 1, "data": 2, "model": 2, "train": 3, "evaluate": 4, "pipeline": 5, "cli": 6,
-}  # fmt: skip
+    "config": 0, "parallel": 1, "law": 1, "data": 2, "model": 2, "train": 3, "evaluate": 4, "runs": 5, "planning": 6,
+    "scoring": 7, "reporting": 8, "serving": 9, "launching": 9, "stages": 10, "cli": 11,
+}
 HEAVY = {
     "apache_beam", "datasets", "lm_eval", "matplotlib", "seqio", "sklearn", "tensorflow", "tensorflow_datasets",
     "tensorflow_text", "torch", "transformers",

@@ -25,8 +25,8 @@ from study.spec import Part, Study, read_spec  # noqa: E402
 from splitjax import law  # noqa: E402
 from splitjax.config import UserError  # noqa: E402
 from splitjax.model import n_params  # noqa: E402
-from splitjax.pipeline.attempts import SweepError  # noqa: E402
-from splitjax.pipeline.observations import rows_of  # noqa: E402
+from splitjax.runs.observations import rows_of  # noqa: E402
+from splitjax.runs.workers.attempts import SweepError  # noqa: E402
 
 NAMES = ("text_study", "text_study_quick")
 DOMAINS = {"a": 1.0, "b": 1.2}

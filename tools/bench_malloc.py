@@ -23,7 +23,7 @@ def measure(way: str, arguments: list[str]) -> None:
     """Print (wall seconds, CPU seconds, page faults) a step, least of a few groups, and the peak memory in MB."""
     from splitjax.config import load
     from splitjax.parallel import keep_freed_memory
-    from splitjax.pipeline.bench import Runner
+    from splitjax.planning.bench import Runner
 
     config = load(arguments[0], arguments[1:])
     if way == "kept" and not keep_freed_memory():
@@ -45,7 +45,7 @@ def one_group(run: object, steps: int) -> tuple[float, float, float]:
 
 
 def main(arguments: list[str]) -> None:
-    from splitjax.pipeline import provenance
+    from splitjax.runs import provenance
 
     arguments = arguments or ["configs/demo.yaml"]
     found: dict[str, list[list[float]]] = {way: [] for way in WAYS}

@@ -88,7 +88,7 @@ def _measure(name: str, args: argparse.Namespace) -> float:
     model, train = config.model, config.train
     if name in (CEILING, "splitjax"):
         from splitjax.parallel import keep_freed_memory
-        from splitjax.pipeline.bench import Runner, matmul_ceiling
+        from splitjax.planning.bench import Runner, matmul_ceiling
 
         keep_freed_memory()
         if name == CEILING:
@@ -113,7 +113,7 @@ def _measure(name: str, args: argparse.Namespace) -> float:
 def _table(seconds: dict[tuple[Case, str], float], ceiling: float, args: argparse.Namespace) -> str:
     from splitjax.config import load
     from splitjax.model import flops_per_token
-    from splitjax.pipeline import provenance
+    from splitjax.runs import provenance
 
     lines = [
         "| model | | batch | ms a step | tokens/s | of the matmul ceiling | against the best PyTorch |",

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 from splitjax.config import Model, Train, format_count
 from splitjax.model import LanguageModel, flops_per_token, n_params_total, work
 from splitjax.parallel import Chip, Times, chip_of, keep_freed_memory
-from splitjax.pipeline import provenance
-from splitjax.pipeline.bench import Runner, matmul_ceiling
+from splitjax.planning.bench import Runner, matmul_ceiling
+from splitjax.runs import provenance
 from splitjax.train import Trainer
 
 CPU_EFFICIENCY = 0.7

@@ -23,7 +23,7 @@ import numpy as np
 from splitjax.config import Model
 from splitjax.evaluate import Scorer, all_losses
 from splitjax.model import LanguageModel
-from splitjax.pipeline import provenance
+from splitjax.runs import provenance
 
 SHAPES = {
     "d64": (Model(d_model=64, n_layers=2, n_heads=4), 2048),

@@ -16,7 +16,7 @@ import jax
 
 from splitjax.config import load
 from splitjax.model import LanguageModel, n_params
-from splitjax.pipeline.bench import Runner
+from splitjax.planning.bench import Runner
 from splitjax.train import Trainer
 
 

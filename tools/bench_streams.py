@@ -80,8 +80,8 @@ def bench_clusters(texts: list[str], label_N: np.ndarray, tokens_N: np.ndarray) 
 
 
 def bench_tokenising(files: list[str], texts: list[str], folder: Path) -> None:
-    from splitjax.data.rows import choose
-    from splitjax.data.tasks import ReadPart, Spool, Tokenise, WriteShard
+    from splitjax.data.kept_rows import choose
+    from splitjax.data.prepare_parts import ReadPart, Spool, Tokenise, WriteShard
     from splitjax.data.tokenizer import Tokenizer
 
     data = Data.model_validate({"sources": [{"type": "jsonl", "path": path} for path in files]})

@@ -28,7 +28,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 
 from faults import mounts  # noqa: E402
 
-from splitjax.pipeline import provenance  # noqa: E402
+from splitjax.runs import provenance  # noqa: E402
 
 FAULTS = {
     "kills": ("kills.kill_runs", 100),

@@ -41,14 +41,15 @@ from splitjax.config import (  # noqa: E402
 from splitjax.data.tokenizer import given  # noqa: E402
 from splitjax.law import LawFit, Table  # noqa: E402
 from splitjax.model import n_params  # noqa: E402
-from splitjax.pipeline import observations, splits, stages  # noqa: E402
-from splitjax.pipeline.attempts import SweepError  # noqa: E402
-from splitjax.pipeline.cells import Clock  # noqa: E402
-from splitjax.pipeline.costs import sweep_work  # noqa: E402
-from splitjax.pipeline.execute import work_of  # noqa: E402
-from splitjax.pipeline.main import job_of  # noqa: E402
-from splitjax.pipeline.sweeping import sweep_cells  # noqa: E402
-from splitjax.pipeline.tree import Cell, Phase, grow, tokens_trained  # noqa: E402
+from splitjax.planning.run_costs import sweep_work  # noqa: E402
+from splitjax.runs import law_splits, observations  # noqa: E402
+from splitjax.runs.cells import Clock  # noqa: E402
+from splitjax.runs.phase_tree import Cell, Phase, grow, tokens_trained  # noqa: E402
+from splitjax.runs.phase_work import work_of  # noqa: E402
+from splitjax.runs.sweep_cells import sweep_cells  # noqa: E402
+from splitjax.runs.workers.attempts import SweepError  # noqa: E402
+from splitjax.stages import sequence  # noqa: E402
+from splitjax.stages.commands import job_of  # noqa: E402
 
 PARTS = {"law": "phonebook.yaml", "total": "phonebook_total.yaml", "per_model": "phonebook_per_model.yaml"}
 COLUMNS = ("part", *observations.COLUMNS, "questions", "exact_match")
@@ -154,14 +155,14 @@ class Study:
         if part.asks_law:
             self._fit()
         with job_of(part.config, jobs=self.jobs, command=f"tools/phonebook.py --part {name}") as job:
-            stages.run_prepare(job)
+            sequence.run_prepare(job)
             if part.asks_law:
-                splits.fix(job.config, job.clock, job.folder)
-                self.picks[name] = splits.listed(job.config, job.clock, job.folder)
+                law_splits.fix(job.config, job.clock, job.folder)
+                self.picks[name] = law_splits.listed(job.config, job.clock, job.folder)
                 write_json(self.named, self.picks)
                 print("\n".join(named_lines(name, self.picks[name])), flush=True)
             job.reporter.plan_work(*sweep_work(job))
-            stages.run_sweep(job, self.jobs)
+            sequence.run_sweep(job, self.jobs)
             told = {(row["run"], row["domain"]): row for row in _read(job.folder.answers)}
             fresh = [{"part": name, **told[row["run"], row["domain"]], **row} for row in _read(job.folder.observations)]
         self._keep([*(row for row in self.rows if row["part"] != name), *fresh])

@@ -29,10 +29,10 @@ from study.spec import Part, Study, read_spec  # noqa: E402
 
 from splitjax.config import UserError, did_you_mean  # noqa: E402
 from splitjax.model import n_params  # noqa: E402
-from splitjax.pipeline import stages  # noqa: E402
-from splitjax.pipeline.attempts import SweepError  # noqa: E402
-from splitjax.pipeline.costs import sweep_work  # noqa: E402
-from splitjax.pipeline.main import job_of  # noqa: E402
+from splitjax.planning.run_costs import sweep_work  # noqa: E402
+from splitjax.runs.workers.attempts import SweepError  # noqa: E402
+from splitjax.stages import sequence  # noqa: E402
+from splitjax.stages.commands import job_of  # noqa: E402
 
 LEAST = 60
 """Minutes above which a part is said to be long."""
@@ -153,12 +153,12 @@ class Work:
             return
         start = time.monotonic()
         with job_of(part.config, redo="sweep", jobs=self.jobs, command="tools/text_study.py") as job:
-            stages.run_prepare(job)
+            sequence.run_prepare(job)
             if len(job.corpus.domains) != part.experts:
                 raise UserError(f"{len(job.corpus.domains)} domains, not {part.experts}", where="data.domains.k")
             self.sizes.put(name, job.corpus.manifest.sizes_by_domain)
             job.reporter.plan_work(*sweep_work(job))
-            stages.run_sweep(job, self.jobs)
+            sequence.run_sweep(job, self.jobs)
             found = _read(job.folder.observations)
         self.rows.replace(name, found)
         self.rows.write(self.path)

@@ -1,4 +1,4 @@
-"""Floor 6: words on a command line → pipeline. `splitjax COMMAND CONFIG.yaml [dotted.key=value ...]`."""
+"""Floor 11: words on a command line → stages. `splitjax COMMAND CONFIG.yaml [dotted.key=value ...]`."""
 
 from __future__ import annotations
 

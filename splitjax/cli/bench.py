@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = common.config_of(args)
-    from splitjax.pipeline import first_step
-    from splitjax.pipeline.bench import bench
+    from splitjax.planning import first_step
+    from splitjax.planning.bench import bench
 
     command = common.options_of(args)["command"]
     starts = first_step.measure(config, args.experts) if args.starts else None

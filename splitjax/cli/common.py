@@ -106,7 +106,7 @@ def speaks() -> bool:
 
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of the pipeline's functions."""
+    """Keyword arguments of the functions of `stages`."""
     return {"redo": getattr(args, "redo", None), "command": f"splitjax {shlex.join(sys.argv[1:])}"}
 
 

@@ -25,18 +25,18 @@ def run(args: argparse.Namespace) -> int:
     if not experts or experts < 1:
         raise UserError("the number of experts is not known", where="splitjax compile",
                         mend="Give --experts K, or data.domains.k.")  # fmt: skip
-    from splitjax.pipeline import compiling, layouts
+    from splitjax.planning import compiled_step, layouts
 
     if args.search:
         found = layouts.search(
             config, args.topology, experts=experts, analytic=args.estimate,
             told=lambda text: print(text, file=sys.stderr, flush=True),
         )  # fmt: skip
-        step, told = found.best, [found.table(), *compiling.tables(found.best)]
+        step, told = found.best, [found.table(), *compiled_step.tables(found.best)]
         as_json = found.best.to_json() | {"layouts": [row.to_json() for row in found.rows]}
     else:
-        step = compiling.compile_step(config, args.topology, experts=experts, analytic=args.estimate)
-        told, as_json = compiling.tables(step), step.to_json()
+        step = compiled_step.compile_step(config, args.topology, experts=experts, analytic=args.estimate)
+        told, as_json = compiled_step.tables(step), step.to_json()
     if args.json:
         common.print_json(as_json)
         return 0

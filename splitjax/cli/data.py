@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--n {args.n} documents", mend="Give 1 or more.")
     config = common.config_of(args)
     from splitjax.data import Corpus
-    from splitjax.pipeline.folder import RunFolder
+    from splitjax.runs.run_folder import RunFolder
 
     corpus = Corpus.open(RunFolder(config.folder).data)
     names = corpus.domains if args.domain is None else (args.domain,)

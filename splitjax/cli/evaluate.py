@@ -31,9 +31,10 @@ def run(args: argparse.Namespace) -> int:
     if args.data is not None or common.is_models(Path(args.config)):
         return _folder(args)
     config = common.job_config(args)
-    from splitjax import pipeline
+    from splitjax import stages
+    from splitjax.reporting import closing_table
 
-    found = pipeline.evaluate(config, **common.options_of(args))
+    found = stages.evaluate(config, **common.options_of(args))
     if not common.speaks():
         return 0
     if args.json:
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
-    Console().print(pipeline.closing_table(found))
+    Console().print(closing_table(found))
     return 0
 
 
@@ -60,13 +61,13 @@ def _lm_eval(args: argparse.Namespace) -> int:
         common.refuse_overrides(args, "a folder of models has no settings")
     else:
         source = common.config_of(args)
-    from splitjax.pipeline import harness
+    from splitjax.serving import task_scores
 
-    found = harness.evaluate(source, tasks, limit=args.limit)
+    found = task_scores.evaluate(source, tasks, limit=args.limit)
     if args.json:
         common.print_json(found)
     else:
-        common.print_tables([harness.table(found)])
+        common.print_tables([task_scores.table(found)])
     return 0
 
 
@@ -80,11 +81,11 @@ def _folder(args: argparse.Namespace) -> int:
     if args.data is None:
         raise UserError("needs a run whose test windows it is scored on", where=str(folder), mend="Give --data RUN.")
     data = common.config_at(Path(args.data))
-    from splitjax.pipeline import foreign
+    from splitjax.serving import folder_scores
 
-    found = foreign.evaluate_folder(folder, data)
+    found = folder_scores.evaluate_folder(folder, data)
     if args.json:
         common.print_json(found)
     else:
-        common.print_tables([foreign.table(found)])
+        common.print_tables([folder_scores.table(found)])
     return 0

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     config = common.config_of(args)
     shard_bytes = _bytes(args.shard_size)
-    from splitjax.pipeline import export
+    from splitjax.serving import export
 
     told = export(config, args.out, model=args.model, dtype=args.dtype, shard_bytes=shard_bytes)
     if args.json:

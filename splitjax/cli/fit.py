@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
         return law_table.fit_table(args)
     common.refuse_options(args, law_table.add_fit_arguments, "is for a TABLE.csv; a run's law is set by its law.* keys")
     config = common.config_of(args)
-    from splitjax.pipeline.main import fit_run
+    from splitjax.stages.commands import fit_run
 
     found = fit_run(config, **common.options_of(args))
     if args.json:

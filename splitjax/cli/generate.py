@@ -24,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     path = Path(args.config)
     source = path if common.is_models(path) else common.config_at(path)
-    from splitjax.pipeline import answering
+    from splitjax.serving import answers
 
-    sampling = answering.Sampling(args.temperature, args.top_k, args.top_p)
-    models = answering.load(source)
-    answer = answering.generate(
+    sampling = answers.Sampling(args.temperature, args.top_k, args.top_p)
+    models = answers.load(source)
+    answer = answers.generate(
         models, args.prompt, max_tokens=args.max_tokens, sampling=sampling, seed=args.seed, expert=args.expert
     )
     if args.json:

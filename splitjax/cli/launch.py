@@ -10,7 +10,7 @@ from . import common
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from splitjax.pipeline.launch import BACKENDS, Options
+    from splitjax.launching import BACKENDS, Options
 
     common.add_config_arguments(parser, redo=False)
     parser.add_argument("--on", required=True, choices=BACKENDS, help="where to run")
@@ -33,13 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from splitjax.pipeline import launch
+    from splitjax import launching
 
-    options = {each.name: getattr(args, each.name) for each in fields(launch.Options)}
+    options = {each.name: getattr(args, each.name) for each in fields(launching.Options)}
     options["sbatch"] = tuple(args.sbatch)
     options["action"] = "logs" if args.logs else "delete" if args.delete else "start"
     options["config"] = common.config_of(args)
     if args.dry_run:
-        print(launch.script_of(args.config, args.overrides, on=args.on, **options), end="")
+        print(launching.script_of(args.config, args.overrides, on=args.on, **options), end="")
         return 0
-    return launch.launch(args.config, args.overrides, on=args.on, **options)
+    return launching.launch(args.config, args.overrides, on=args.on, **options)

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     config = common.config_of(args)
     if args.topology:
         return _price(args, config)
-    from splitjax.pipeline.main import plan_run
+    from splitjax.stages.commands import plan_run
 
     found = plan_run(config, **common.options_of(args))
     if args.json:
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _price(args: argparse.Namespace, config: Config) -> int:
     """What the run costs on a topology: needs neither data nor devices."""
-    from splitjax.pipeline import pricing
+    from splitjax.planning import pricing
 
     found = pricing.price(
         config, args.topology, analytic=args.estimate, told=lambda text: print(text, file=sys.stderr, flush=True)

@@ -14,9 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = common.config_of(args)
-    from splitjax import pipeline
+    from splitjax import stages
 
-    found = pipeline.prepare(config, **common.options_of(args))
+    found = stages.prepare(config, **common.options_of(args))
     if args.json:
         common.print_json(found)
     return 0

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = common.config_of(args)
-    from splitjax import pipeline
+    from splitjax import stages
 
-    print(pipeline.report(config, **common.options_of(args)))
+    print(stages.report(config, **common.options_of(args)))
     return 0

@@ -17,12 +17,13 @@ def run(args: argparse.Namespace) -> int:
     config = common.job_config(args)  # before the heavy imports: a typing error answers at once
     from rich.console import Console
 
-    from splitjax import pipeline
-    from splitjax.pipeline.folder import RunFolder
-    from splitjax.pipeline.plan import read_plan
-    from splitjax.pipeline.verdict import headline
+    from splitjax import stages
+    from splitjax.reporting import closing_table
+    from splitjax.reporting.verdict import headline
+    from splitjax.runs.plan_record import read_plan
+    from splitjax.runs.run_folder import RunFolder
 
-    results = pipeline.run(config, jobs=args.jobs, **common.options_of(args))
+    results = stages.run(config, jobs=args.jobs, **common.options_of(args))
     if not common.speaks():
         return 0
     if args.json:
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     folder = RunFolder(config.folder)
     console = Console()
-    console.print(pipeline.closing_table(results))
+    console.print(closing_table(results))
     console.print(headline(read_plan(folder), results), style="bold", highlight=False)
     console.print(f"Report: {folder.report}", highlight=False, soft_wrap=True)
     return 0

@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = common.config_of(args)
-    from splitjax.pipeline.folder import RunFolder
-    from splitjax.pipeline.state import status
+    from splitjax.reporting.run_status import status
+    from splitjax.runs.run_folder import RunFolder
 
     folder = RunFolder(config.folder)
     found = status(folder)
@@ -50,7 +50,7 @@ def table(found: Mapping[str, Any]) -> Table:
     """Stages, then the cells of the sweep that are not simply done, then the phases at work."""
     from rich.table import Table
 
-    from splitjax.pipeline.goodput import told
+    from splitjax.reporting.goodput import told
 
     running = "running now" if found["running"] else "not running"
     shown = Table(title=f"{found['run_dir']} ({running})", title_justify="left")

@@ -22,25 +22,23 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _list(common.config_of(args), args.json)
     config = common.job_config(args)
-    from splitjax import pipeline
-    from splitjax.pipeline.folder import RunFolder
-    from splitjax.pipeline.state import cells_of
+    from splitjax import stages
+    from splitjax.reporting.run_status import cells_of
+    from splitjax.runs.run_folder import RunFolder
 
-    pipeline.sweep(config, jobs=args.jobs, part=args.part, **common.options_of(args))
+    stages.sweep(config, jobs=args.jobs, part=args.part, **common.options_of(args))
     if args.json:
         common.print_json({"cells": cells_of(config, RunFolder(config.folder))})
     return 0
 
 
 def _list(config: Config, as_json: bool) -> int:
-    from splitjax import pipeline
-    from splitjax.pipeline.costs import sweep_list, sweep_tables
-    from splitjax.pipeline.folder import RunFolder
-    from splitjax.pipeline.progress import Reporter
+    from splitjax.planning.run_costs import sweep_list, sweep_tables
+    from splitjax.runs import Job, Reporter, RunFolder
 
     if config.sweep is None:
         raise UserError("the config has no sweep", where="sweep", mend="See docs/sweeps.md for its keys.")
-    told = sweep_list(pipeline.Job(config, RunFolder(config.folder), Reporter()))
+    told = sweep_list(Job(config, RunFolder(config.folder), Reporter()))
     if as_json:
         common.print_json(told)
         return 0

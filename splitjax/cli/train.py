@@ -18,11 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = common.job_config(args)
-    from splitjax import pipeline
+    from splitjax import stages
 
     try:
-        pipeline.train(config, expert=args.expert, **common.options_of(args))
-    except pipeline.ExpertsLeft as left:
+        stages.train(config, expert=args.expert, **common.options_of(args))
+    except stages.ExpertsLeft as left:
         if common.speaks():
             for expert in left.experts:
                 print(shlex.join(["splitjax", "train", args.config, *args.overrides, "--expert", str(expert)]))

@@ -2,7 +2,12 @@
 
 from .editors import json_schema, schema_text
 from .errors import UserError, did_you_mean
-from .files import (
+from .load import dump, from_dict, load
+from .origin import Value, origins
+from .paths import find_files, is_remote, local_copy, open_read
+from .schema import Budget, Config, Data, Domains, Evaluate, Law, MeshSizes, Model, Source, Sweep, Tokenizer, Train
+from .units import PerParam, format_count, parse_count, tokens_of
+from .whole_files import (
     check_shape,
     disk_errors,
     hash_file,
@@ -13,12 +18,7 @@ from .files import (
     write_json,
     write_record,
 )
-from .load import dump, from_dict, load
-from .origin import Value, origins
-from .paths import find_files, is_remote, local_copy, open_read
-from .schema import Budget, Config, Data, Domains, Evaluate, Law, MeshSizes, Model, Source, Sweep, Tokenizer, Train
-from .text import to_yaml
-from .units import PerParam, format_count, parse_count, tokens_of
+from .yaml_text import to_yaml
 
 __all__ = [
     "Budget",

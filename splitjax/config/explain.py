@@ -10,32 +10,30 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from .errors import did_you_mean
-from .schema import Config
 
 Path = tuple[str | int, ...]
 _short = Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 60
 
 
-def first_mistake(error: ValidationError) -> tuple[Path, str, str]:
-    """(path of the key, what is wrong, mend) of the first mistake."""
+def first_mistake(error: ValidationError, settings: type[BaseModel]) -> tuple[Path, str, str]:
+    """(path of the key, what is wrong, mend) of the first mistake in `settings`."""
     mistakes = error.errors(include_url=False)
     # A list whose items are wrong is also called too short by pydantic: only the deepest mistake is one.
     mistakes = [each for each in mistakes if not any(_inside(other["loc"], each["loc"]) for other in mistakes)]
     first = mistakes[0]
-    path = _known(first["loc"])
+    path = _known(first["loc"], settings)
     key = ".".join(map(str, path))
     if first["type"] == "extra_forbidden":
         path = tuple(first["loc"])
-        section = _section(path[:-1])
+        section = _section(path[:-1], settings)
         known = section.model_fields if section else ()
         return path, f"unknown key '{'.'.join(map(str, path))}'", did_you_mean(str(path[-1]), known)
     if first["type"] == "unexpected_keyword_argument":
         return path, f"unknown key '{'.'.join(map(str, first['loc']))}'", ""
     if first["type"] == "missing":
         path = tuple(first["loc"])
-        section = _section(path)
-        return path[:-1], f"key '{'.'.join(map(str, path))}' is missing", _describe(path)
+        return path[:-1], f"key '{'.'.join(map(str, path))}' is missing", _describe(path, settings)
     what = f"{key}: {_message(first)}" if key else _message(first)
     return path, what, f"And {len(mistakes) - 1} more." if len(mistakes) > 1 else ""
 
@@ -68,26 +66,26 @@ def _as_given(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _describe(path: Path) -> str:
-    section = _section(path[:-1])
+def _describe(path: Path, settings: type[BaseModel]) -> str:
+    section = _section(path[:-1], settings)
     field = section.model_fields.get(str(path[-1])) if section else None
     return f"It is: {field.description}" if field and field.description else ""
 
 
-def _known(loc: Sequence[str | int]) -> Path:
+def _known(loc: Sequence[str | int], settings: type[BaseModel]) -> Path:
     """The part of pydantic's location that is keys of ours (it appends the members of unions)."""
     path: list[str | int] = []
     for part in loc:
-        section = _section(tuple(path))
+        section = _section(tuple(path), settings)
         if not isinstance(part, int) and (section is None or part not in section.model_fields):
             break
         path.append(part)
     return tuple(path)
 
 
-def _section(path: Path) -> type[BaseModel] | None:
+def _section(path: Path, settings: type[BaseModel]) -> type[BaseModel] | None:
     """The settings class at a path (indices of lists skipped)."""
-    here: type[BaseModel] = Config
+    here = settings
     for part in path:
         if isinstance(part, int):
             continue

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from .errors import UserError
 from .explain import first_mistake
 from .schema import Config
-from .text import Document, to_yaml
+from .yaml_text import Document, to_yaml
 
 
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
@@ -42,7 +42,7 @@ def read(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> tuple[C
     try:
         return Config.model_validate(tree), document
     except ValidationError as error:
-        place, what, mend = first_mistake(error)
+        place, what, mend = first_mistake(error, Config)
         line = document.line(place)
         if cause := _cause(place, overrides, below=line is None):
             raise UserError(what.removeprefix(f"{'.'.join(map(str, place))}: "), where=cause, mend=mend) from None
@@ -58,7 +58,7 @@ def from_dict(tree: dict[str, Any], where: str = "config") -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        _, what, mend = first_mistake(error)
+        _, what, mend = first_mistake(error, Config)
         raise UserError(what, where=where, mend=mend) from None
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from .presets import expand
+from .errors import did_you_mean
+from .presets import PRESETS
 from .settings import Settings
 
 
@@ -31,7 +32,7 @@ class Model(Settings):
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, value: Any) -> Any:
-        return expand(value)
+        return _expanded(value)
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> Model:
@@ -54,3 +55,18 @@ class Model(Settings):
     @property
     def width_of_ffn(self) -> int:
         return self.d_ff or -(-8 * self.d_model // 3 // 16) * 16
+
+
+def _expanded(model: object) -> object:
+    """The settings that a preset's name, alone or beside other keys, stands for; anything else as it is.
+
+    Raises:
+        ValueError: no such preset.
+    """
+    name = model if isinstance(model, str) else model.get("preset") if isinstance(model, dict) else None
+    if name is None:
+        return model
+    if not isinstance(name, str) or name not in PRESETS:
+        raise ValueError(f"no preset '{name}'. {did_you_mean(str(name), PRESETS)}")
+    own = {key: value for key, value in model.items() if key != "preset"} if isinstance(model, dict) else {}
+    return PRESETS[name] | own

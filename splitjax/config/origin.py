@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from .load import read
 from .presets import PRESETS
-from .text import Document
+from .yaml_text import Document
 
 Path = tuple[str | int, ...]
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import did_you_mean
-
 # Name: parameters without embedding and output head. From 10M on every dimension is a multiple of 256, the tile of
 # the widest matrix units (TPU v6e), and from 122M on a head is 128 wide, as flash-attention kernels like best.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -22,18 +20,3 @@ PRESETS: dict[str, dict[str, Any]] = {
     "2.7B": {"d_model": 2560, "n_layers": 34, "n_heads": 20, "d_ff": 6912},
     "7B": {"d_model": 4096, "n_layers": 32, "n_heads": 32, "d_ff": 11008},
 }
-
-
-def expand(model: object) -> object:
-    """The settings that a preset's name, alone or beside other keys, stands for; anything else as it is.
-
-    Raises:
-        ValueError: no such preset.
-    """
-    name = model if isinstance(model, str) else model.get("preset") if isinstance(model, dict) else None
-    if name is None:
-        return model
-    if not isinstance(name, str) or name not in PRESETS:
-        raise ValueError(f"no preset '{name}'. {did_you_mean(str(name), PRESETS)}")
-    own = {key: value for key, value in model.items() if key != "preset"} if isinstance(model, dict) else {}
-    return PRESETS[name] | own

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ConfigDict, StrictStr
 
 from .data_settings import Tokenizer
-from .huggingface import FILE, TOKENIZER, end_token_of, read_shape
+from .hf_shape import FILE, TOKENIZER, end_token_of, read_shape
 from .model_settings import Model
 from .paths import refuse_remote
 from .settings import Count

@@ -16,12 +16,12 @@ from splitjax.config import Data, Source, UserError, hash_file, write_atomic, wr
 
 from . import sources
 from .documents import SPLITS, order_keys, take_chars
+from .kept_rows import Rows, choose
 from .manifest import QUESTIONS, REPORT, Manifest, Shard
+from .prepare_parts import AssignCluster, ReadPart, Spool, Tokenise, WriteShard
 from .progress import Progress
-from .rows import Rows, choose
 from .runners import RunTasks, runner
 from .streams import window_order
-from .tasks import AssignCluster, ReadPart, Spool, Tokenise, WriteShard
 from .tokenizer import Tokenizer, given, train
 
 Tell = Callable[[float], None]

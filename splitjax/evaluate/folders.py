@@ -11,7 +11,7 @@ import numpy as np
 
 from splitjax import config
 from splitjax.config import UserError
-from splitjax.config.huggingface import TOKENIZER, end_token_of, read_shape
+from splitjax.config.hf_shape import TOKENIZER, end_token_of, read_shape
 from splitjax.data.fast_tokenizer import FastTokenizer, adopt
 from splitjax.model import from_huggingface
 from splitjax.model.weights import Weights

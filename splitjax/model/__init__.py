@@ -1,6 +1,6 @@
 """Floor 2: the transformer, its loss, its counts, the names of its axes. Knows no data, no optimiser."""
 
-from splitjax.config.huggingface import model_of_config
+from splitjax.config.hf_shape import model_of_config
 
 from .attention import documents
 from .axes import logical_axes

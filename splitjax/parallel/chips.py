@@ -19,7 +19,7 @@ class Chip:
         ring: a side of a slice closes to a ring if it is a multiple of this; 0: behind a switch nothing need close.
         outside: network between slices or nodes, bytes/s a chip.
         efficiency: share of both peaks that training reaches; the one figure here that is fitted, to published
-            rows of training (`pipeline.published`), the same for every model.
+            rows of training (`planning.published_rows`), the same for every model.
     """
 
     name: str

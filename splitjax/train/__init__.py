@@ -10,7 +10,7 @@ from .schedule import decay_span, schedule
 from .stack import Stack, concatenate, merge, path_tokens, pick
 from .step import Controls, Metrics, Trainer
 from .times import CAUSES, listen_to_compiler, wall
-from .working import working
+from .working_stack import working
 
 __all__ = [
     "CAUSES", "PER_EXPERT", "Controls", "EarlyStop", "Interrupted", "Metrics", "Phase", "Stack", "StepReport",

@@ -28,7 +28,7 @@ from .starts import Start
 from .step import Metrics, Trainer
 from .times import wall
 from .watchdog import Watchdog
-from .working import Working, working
+from .working_stack import Working, working
 
 CHECKPOINTS = "checkpoints"
 

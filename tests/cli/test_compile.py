@@ -9,7 +9,7 @@ import pytest
 
 from splitjax.cli import main
 from splitjax.parallel import has_compiler
-from splitjax.pipeline import compiling
+from splitjax.planning import compiled_step
 
 TINY = """
 name: tiny
@@ -58,7 +58,7 @@ def test_a_step_is_compiled_for_four_chips_once(
     def compiler(*anything: object) -> None:
         raise RuntimeError("compiled again")
 
-    monkeypatch.setattr(compiling, "compile_to_text", compiler)
+    monkeypatch.setattr(compiled_step, "compile_to_text", compiler)
     assert again() == found
     with pytest.raises(RuntimeError, match="compiled again"):
         again("train.batch_size=8")

@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from splitjax import cli, pipeline
+from splitjax import cli, stages
 from splitjax.cli import status as command
-from splitjax.pipeline import state
+from splitjax.reporting import run_status
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "demo_quick.yaml")
 
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Keyword arguments of `pipeline.sweep` and `pipeline.run`."""
+    """Keyword arguments of `stages.sweep` and `stages.run`."""
     calls: list[dict[str, Any]] = []
     for name in ("sweep", "run"):
-        monkeypatch.setattr(pipeline, name, lambda config, **options: calls.append(options) or {})
+        monkeypatch.setattr(stages, name, lambda config, **options: calls.append(options) or {})
     return calls
 
 
@@ -55,7 +55,7 @@ def test_no_jobs_and_no_sweep_are_refused(tmp_path: Path, capsys: pytest.Capture
 def test_the_state_of_the_cells_is_told_as_json(
     heard: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(state, "cells_of", lambda config, folder: {"a.D1.S0": "done"})
+    monkeypatch.setattr(run_status, "cells_of", lambda config, folder: {"a.D1.S0": "done"})
     assert cli.main(["sweep", CONFIG, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"cells": {"a.D1.S0": "done"}}
 
@@ -67,7 +67,7 @@ def test_a_watch_ends_with_the_run(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         told | {"running": True, "cells": {"a": "failed: no room", "b": "begun"}},
         told | {"running": False, "cells": {"a": "failed: no room", "b": "done"}},
     ])  # fmt: skip
-    monkeypatch.setattr(state, "status", lambda folder: next(states))
+    monkeypatch.setattr(run_status, "status", lambda folder: next(states))
     monkeypatch.setattr(command, "SECONDS", 0.0)
     assert cli.main(["status", CONFIG, "--watch"]) == 0
     shown = capsys.readouterr().out

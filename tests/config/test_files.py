@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitjax.config import UserError, hash_file, hash_json, read_json, write_atomic, write_json
-from splitjax.config import files as module
+from splitjax.config import whole_files as module
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

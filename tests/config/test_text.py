@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from splitjax.config import UserError
-from splitjax.config.text import Document, to_yaml
+from splitjax.config.yaml_text import Document, to_yaml
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | text

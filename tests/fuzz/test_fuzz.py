@@ -20,9 +20,9 @@ from splitjax import cli
 from splitjax.config import Data, UserError, hash_json, load, write_record
 from splitjax.data import Manifest, sources
 from splitjax.law import LawFit, Table, fit
-from splitjax.pipeline.execute import read_phase
-from splitjax.pipeline.folder import FORMAT, RunFolder
-from splitjax.pipeline.plan import read_plan
+from splitjax.runs.phase_record import read_phase
+from splitjax.runs.plan_record import read_plan
+from splitjax.runs.run_folder import FORMAT, RunFolder
 from splitjax.train import checkpoint, read_metrics
 from splitjax.train.metrics import MetricsLog
 from tests.train.helpers import make_trainer

@@ -10,9 +10,9 @@ import jax
 import pytest
 
 from splitjax.config import UserError
+from splitjax.launching.request import RESTART_CODES
 from splitjax.parallel import beats
 from splitjax.parallel.beats import Beat, accuse
-from splitjax.pipeline.launch.request import RESTART_CODES
 from tools.faults import cluster
 
 

@@ -9,7 +9,7 @@ import pytest
 from splitjax.config import UserError
 from splitjax.parallel import make_mesh
 from splitjax.train import Phase, Stack, Trainer, run_phase, starts
-from splitjax.train.working import Dispatched, Whole, working
+from splitjax.train.working_stack import Dispatched, Whole, working
 
 from .helpers import STEP, Batches, Bigram, FirstTokens, Poisoned, make_trainer, put, recipe, same_bits
 

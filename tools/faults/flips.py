@@ -127,17 +127,17 @@ def flip_run(folder: Path, count: int, seed: int, say: Callable[[str], None] = p
 
 def _outcome_of(config: Path, at: Folder, file: Path | None, heard: Heard) -> tuple[str, dict[str, Any], str]:
     """(outcome, fingerprint, what was said) of all readers."""
-    from splitjax import pipeline
+    from splitjax import stages
     from splitjax.config import UserError, load
-    from splitjax.pipeline.attempts import SweepError
+    from splitjax.runs.workers.attempts import SweepError
 
     heard.lines.clear()
     # Damage to the config is read from the folder, as `splitjax report FOLDER` does; else from the user's own file.
     source = file if file is not None and file.name == "config.yaml" and at.work.name == "finished" else config
     try:
         read = load(source, [f"run_dir={at.work}"])
-        pipeline.run(read, reporter=_Quiet())
-        pipeline.report(read, redo="report", reporter=_Quiet())
+        stages.run(read, reporter=_Quiet())
+        stages.report(read, redo="report", reporter=_Quiet())
         if file is not None and file.exists() and "phases" in file.parts:
             _read_phase(at.work, file)
     except (UserError, SweepError) as refusal:
@@ -152,12 +152,12 @@ def _outcome_of(config: Path, at: Folder, file: Path | None, heard: Heard) -> tu
 
 def _read_phase(run: Path, file: Path) -> None:
     """What any later reader does with the phase that a file belongs to: continue it, branch from it, draw it."""
-    from splitjax.pipeline import execute
+    from splitjax.runs import phase_record
     from splitjax.train import checkpoint
 
     parts = file.relative_to(run).parts
-    execute.read_phase(run / "phases" / parts[1])
-    execute.read_log(run / "phases" / parts[1])
+    phase_record.read_phase(run / "phases" / parts[1])
+    phase_record.read_log(run / "phases" / parts[1])
     if parts[2] == "checkpoints":
         checkpoint.restore(run / Path(*parts[:4]))
 

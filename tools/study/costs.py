@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from splitjax.config import Model, format_count
 from splitjax.model import flops_per_token
-from splitjax.pipeline.bench import Runner
-from splitjax.pipeline.execute import flops_of
-from splitjax.pipeline.tree import grow, tokens_trained
+from splitjax.planning.bench import Runner
+from splitjax.runs.phase_tree import grow, tokens_trained
+from splitjax.runs.phase_work import flops_of
 
 from .spec import Part
 from .verdict import table

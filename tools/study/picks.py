@@ -10,8 +10,8 @@ import numpy as np
 from splitjax import law
 from splitjax.config import UserError, read_record, tokens_of, write_record
 from splitjax.model import n_params
-from splitjax.pipeline.cells import Clock
-from splitjax.pipeline.stages import fit_table
+from splitjax.runs.cells import Clock
+from splitjax.stages.sequence import fit_table
 
 from .rows import Rows
 from .spec import Part, Study

@@ -15,9 +15,9 @@ from splitjax.config import Config, Model, UserError, load, tokens_of
 from splitjax.config.explain import first_mistake
 from splitjax.config.settings import Fraction, Settings, TokenCount
 from splitjax.model import flops_per_token, n_params
-from splitjax.pipeline.cells import Clock
-from splitjax.pipeline.sweeping import sweep_cells
-from splitjax.pipeline.tree import Cell
+from splitjax.runs.cells import Clock
+from splitjax.runs.phase_tree import Cell
+from splitjax.runs.sweep_cells import sweep_cells
 
 
 def _frozen(value: object) -> object:

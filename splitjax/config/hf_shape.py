@@ -1,0 +1,103 @@
+"""What a Hugging Face `config.json` says of a model's shape, and which of its features no model here has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from .errors import UserError
+from .model_settings import Model
+from .whole_files import read_json
+
+FILE = "config.json"
+TOKENIZER = "tokenizer.json"
+_NEEDED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+
+
+def read_shape(folder: Path) -> tuple[Model, int]:
+    """`model_of_config` of a folder.
+
+    Raises:
+        UserError: as it, or no such file.
+    """
+    if not folder.is_dir():
+        raise UserError("no such folder", where=str(folder))
+    return model_of_config(read_json(folder / FILE), where=str(folder / FILE))
+
+
+def model_of_config(told: Mapping[str, Any], where: str = FILE) -> tuple[Model, int]:
+    """The shape and vocabulary size that a Hugging Face `config.json` describes.
+
+    Raises:
+        UserError: another architecture, or a feature that this model does not have; names the key.
+    """
+    if not isinstance(told, Mapping):
+        raise UserError("not a model's config", where=where)
+    kind = told.get("model_type")
+    if kind not in ("llama", "qwen3"):
+        raise UserError(f"model_type '{kind}' is not supported", where=where, mend="Known: llama, qwen3.")
+    if missing := [key for key in _NEEDED if not isinstance(told.get(key), int)]:
+        raise UserError(f"'{missing[0]}' is missing or no whole number", where=where)
+    rope = dict(told.get("rope_parameters") or {})
+    unwanted = {
+        "hidden_act": told.get("hidden_act", "silu") != "silu",
+        "attention_bias": bool(told.get("attention_bias")),
+        "mlp_bias": bool(told.get("mlp_bias")),
+        "use_sliding_window": bool(told.get("use_sliding_window")),
+        "layer_types": any(kind != "full_attention" for kind in told.get("layer_types") or ()),
+        "rope_scaling": bool(told.get("rope_scaling")) or rope.get("rope_type", "default") != "default",
+        "partial_rotary_factor": (told.get("partial_rotary_factor") or 1) != 1,
+        "quantization_config": bool(told.get("quantization_config")),
+    }
+    if found := [key for key, present in unwanted.items() if present]:
+        raise UserError(f"'{found[0]}' asks for a feature that this model does not have", where=where)
+    try:
+        shape = Model(
+            d_model=told["hidden_size"],
+            n_layers=told["num_hidden_layers"],
+            n_heads=told["num_attention_heads"],
+            n_kv_heads=told.get("num_key_value_heads"),
+            head_dim=told.get("head_dim"),
+            d_ff=told["intermediate_size"],
+            qk_norm=kind == "qwen3",
+            tied_embeddings=bool(told.get("tie_word_embeddings")),
+            rope_theta=float(rope.get("rope_theta") or told.get("rope_theta") or 10_000.0),
+            norm_eps=float(told.get("rms_norm_eps") or 1e-6),
+        )
+    except (ValidationError, TypeError, ValueError) as error:
+        raise UserError(f"describes no model of this kind ({str(error).splitlines()[-1]})", where=where) from None
+    return shape, told["vocab_size"]
+
+
+def end_token_of(folder: Path) -> str | None:
+    """The token that the folder's makers put before a text, else the one that ends it; None where it names none.
+
+    A document of ours begins with one token and ends where the next begins, so a model that was trained with a token
+    at the head of each text meets that one.
+    """
+    path = folder / "tokenizer_config.json"
+    told = read_json(path) if path.is_file() else {}
+    names = [_content(told.get(key)) for key in ("bos_token", "eos_token")] if isinstance(told, dict) else []
+    tree = read_json(folder / TOKENIZER)
+    try:
+        special = [token["content"] for token in tree["added_tokens"]]
+        first = [part["SpecialToken"]["id"] for part in _template(tree) if "SpecialToken" in part][:1]
+    except (KeyError, TypeError, AttributeError):
+        return None  # `adopt` says what is wrong with it
+    return next((name for name in (*first, *reversed(names)) if name in special), None)
+
+
+def _template(tree: Any) -> list[Any]:
+    """What the post-processor makes of one text, up to the text itself."""
+    processor = tree.get("post_processor") or {}
+    steps = processor.get("processors", [processor])
+    found = [step["single"] for step in steps if step.get("type") == "TemplateProcessing"]
+    parts = found[0] if found else []
+    return parts[: next((i for i, part in enumerate(parts) if "Sequence" in part), 0)]
+
+
+def _content(token: Any) -> str | None:
+    return token.get("content") if isinstance(token, dict) else token

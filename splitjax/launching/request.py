@@ -1,0 +1,143 @@
+"""What a launch is asked for, and the small protocol that every back end follows."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from splitjax.config import Config, UserError
+from splitjax.planning import flag_groups
+
+RESTART_CODES = (143, 75)
+"""Exit codes after which the same command goes on: preempted, or another process hung."""
+
+
+def _option(help: str, *, default: Any = None, metavar: str | None = None) -> Any:
+    return field(default=default, metadata={"help": help, "metavar": metavar})
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything that `splitjax launch` can be told; each back end names the ones it takes."""
+
+    processes: int = _option("processes on each machine", default=1, metavar="N")
+    nodes: int = _option("machines", default=1, metavar="N")
+    retries: int = _option("starts after a preemption or a hang", default=10, metavar="N")
+    parts: int = _option("jobs that share the sweep, before the run", default=1, metavar="N")
+    sbatch: tuple[str, ...] = _option("a further option of sbatch, e.g. --sbatch=--partition=gpu", default=())
+    topology: str | None = _option("TPU slices: v5p:4x4x4, or 2xv6e:8x8 for two", metavar="NAME")
+    on_demand: bool = _option("pay for chips that are not taken away (default: spot)", default=False)
+    zone: str | None = _option("zone of the TPUs", metavar="ZONE")
+    project: str | None = _option("Google Cloud project (default: gcloud's own)", metavar="ID")
+    package: str | None = _option("what pip installs on the workers: a requirement, or a wheel here", metavar="SPEC")
+    image: str | None = _option("container image with splitjax[tpu] in it, see Dockerfile", metavar="NAME")
+    bucket: str | None = _option("Cloud Storage bucket, mounted as the working folder", metavar="NAME")
+    service_account: str | None = _option("Kubernetes service account that may use the bucket", metavar="NAME")
+
+    def given(self) -> list[str]:
+        """Names of the options that differ from their defaults."""
+        return [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One launch.
+
+    Args:
+        path: the config file (or run folder), as the user gave it.
+        overrides: `dotted.key=value` after it.
+        config: what the two mean.
+        action: `start`, `logs` (follow what it prints) or `delete` (end it and free the machines).
+    """
+
+    path: str
+    overrides: tuple[str, ...]
+    config: Config
+    options: Options = Options()
+    action: str = "start"
+
+    def command(self, *words: str, python: str = sys.executable, path: str | None = None) -> list[str]:
+        """`python -m splitjax WORDS… CONFIG overrides…`, as a list."""
+        verb, *rest = words
+        return [python, "-m", "splitjax", verb, path or self.path, *rest, *self.overrides]
+
+    @property
+    def name(self) -> str:
+        """The run's name as clusters like it: lower-case letters, digits and dashes, at most 40."""
+        return re.sub(r"[^a-z0-9]+", "-", self.config.name.lower()).strip("-")[:40].strip("-") or "run"
+
+
+class Backend(Protocol):
+    """A place to run: a bash script for each action, and a way to carry it out."""
+
+    name: str
+    takes: frozenset[str]
+    """Options that mean something here; others are refused."""
+    needs: frozenset[str]
+    """Options that must be given for `start`."""
+
+    def script(self, request: Request) -> str:
+        """What would be run for `request.action`, as a bash script.
+
+        Raises:
+            UserError: the request does not fit this place.
+        """
+        ...
+
+    def run(self, request: Request) -> int:
+        """Carry it out. Returns an exit code."""
+        ...
+
+
+def xla_flags(request: Request, platform: str) -> dict[str, str]:
+    """The variable that sets the groups of XLA flags which suit the recipe on `tpu` or `gpu`."""
+    train = request.config.train
+    data = train.mesh.data if train.mesh else 1
+    chip = "v6e" if "v6e" in (request.options.topology or "") else ""
+    groups = flag_groups.default_groups(platform, chip=chip, remat=train.remat, data=data)
+    return flag_groups.environment(platform, groups)
+
+
+def check(backend: Backend, request: Request) -> None:
+    """Refuse options that this back end would ignore, or that it misses.
+
+    Raises:
+        UserError: names the option.
+    """
+    for name in request.options.given():
+        if name not in backend.takes:
+            raise UserError(f"--{dashed(name)} means nothing with --on {backend.name}")
+    for name in sorted(backend.needs):
+        if getattr(request.options, name) is None:
+            raise UserError(f"--on {backend.name} needs --{dashed(name)}", mend=f"It is: {described()[name]}.")
+    for name in ("processes", "nodes", "parts"):
+        if getattr(request.options, name) < 1:
+            raise UserError(f"--{name} must be at least 1, not {getattr(request.options, name)}")
+    if request.options.retries < 0:
+        raise UserError(f"--retries must be at least 0, not {request.options.retries}")
+
+
+def refuse_lost_run_dir(request: Request) -> None:
+    """Refuse a run folder that would be lost with the machines, or that only one of them could see.
+
+    Raises:
+        UserError: neither a bucket nor an absolute run_dir.
+    """
+    if request.options.bucket is None and not Path(request.config.folder).is_absolute():
+        raise UserError(
+            f"run_dir {request.config.folder} would be lost with the machines",
+            mend="Give --bucket, or an absolute run_dir on a file system that every worker mounts.",
+        )
+
+
+def dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def described() -> Mapping[str, str]:
+    """Option name → what it is."""
+    return {each.name: each.metadata["help"] for each in fields(Options)}

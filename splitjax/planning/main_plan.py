@@ -1,0 +1,57 @@
+"""The plan of the main run: where to split, made before it starts, with its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from splitjax import law
+from splitjax.config import Config, hash_file
+from splitjax.model import n_params
+from splitjax.runs import provenance
+from splitjax.runs.cells import Clock, budget_tokens, explicit_fraction, seed_tokens, unique_tokens
+from splitjax.runs.run_folder import FORMAT
+
+
+def make_plan(config: Config, clock: Clock, sizes: Mapping[str, int], law_path: Path | None) -> dict[str, Any]:
+    """The split of the main run with its evidence.
+
+    The law's pick is used unless the config gives an explicit `split`; where a law was fitted, its
+    pick is recorded beside the explicit one.
+
+    Args:
+        sizes: train tokens, by domain.
+    """
+    tokens, size = budget_tokens(config), n_params(config.model)
+    plan: dict[str, Any] = {}
+    if law_path is not None:
+        fitted = law.LawFit.load(law_path)
+        accounting, before = config.budget.accounting, seed_tokens(config)
+        plan |= law.plan(
+            fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=accounting, before=before,
+            **unique_tokens(config, sizes),
+        ).to_json()
+        held_out = fitted.chosen.heldout
+        plan |= {
+            "law": {"path": law_path.name, "hash": hash_file(law_path)},
+            "outside_fit": _outside(fitted, size, before + tokens),
+            "held_out": held_out.to_json() if held_out else None,
+        }
+    plan |= {"format": FORMAT, "made": provenance.now(), "n_params": size, "tokens": tokens,
+             "experts": clock.experts, "accounting": config.budget.accounting}  # fmt: skip
+    explicit = explicit_fraction(config)
+    if explicit is not None:
+        plan |= {
+            "law_split_fraction": plan.get("split_fraction"),
+            "split_fraction": explicit,
+            "decision": "explicit",
+        }
+    pretrain, special = clock.split(clock.budget(tokens), plan["split_fraction"])
+    plan |= {"d_pretrain": pretrain * clock.tokens_per_step, "d_special": special * clock.tokens_per_step}
+    return plan
+
+
+def _outside(fitted: law.LawFit, n_params: int, tokens: int) -> dict[str, float]:
+    """How far N and T lie beyond the largest fitted N and the longest fitted path (1 or less: inside)."""
+    return {"n_params": n_params / fitted.ranges["n_params"][1], "tokens": tokens / fitted.ranges["tokens"][1]}

@@ -1,0 +1,194 @@
+"""What a run costs on a named topology before anything is paid: mesh, placement, memory, time, device-hours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+
+from splitjax.config import Config, UserError, format_count
+from splitjax.data import Corpus
+from splitjax.model import n_params
+from splitjax.parallel import Topology
+from splitjax.runs import sweep_cells
+from splitjax.runs.cells import Clock, budget_tokens, explicit_fraction, main_cells
+from splitjax.runs.law_splits import picks
+from splitjax.runs.phase_tree import grow, tokens_trained
+from splitjax.runs.phase_work import flops_of
+from splitjax.runs.plan_record import read_plan
+from splitjax.runs.run_folder import RunFolder
+
+from . import estimate, layouts
+from .compiled_step import Compiled, compile_step
+
+
+@dataclass(frozen=True)
+class Part:
+    """One stretch of a run.
+
+    Attributes:
+        tokens: trained in it, over all models.
+        wall_s: seconds; steps alone: no evaluation, saves or restarts.
+        step: of which the times are; None: priced at the MFU of the main run.
+    """
+
+    name: str
+    placement: str
+    experts: int
+    tokens: int
+    wall_s: float
+    device_hours: float
+    step: Compiled | None
+
+
+@dataclass(frozen=True)
+class Price:
+    """The costs of a run.
+
+    Attributes:
+        source: `compiled`, or `estimate` where no compiler ran.
+        parts: seed, experts, baselines, sweep: what `splitjax run` would train.
+        sweep_share: device-hours of the sweep over all.
+        placement: what `train.placement` should be: as it is, or serial where the stack does not fit.
+        stacked_fits: most experts of this size that fit as one program.
+        other: the experts in the other placement, on the same devices.
+        epochs: how often each domain's tokens are read by its expert; empty before the data is prepared.
+    """
+
+    topology: str
+    source: str
+    split_fraction: float
+    parts: tuple[Part, ...]
+    sweep_share: float
+    placement: str
+    stacked_fits: int
+    other: Part
+    epochs: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def price(
+    config: Config, topology: str | Topology, *, analytic: bool = False, told: Callable[[str], None] = lambda text: None
+) -> Price:
+    """Time and memory of seed, experts, baselines and sweep on a topology.
+
+    Args:
+        analytic: estimate instead of compiling.
+        told: hears of each compilation.
+
+    Raises:
+        UserError: no split is known yet, or the number of domains is not.
+    """
+    topology = Topology.parse(topology) if isinstance(topology, str) else topology
+    folder = RunFolder(config.folder)
+    corpus = Corpus.open(folder.data) if (folder.data / "manifest.json").exists() else None
+    experts = len(corpus.domains) if corpus else config.data.domains.k
+    if not experts:
+        raise UserError("the number of domains is not known", where="data.domains.k",
+                        mend="Set it, or run 'splitjax prepare' first.")  # fmt: skip
+    clock = Clock.of(config, experts)
+    fraction = explicit_fraction(config)
+    fraction = read_plan(folder)["split_fraction"] if fraction is None else fraction
+    cells = main_cells(config, clock, fraction)
+    planned, quantum = cells["planned"], clock.tokens_per_step
+
+    def step(count: int) -> Compiled:
+        told(f"{'estimating' if analytic else 'compiling'} the step of {count} on {topology.name}")
+        mesh = estimate.mesh_for(config.train, count, experts, topology)
+        return compile_step(config, topology, experts=count, mesh=mesh, analytic=analytic)
+
+    seed = step(1)
+    stack = step(experts) if planned.special else seed
+    branches = experts * planned.special * quantum
+    trained = tokens_trained(grow(cells.values(), config.train.decay_share), experts, quantum)
+    baselines = trained - planned.steps(experts) * quantum
+    ways = [_part("experts", "stacked", experts, branches, stack), _part("experts", "serial", 1, branches, seed)]
+    if config.train.placement == "serial" or not stack.fits:
+        ways.reverse()
+    parts = [_part("seed", "all devices", 1, planned.pretrain * quantum, seed)]
+    if branches:
+        parts.append(ways[0])
+    parts.append(_part("baselines", "all devices", 1, baselines, seed))
+    if config.sweep is not None:
+        parts.append(_sweep(config, clock, folder, topology, seed))
+    hours = sum(part.device_hours for part in parts)
+    return Price(
+        topology=topology.name, source=stack.source, split_fraction=fraction, parts=tuple(parts),
+        sweep_share=parts[-1].device_hours / hours if config.sweep is not None and hours else 0.0,
+        placement=ways[0].placement, stacked_fits=_most_stacked(config, topology), other=ways[1],
+        epochs=_epochs(corpus, config, planned.special * quantum),
+    )  # fmt: skip
+
+
+def _part(name: str, placement: str, experts: int, tokens: int, step: Compiled) -> Part:
+    wall = tokens / step.tokens_per_s
+    return Part(name, placement, experts, tokens, wall, wall * step.devices / 3600, step)
+
+
+def _sweep(config: Config, clock: Clock, folder: RunFolder, topology: Topology, like: Compiled) -> Part:
+    """The law's runs, at the MFU of the main run: they are small, so it is a lower bound of their time."""
+    cells = sweep_cells.sweep_cells(config, clock, picks(config, clock, folder))
+    tree = grow(cells, config.train.decay_share)
+    flops = flops_of(tree, config, clock.experts, config.data.tokenizer.vocab_size)
+    wall = flops / (like.mfu * topology.chip.flops * topology.devices)
+    tokens = tokens_trained(tree, clock.experts, clock.tokens_per_step)
+    return Part("sweep", "cells in parallel", 0, tokens, wall, wall * topology.devices / 3600, None)
+
+
+def _most_stacked(config: Config, topology: Topology) -> int:
+    """The largest K whose estimate fits; 0: not even one."""
+    most = 0
+    for count in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64):
+        mesh = estimate.mesh_for(config.train.model_copy(update={"mesh": None}), count, count, topology)
+        windows = config.train.batch_size % (mesh["data"] * mesh["fsdp"]) == 0
+        if windows and compile_step(config, topology, experts=count, mesh=mesh, analytic=True).fits:
+            most = count
+    return most
+
+
+def _epochs(corpus: Corpus | None, config: Config, special: int) -> dict[str, float]:
+    if corpus is None:
+        return {}
+    return {name: special / size for name, size in zip(corpus.domains, corpus.manifest.sizes, strict=True)}
+
+
+def tables(found: Price, config: Config) -> list[Table]:
+    """The costs for people."""
+    size, budget = format_count(n_params(config.model)), format_count(budget_tokens(config))
+    title = f"{size} on {found.topology}, T = {budget}, split at {found.split_fraction:.0%} (source: {found.source})"
+    table = Table(title=title, title_justify="left")
+    for name in ("part", "placement", "mesh", "memory a device", "step", "MFU", "tokens", "wall", "device-hours"):
+        table.add_column(name, justify="left" if name in ("part", "placement", "mesh") else "right")
+    for part in (*found.parts, found.other):
+        step = part.step
+        fits = "" if step is None or step.fits else " (too large)"
+        table.add_row(
+            f"{part.name}{' or' if part is found.other else ''}", part.placement,
+            layouts.mesh_words(step.mesh) if step else "", f"{step.bytes_per_device / 2**30:.1f} GiB{fits}" if step
+            else "", f"{step.step_time:.3f} s" if step else "", f"{step.mfu:.0%}" if step else "",
+            format_count(part.tokens), duration(part.wall_s), f"{part.device_hours:,.0f}",
+        )  # fmt: skip
+    total = sum(part.device_hours for part in found.parts)
+    table.caption_justify = "left"
+    table.caption = (
+        f"Together {total:,.0f} device-hours, the sweep {found.sweep_share:.1%} of it. Steps alone: no evaluation, "
+        f"saves or restarts. Up to {found.stacked_fits} experts of this size fit stacked."
+    )
+    if found.placement != config.train.placement:
+        table.caption += " These do not: set train.placement=serial."
+    short = [f"{name} {times:.1f} times" for name, times in found.epochs.items() if times > 1]
+    if short:
+        table.caption += f" Tokens are short: read {', '.join(short)}."
+    return [table]
+
+
+def duration(seconds: float) -> str:
+    """`3 d 4 h`, `5 h 10 min`, `12 min`, `3 s`."""
+    for unit, size, lower, small in (("d", 86400, "h", 3600), ("h", 3600, "min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} {int(seconds % size // small)} {lower}"
+    return f"{seconds / 60:.0f} min" if seconds >= 60 else f"{seconds:.0f} s"

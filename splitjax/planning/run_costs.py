@@ -1,0 +1,101 @@
+"""What a run costs before it is paid: tokens, FLOPs, work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from splitjax.config import format_count
+from splitjax.model import n_params
+from splitjax.runs import law_splits
+from splitjax.runs.cells import explicit_fraction, main_cells
+from splitjax.runs.job import Job
+from splitjax.runs.phase_tree import tokens_trained
+from splitjax.runs.phase_work import flops_of, work_of
+
+
+def whole_work(job: Job) -> tuple[float, int]:
+    """Training work and phases of all stages, for the time left; before the plan a split at half is assumed."""
+    vocab, experts = job.vocab_size, job.clock.experts
+    fraction = explicit_fraction(job.config)
+    main = main_cells(job.config, job.clock, 0.5 if fraction is None else fraction)
+    sweep = job.sweep_phases if job.config.sweep else []
+    trees = [sweep, job.phases(main.values())]
+    return sum(work_of(tree, job.config, experts, vocab) for tree in trees), sum(map(len, trees))
+
+
+def sweep_work(job: Job) -> tuple[float, int]:
+    """The same of the sweep alone."""
+    work = work_of(job.sweep_phases, job.config, job.clock.experts, job.vocab_size)
+    return work, len(job.sweep_phases)
+
+
+def sweep_list(job: Job) -> dict[str, Any]:
+    """What the sweep would train: every cell with tokens and FLOPs, the whole tree, and what a law picked."""
+    quantum, experts = job.clock.tokens_per_step, job.clock.experts
+    cells = [
+        {
+            "cell": cell.id,
+            "n_params": n_params(cell.model),
+            "seed": job.config.seed if cell.seed is None else cell.seed,
+            "d_pretrain": cell.pretrain * quantum,
+            "d_special": cell.special * quantum,
+            "split_fraction": cell.pretrain / (cell.pretrain + job.clock.share * cell.special),
+            "tokens": cell.steps(experts) * quantum,
+            "flops": flops_of(job.phases([cell]), job.config, experts, job.vocab_size),
+        }
+        for cell in job.sweep_cells
+    ]
+    told: dict[str, Any] = {"cells": cells, "phases": len(job.sweep_phases), **sweep_cost(job)}
+    if job.config.sweep and job.config.sweep.asks_law:
+        told["picks"] = law_splits.listed(job.config, job.clock, job.folder)
+    return told
+
+
+def sweep_tables(told: Mapping[str, Any]) -> Iterator[Table]:
+    """`sweep_list` for people."""
+    if "picks" in told:
+        yield _table("Splits picked by the law", {
+            "N": [format_count(row["n_params"]) for row in told["picks"]],
+            "T": [format_count(row["tokens"]) for row in told["picks"]],
+            "split": [f"{row['split_fraction']:.1%}" for row in told["picks"]],
+            "90 % interval": ["{:.0%} to {:.0%}".format(*row["interval"]) for row in told["picks"]],
+            "decision": [row["decision"] for row in told["picks"]],
+        })  # fmt: skip
+    cells = told["cells"]
+    saved = 1 - told["tokens"] / told["tokens_unshared"]
+    title = (
+        f"{len(cells)} cells in {told['phases']} phases: {format_count(told['tokens'])} tokens, {told['flops']:.3g} "
+        f"FLOPs; shared trunks save {saved:.0%} of the tokens"
+    )
+    counts = {"N": "n_params", "D": "d_pretrain", "D' an expert": "d_special", "tokens alone": "tokens"}
+    yield _table(title, {
+        "cell": [row["cell"] for row in cells],
+        "seed": [str(row["seed"]) for row in cells],
+        "split": [f"{row['split_fraction']:.0%}" for row in cells],
+        **{name: [format_count(row[key]) for row in cells] for name, key in counts.items()},
+        "FLOPs alone": [f"{row['flops']:.3g}" for row in cells],
+    })  # fmt: skip
+
+
+def _table(title: str, columns: Mapping[str, Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("cell", "decision") else "right", no_wrap=name == "cell")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def sweep_cost(job: Job) -> dict[str, float]:
+    """Tokens and FLOPs of the sweep's tree, and of its cells without shared trunks."""
+    tree, cells = (job.sweep_phases, job.sweep_cells) if job.config.sweep else ([], [])
+    alone = [phase for cell in cells for phase in job.phases([cell])]
+    experts, vocab, quantum = job.clock.experts, job.vocab_size, job.clock.tokens_per_step
+    return {
+        "tokens": tokens_trained(tree, experts, quantum),
+        "tokens_unshared": tokens_trained(alone, experts, quantum),
+        "flops": flops_of(tree, job.config, experts, vocab),
+    }

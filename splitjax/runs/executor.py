@@ -1,0 +1,373 @@
+"""Train the phases of a tree, each once, and measure the cells that end in them."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from splitjax import __version__
+from splitjax.config import (
+    Config,
+    Model,
+    UserError,
+    did_you_mean,
+    disk_errors,
+    hash_file,
+    hash_json,
+    write_record,
+)
+from splitjax.data import Corpus, Stacked, Stream
+from splitjax.data import stack as stack_streams
+from splitjax.evaluate import own_losses
+from splitjax.model import LanguageModel, flops_per_token
+from splitjax.parallel import hosts, keep_freed_memory
+from splitjax.train import (
+    EarlyStop,
+    Stack,
+    Trainer,
+    checkpoint,
+    finished,
+    path_tokens,
+    run_expert,
+    run_phase,
+    starts,
+    wall,
+)
+from splitjax.train import Phase as Stretch
+
+from . import program_cache
+from .cells import Clock
+from .devices import Devices
+from .phase_record import FORMAT, LOG, Losses, plain, read_done, read_phase
+from .phase_tree import Cell, Phase
+from .phase_watch import TimeLog, Watch
+from .phase_work import work_of, work_of_step
+from .reporter import Reporter
+from .run_folder import RunFolder
+from .seed import Seed
+from .trackers import sinks_of
+
+
+@dataclass
+class Executor:
+    """Runs phases of one recipe on one corpus, in a run folder; of several processes all of them, together."""
+
+    config: Config
+    corpus: Corpus
+    folder: RunFolder
+    reporter: Reporter
+    lineage: Mapping[str, Any]
+    """What the checkpoints say of where the split came from (law hash, plan hash)."""
+    seed: Seed | None = None
+    """The folder that the trunk starts from; None: fresh weights."""
+    apart: bool = False
+    """Whether `placement: separate` holds: of the main run, whose experts are jobs of their own."""
+    expert: int | None = None
+    """The expert that this job trains, where it trains one apart."""
+
+    def __post_init__(self) -> None:
+        program_cache.use()
+        self.clock = Clock.of(self.config, len(self.corpus.domains))
+        self._trainers: dict[tuple[Model, int], Trainer] = {}
+        self._recipe = self.config.train
+        if self._recipe.placement == "separate" and not self.apart:
+            self._recipe = self._recipe.model_copy(update={"placement": "stacked"})
+        self._devices = Devices.of(self.config, self.clock.experts if self.expert is None else 1)
+        for domain in self._recipe.experts.domains:
+            if domain not in self.corpus.domains:
+                known = did_you_mean(domain, self.corpus.domains)
+                raise UserError(f"no domain '{domain}'", where="train.experts", mend=known)
+        if note := self._devices.note:
+            self.reporter.say_once(note)
+        self._held_out: np.ndarray | None = None
+        keep_freed_memory()
+        self.sinks = sinks_of(self.config, self.folder.path, self.corpus.domains, self.reporter)
+
+    def run(self, phases: Iterable[Phase]) -> Losses:
+        """Train what is not done.
+
+        Returns:
+            Validation losses (nats a token, by domain) of every cell that ends here, by cell id.
+        """
+        losses: Losses = {}
+        for phase in phases:
+            losses |= self.attempt(phase)
+        return losses
+
+    def attempt(self, phase: Phase) -> Losses:
+        """Train one phase, if it is not done; its parent must be.
+
+        Returns:
+            As `run`.
+        """
+        measured = hosts.from_first(partial(self.recorded, phase))
+        if measured is None:
+            with disk_errors(self.path(phase.name)):
+                return self._train(phase)
+        self.reporter.skip(work_of([phase], self.config, self.clock.experts, self.vocab_size))
+        return measured
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding; a folder's may be padded beyond its tokenizer."""
+        return self.corpus.vocab_size if self.seed is None else self.seed.vocab_size
+
+    def begin_apart(self, phase: Phase) -> None:
+        """Say what a phase of experts will be, before their jobs start."""
+        hosts.from_first(partial(self._begin, phase))
+
+    def experts_left(self, phase: Phase) -> list[int]:
+        """The experts of a phase whose jobs have not come to their end."""
+        if self.recorded(phase) is not None:
+            return []
+        stretch, count = self._stretch(phase), self.clock.experts
+        return [k for k in range(count) if not finished(self.path(phase.name), stretch, count, k)]
+
+    def train_apart(self, phase: Phase, expert: int) -> None:
+        """Train one expert of a phase, in this job alone, unless it has come to its end.
+
+        Raises:
+            UserError: its seed has not been trained by this recipe.
+        """
+        path, stretch = self.path(phase.name), self._stretch(phase)
+        if not (path / "phase.json").exists() or read_phase(path)["identity"] != self._identity(phase):
+            raise UserError("its seed is not trained", where=f"expert {expert}", mend="Run 'splitjax train' first.")
+        if not hosts.from_first(lambda: finished(path, stretch, self.clock.experts, expert)):
+            self.reporter.now(f"{phase.name}, expert {expert}")
+            streams = self._streams(phase).pick([expert])
+            with self._watch(phase) as watch:
+                run_expert(
+                    self._trainer(phase), self._start(phase), streams, stretch, path, expert, meta=self._meta(phase),
+                    on_step=watch.on_step, early=self._early(phase),
+                )  # fmt: skip
+
+    def model(self, shape: Model) -> LanguageModel:
+        """The language model of a shape under this recipe."""
+        return LanguageModel.under(self.config.train, shape, self.vocab_size, transfer=self.seed is None)
+
+    def stack_at(self, phase: Phase, position: int) -> Stack:
+        """A saved stack of a finished phase."""
+        place = self._trainer(phase).placement.leaf
+        return checkpoint.restore(self._checkpoint(phase.name, position), sharding=place)[0]
+
+    def stack_of(self, phase: Phase, cell: Cell) -> Stack:
+        """What a cell of a finished phase ended with: one model, or its experts."""
+        return self._of_cell(phase, cell, self.stack_at(phase, phase.stop))
+
+    def seen(self, phase: Phase, stack: Stack) -> list[int]:
+        """Path tokens of each model of a stack, on every process."""
+        return [int(tokens) for tokens in path_tokens(stack, self._trainer(phase).placement)]
+
+    def path(self, name: str) -> Path:
+        return self.folder.phase(name)
+
+    def held_out(self, part: str) -> np.ndarray:
+        """The windows (M, W, T) that every model is scored on."""
+        count, length = self.config.evaluate.windows, self.config.train.seq_len
+        return np.stack([self.corpus.held_out(part, domain, count, length) for domain in self.corpus.domains])
+
+    def _train(self, phase: Phase) -> Losses:
+        hosts.from_first(partial(self._begin, phase))
+        self.reporter.now(phase.name)
+        self._tell_if_moved(phase)
+        stack = self._run_phase(phase)
+        times = TimeLog(self.folder, phase.name)
+        with wall.spent("evaluation"):
+            measured = self._measure(phase, stack)
+        times.write()
+        hosts.from_first(partial(self._end, phase, measured))
+        return measured
+
+    def _begin(self, phase: Phase) -> None:
+        """Record what the phase is; remove what another recipe left in its place."""
+        path, identity = self.path(phase.name), self._identity(phase)
+        if (path / "phase.json").exists() and read_phase(path)["identity"] != identity:
+            shutil.rmtree(path)
+        for ending in ("done.json", "failed.json"):  # until it has ended anew
+            (path / ending).unlink(missing_ok=True)
+        write_record(path / "phase.json", {"format": FORMAT, "identity": identity, "phase": plain(phase)})
+
+    def _end(self, phase: Phase, measured: Losses) -> None:
+        """Record that it is done, and what its cells measured."""
+        path = self.path(phase.name)
+        done = {"format": FORMAT, "identity": self._identity(phase), "stop": phase.stop, "validation": measured}
+        write_record(path / "done.json", done | {"log": hash_file(path / LOG)})
+
+    def _tell_if_moved(self, phase: Phase) -> None:
+        """Say it where a phase is taken up on other devices than it was saved on."""
+        now, folder = self._layout(phase), self.path(phase.name) / "checkpoints"
+        before = hosts.from_first(lambda: checkpoint.last_meta(folder).get("layout", now))
+        if before != now:
+            self.reporter.say(f"{phase.name}: resumed on {now}, saved on {before}: the same batches, other rounding")
+
+    def _layout(self, phase: Phase) -> str:
+        """Where a phase lies: the mesh and the processes that share it."""
+        mesh, processes = self._trainer(phase).placement.mesh, jax.process_count()
+        sizes = " × ".join(f"{axis} {size}" for axis, size in mesh.shape.items()) if mesh else "one device"
+        return f"{sizes} ({processes} process{'es' if processes > 1 else ''})"
+
+    def _run_phase(self, phase: Phase) -> Stack:
+        with self._watch(phase) as watch:
+            return run_phase(
+                self._trainer(phase), self._start(phase), self._streams(phase), self._stretch(phase),
+                self.path(phase.name), meta=self._meta(phase), on_step=watch.on_step, early=self._early(phase),
+            )  # fmt: skip
+
+    def _watch(self, phase: Phase) -> Watch:
+        """What hears of every step of a phase."""
+        mesh = self._trainer(phase).placement.mesh
+        return Watch(
+            self.folder, self.reporter, self.sinks, phase.name,
+            work=work_of_step(phase.model, self.config, self.clock, self.vocab_size),
+            flops=flops_per_token(phase.model, self.vocab_size, self.config.train.seq_len),
+            step_tokens=self.clock.tokens_per_step, devices=1 if mesh is None else mesh.size,
+        )  # fmt: skip
+
+    def _start(self, phase: Phase) -> starts.Start:
+        trainer = self._trainer(phase)
+        if phase.parent is None and self.seed is not None:
+            return starts.imported(trainer, self.seed.params, self.seed.lineage(), len(phase.seeds))
+        if phase.parent is None:
+            return starts.init(trainer, self._seeds(phase))
+        parent = self._checkpoint(phase.parent, phase.start)
+        if phase.splits:
+            moments = self._recipe.experts.moments
+            return starts.split(trainer, parent, self.clock.experts, seeds=len(phase.seeds), moments=moments)
+        if self.expert is not None:
+            return starts.branch_apart(trainer, parent, self.clock.experts)
+        return starts.branch(trainer, parent)
+
+    def _seeds(self, phase: Phase) -> list[int]:
+        return [self.config.seed if seed is None else seed for seed in phase.seeds]
+
+    def _checkpoint(self, name: str, position: int) -> Path:
+        return checkpoint.at(self.path(name) / "checkpoints", position * self.clock.tokens_per_step)
+
+    def _stretch(self, phase: Phase) -> Stretch:
+        decay_from, decay_to = map(self._tokens, phase.decay) if phase.decay else (None, None)
+        return Stretch(
+            start=self._tokens(phase.start), stop=self._tokens(phase.stop), origin=self._tokens(phase.split_at or 0),
+            decay_from=decay_from, decay_to=decay_to, save_at=tuple(map(self._tokens, phase.save_at)),
+            **self._own_settings(phase),
+        )  # fmt: skip
+
+    def _own_settings(self, phase: Phase) -> dict[str, tuple[float, ...]]:
+        """Rate and clip of each expert, where `train.experts` gives them."""
+        if phase.on == "mixture" or not self._recipe.experts.given:
+            return {}
+        own = [self._recipe.experts.of(domain) for domain in self.corpus.domains] * len(phase.seeds)
+        clip = self._recipe.clip
+        return {
+            "rate": tuple(each.rate for each in own),
+            "clip": tuple(clip if each.clip is None else each.clip for each in own),
+        }
+
+    def _early(self, phase: Phase) -> EarlyStop | None:
+        """When experts stop before the end; None where `train.experts` does not say."""
+        experts = self._recipe.experts
+        if phase.on == "mixture" or experts.every is None:
+            return None
+        windows, batch, model = self._validation(), self.config.train.batch_size, self.model(phase.model)
+
+        def losses(stack: Stack, wanted: Sequence[int]) -> np.ndarray:
+            return own_losses(model, stack.params, windows[list(wanted)], batch)
+
+        patience_K = tuple(experts.of(domain).patience for domain in self.corpus.domains)
+        return EarlyStop(self._tokens(self.clock.steps(experts.every)), patience_K, losses)
+
+    def _validation(self) -> np.ndarray:
+        if self._held_out is None:
+            self._held_out = self.held_out("validation")
+        return self._held_out
+
+    def _tokens(self, steps: int) -> int:
+        return steps * self.clock.tokens_per_step
+
+    def _streams(self, phase: Phase) -> Stacked:
+        """The mixture from step 0, or from the split each domain on from where the trunk left it; seed by seed."""
+        return stack_streams([stream for seed in self._seeds(phase) for stream in self._streams_of(phase, seed)])
+
+    def _streams_of(self, phase: Phase, seed: int) -> list[Stream]:
+        batch, length = self.config.train.batch_size, self.config.train.seq_len
+        if phase.split_at is None:
+            return [self.corpus.mixture(batch, length, seed)]
+        seen_K = self.corpus.mixture_counts(phase.split_at * batch, length, seed)
+        if self.config.train.domain_stream == "restart":
+            seen_K = np.zeros_like(seen_K)
+        return [self.corpus.domain(k, batch, length, seed, start=int(seen)) for k, seen in enumerate(seen_K)]
+
+    def _measure(self, phase: Phase, stack: Stack) -> Losses:
+        """Losses of the cells that end here: a seed's models are neighbours in the stack."""
+        if not phase.ends:
+            return {}
+        found = {}
+        for cell in phase.ends:
+            mine = self._of_cell(phase, cell, stack)
+            losses = own_losses(self.model(phase.model), mine.params, self._validation(), self.config.train.batch_size)
+            found[cell.id] = dict(zip(self.corpus.domains, map(float, losses), strict=True))
+        return found
+
+    def _of_cell(self, phase: Phase, cell: Cell, stack: Stack) -> Stack:
+        """The models of one cell, laid out as a stack is."""
+        size = stack.experts // len(phase.seeds)
+        if size == stack.experts:
+            return stack
+        first, place = phase.seeds.index(cell.seed) * size, self._trainer(phase).placement.constrain
+        return jax.jit(lambda whole: place(jax.tree.map(lambda leaf: leaf[first : first + size], whole)))(stack)
+
+    def recorded(self, phase: Phase) -> Losses | None:
+        """Validation losses of a finished phase, or None where it is not finished (or for another recipe)."""
+        path = self.path(phase.name)
+        if not (path / "done.json").exists():
+            return None
+        record = read_done(path)
+        if record.get("identity") != self._identity(phase) or record.get("stop") != phase.stop:
+            return None
+        if not set(map(self._tokens, phase.save_at)) <= set(checkpoint.saved(path / "checkpoints")):
+            return None  # another cell leaves it where nothing was saved
+        measured = {cell.id: record["validation"].get(cell.id) for cell in phase.ends}
+        if None in measured.values():
+            return None
+        # JSON has no NaN: a loss that was not finite comes back as null.
+        return {cell: {k: math.nan if v is None else v for k, v in losses.items()} for cell, losses in measured.items()}
+
+    def _identity(self, phase: Phase) -> str:
+        """Everything that the phase's numbers depend on, except how far it goes."""
+        return hash_json([
+            phase.name, phase.model.model_dump(mode="json"), self.config.train.recipe(),
+            self._seeds(phase), self.corpus.manifest.hash, self.clock.experts, self.config.evaluate.windows,
+            *([self.seed.hash] if self.seed else []),
+        ])  # fmt: skip
+
+    def _meta(self, phase: Phase) -> dict[str, Any]:
+        return {
+            "splitjax": __version__,
+            "config": self.config.resolved(),
+            "phase": plain(phase),
+            "layout": self._layout(phase),
+            "domains": list(self.corpus.domains) if phase.on == "domains" else None,
+            "lineage": {
+                "parent": phase.parent,
+                "at_step": phase.start,
+                "split_at": phase.split_at,
+                **self.lineage,
+            },
+            "tokenizer": self.corpus.tokenizer.hash,
+            "manifest": self.corpus.manifest.hash,
+        }
+
+    def _trainer(self, phase: Phase) -> Trainer:
+        """One trainer a shape and stack size, so that each compiles once; experts apart are stacks of one."""
+        stacked = self._recipe.placement == "stacked"
+        key = phase.model, phase.stack_size(self.clock.experts) if stacked else 1
+        if key not in self._trainers:
+            self._trainers[key] = Trainer(self.model(phase.model), self._recipe, self._devices.mesh(key[1]))
+        return self._trainers[key]

@@ -1,0 +1,131 @@
+"""One config in one run folder: what every stage works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from splitjax.config import Config, UserError
+from splitjax.data import Corpus, Manifest
+from splitjax.parallel import hosts
+
+from . import law_splits
+from .cells import Clock
+from .executor import Executor
+from .phase_tree import Cell, Phase, grow
+from .reporter import Reporter
+from .run_folder import RunFolder
+from .seed import Seed, seed_of
+from .sweep_cells import sweep_cells
+
+
+@dataclass
+class Job:
+    """One config in one run folder."""
+
+    config: Config
+    folder: RunFolder
+    reporter: Reporter
+    command: str = "splitjax.run"
+    ran: list[str] = field(default_factory=list)
+    """Stages that this process ran (not found done)."""
+    platform: str | None = None
+    """What trains, where it is not this process ("cpu", "gpu", "tpu")."""
+    _corpus: Corpus | None = None
+
+    @property
+    def corpus(self) -> Corpus:
+        if self._corpus is None:
+            _ = self._manifest
+            # Hashed once: the other processes read the same files.
+            self._corpus = Corpus.open(self.folder.data, verify=hosts.first())
+        return self._corpus
+
+    @cached_property
+    def seed(self) -> Seed | None:
+        """The folder that the run starts from; None: fresh weights."""
+        return seed_of(self.config, self.folder)
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding."""
+        return self.corpus.vocab_size if self.seed is None else self.seed.vocab_size
+
+    @property
+    def _manifest(self) -> Manifest:
+        if self._corpus is not None:
+            return self._corpus.manifest
+        if not (self.folder.data / "manifest.json").exists():
+            raise UserError("no prepared data", where=str(self.folder.data), mend="Run 'splitjax prepare' first.")
+        return Manifest.load(self.folder.data)
+
+    @property
+    def clock(self) -> Clock:
+        """By the manifest alone: what only lists cells need not read the data."""
+        return Clock.of(self.config, self._manifest.k)
+
+    def phases(self, cells: Iterable[Cell]) -> list[Phase]:
+        return grow(cells, self.config.train.decay_share)
+
+    @cached_property
+    def sweep_cells(self) -> list[Cell]:
+        """The cells of the sweep, by the law's picks where it asks for them."""
+        return sweep_cells(self.config, self.clock, law_splits.picks(self.config, self.clock, self.folder))
+
+    @cached_property
+    def sweep_phases(self) -> list[Phase]:
+        """The tree of the sweep. Seeds are one stack where small batched products are fast: not on a CPU.
+
+        Measured by tools/bench_seeds.py; a function of the sweep and the platform, so a restart finds the same phases.
+        """
+        cells = self.sweep_cells
+        together = any(cell.seed is not None for cell in cells) and self._platform() != "cpu"
+        return grow(cells, self.config.train.decay_share, together)
+
+    def _platform(self) -> str:
+        if self.platform is None:
+            import jax
+
+            self.platform = jax.default_backend()
+        return self.platform
+
+    def sweep_executor(self) -> Executor:
+        """The executor of the sweep's phases; their checkpoints name the law that picked splits."""
+        law = law_splits.fix(self.config, self.clock, self.folder)
+        return self.executor(**({"law": law} if law else {}))
+
+    def executor(self, **lineage: Any) -> Executor:
+        return Executor(self.config, self.corpus, self.folder, self.reporter, lineage, self.seed)
+
+    def main_executor(self, expert: int | None = None) -> Executor:
+        """The executor of the main run; its checkpoints name the plan and the law that it followed.
+
+        Args:
+            expert: the one that this job trains apart; None: all that is not trained apart.
+        """
+
+        def lineage() -> dict[str, str]:
+            made = {"plan": self.folder.hash_of(self.folder.plan, "plan")}
+            return made | ({"law": self.folder.hash_of(self.folder.law, "fit")} if self.config.sweep else {})
+
+        apart = self.config.train.placement == "separate"
+        return Executor(
+            self.config, self.corpus, self.folder, self.reporter, hosts.from_first(lineage), self.seed, apart, expert
+        )
+
+    def part(self, *keys: str) -> dict[str, Any]:
+        tree = self.config.resolved() | {"train": self.config.train.recipe()}
+        return {key: tree[key] for key in keys}
+
+    def skip_if_done(self, stage: str, inputs: dict[str, Any]) -> bool:
+        if not hosts.from_first(lambda: self.folder.is_done(stage, inputs)):
+            return False
+        self.reporter.say(f"[dim]{stage:>8}  done before[/dim]")
+        return True
+
+    def finish(self, stage: str, inputs: dict[str, Any], outputs: list[Any], note: str) -> None:
+        hosts.from_first(lambda: self.folder.mark_done(stage, inputs, outputs))
+        self.ran.append(stage)
+        self.reporter.finish(note)

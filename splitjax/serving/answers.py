@@ -1,0 +1,84 @@
+"""One prompt, one answer: which expert speaks, and its text as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from splitjax.config import Config, UserError, did_you_mean
+from splitjax.evaluate.generate import Generator, Sampling, texts
+from splitjax.evaluate.prompts import as_text
+
+from . import loaded_models
+from .export_set import open_run
+from .loaded_models import Loaded
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What will be written, and by whom; the text comes when `pieces` is read.
+
+    Attributes:
+        expert: name of the model that writes.
+        how: why it is that one.
+        prompt_tokens: tokens of the prompt, its beginning included.
+        read_tokens: of which the model reads so many: the last ones.
+        pieces: whole characters, as they come.
+    """
+
+    expert: str
+    how: str
+    prompt_tokens: int
+    read_tokens: int
+    pieces: Iterator[str]
+
+
+def load(source: Path | Config) -> Loaded:
+    """The models of a run (its planned ones), of an exported set, or of a Hugging Face folder."""
+    if isinstance(source, Config):
+        with open_run(source) as job:
+            return loaded_models.of_run(job)
+    return loaded_models.of_folder(source)
+
+
+def generate(
+    source: Path | Config | Loaded, prompt: str | bytes, *, max_tokens: int = 128, sampling: Sampling | None = None,
+    seed: int = 0, expert: str | None = None,
+) -> Answer:  # fmt: skip
+    """Continue a prompt with the expert that its router picks.
+
+    A document of ours begins with id 0, so an empty prompt begins one; the router then has nothing to read and takes
+    the expert with the most training text. What is not UTF-8 reads as U+FFFD. Of a prompt that leaves no room in
+    the model's window the last part is read: all but what the answer needs, and half a window at least.
+
+    Args:
+        expert: name of one to use instead.
+
+    Raises:
+        UserError: no such expert, or fewer than one token asked for.
+    """
+    if max_tokens < 1:
+        raise UserError(f"{max_tokens} tokens asked for", where="--max-tokens", mend="Give 1 or more.")
+    models = source if isinstance(source, Loaded) else load(source)
+    text = as_text(prompt)
+    index, how = _choose(models, text, expert)
+    ids = [0, *models.tokenizer.encode(text)]
+    writer = Generator(models.model, models.params(index), models.window)
+    read = writer.reads(ids, max_tokens)
+    tokens = writer.tokens(read, max_tokens, sampling or Sampling(), seed)
+    return Answer(models.names[index], how, len(ids), len(read), texts(models.tokenizer, tokens))
+
+
+def _choose(models: Loaded, text: str, expert: str | None) -> tuple[int, str]:
+    if expert is not None:
+        if expert not in models.names:
+            raise UserError(f"no expert '{expert}'", where="--expert", mend=did_you_mean(expert, models.names))
+        return models.names.index(expert), "as asked"
+    if len(models.names) == 1:
+        return 0, "the only model"
+    choice = models.chooser.choose(text)
+    name = models.router.router.name if models.router else ""
+    if not text:
+        return choice.expert, "an empty prompt goes to the expert with the most text"
+    return choice.expert, f"router {name}"

@@ -1,0 +1,162 @@
+"""Experts as Hugging Face folders: one an expert, the router beside them; the whole set appears or nothing does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from splitjax.config import Config, UserError, write_atomic, write_record
+from splitjax.data import Corpus
+from splitjax.data.tokenizer_files import transformers_files
+from splitjax.evaluate.folders import exchanged
+from splitjax.model import huggingface_config, huggingface_tensors
+from splitjax.model.weights import write_weights
+from splitjax.reporting import model_cards
+from splitjax.runs.job import Job
+from splitjax.runs.model_places import Place, find
+from splitjax.runs.reporter import Reporter
+from splitjax.runs.run_folder import RunFolder
+from splitjax.train import checkpoint
+
+from .export_record import FILE, FORMAT, folder_names
+from .loaded_models import router_of
+
+SHARD_BYTES = 5_000_000_000
+
+
+def export(
+    config: Config, out: str | os.PathLike[str], *, model: str = "planned", dtype: str = "float32",
+    shard_bytes: int = SHARD_BYTES, reporter: Reporter | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Write a trained model of a run as folders that transformers, vLLM and lm-eval load.
+
+    Args:
+        config: of a run whose training is done.
+        out: appears whole or not at all.
+        model: "planned", "dense", "80/20", "seed" or another model of the run.
+        dtype: "float32" or "bfloat16", of the weights.
+        shard_bytes: the most that one weight file may hold.
+
+    Returns:
+        What export.json holds.
+
+    Raises:
+        UserError: not trained, no such model, a folder that is in use, a full disk, or a tokenizer that has no
+            tokenizer.json.
+    """
+    with open_run(config, reporter) as job:
+        where = find(job, model)
+        with whole_or_not(Path(out)) as work:
+            return _Export(job, model, where, dtype, shard_bytes, work).run()
+
+
+@contextmanager
+def open_run(config: Config, reporter: Reporter | None = None) -> Iterator[Job]:
+    """A run to read from: not locked, nothing in it changed.
+
+    Raises:
+        UserError: no such run, or one made with another config.
+    """
+    folder = RunFolder(config.folder)
+    folder.check(config)
+    with reporter or Reporter() as told:
+        yield Job(config, folder, told, _corpus=_corpus(folder))
+
+
+def _corpus(folder: RunFolder) -> Corpus:
+    if not (folder.data / "manifest.json").exists():
+        raise UserError("no prepared data", where=str(folder.data), mend="Run 'splitjax run' first.")
+    return Corpus.open(folder.data, verify=False)  # of its tokens nothing is read
+
+
+@dataclass
+class _Export:
+    job: Job
+    name: str
+    place: Place
+    dtype: str
+    shard_bytes: int
+    out: Path
+    about: dict[str, Any] = field(init=False)
+
+    def run(self) -> dict[str, Any]:
+        corpus = self.job.corpus
+        source = self.place.checkpoint(self.job)
+        self.about = checkpoint.about(source)
+        names = list(corpus.domains) if self.place.phase.on == "domains" else [self.name]
+        files = self._small_files()
+        told = {
+            "format": FORMAT, "model": self.name, "dtype": self.dtype, "tokenizer": corpus.tokenizer.hash,
+            "end_token": corpus.tokenizer.decode([0]),
+            "checkpoint": self.about["hash"], "seq_len": self.job.config.train.seq_len,
+            "experts": [{"name": name, "folder": at} for name, at in zip(names, folder_names(names), strict=True)],
+        }  # fmt: skip
+        router = router_of(self.job, self.name) if len(names) > 1 else None
+        if router is not None:
+            router.save(self.out)
+        cards_of = model_cards.Cards(self.job, self.name, self.place, self.about, told, router)
+        for k, expert in enumerate(told["experts"]):
+            self.job.reporter.now(f"exporting {expert['name']}")
+            at = self.out / expert["folder"]
+            at.mkdir()
+            write_weights(at, self._tensors(source, k), self.dtype, self.shard_bytes)
+            for name, text in files.items():
+                write_atomic(at / name, text)
+            write_atomic(at / "README.md", cards_of.expert(k))
+        write_atomic(self.out / "README.md", cards_of.whole())
+        write_record(self.out / FILE, told)
+        return told
+
+    def _small_files(self) -> dict[str, str]:
+        """Name → text of all but weights and cards. Of a seed from a folder they are that folder's own."""
+        corpus, seq_len, seed = self.job.corpus, self.job.config.train.seq_len, self.job.seed
+        if seed is not None:
+            files = {name: (seed.folder / name).read_text(encoding="utf-8") for name in seed.names}
+            described = json.loads(files["config.json"])
+            key = "dtype" if "dtype" in described else "torch_dtype"
+            return files | {"config.json": _text(described | {key: self.dtype})}
+        described = huggingface_config(self.place.phase.model, self.job.vocab_size, seq_len)
+        return transformers_files(corpus.tokenizer, seq_len) | {
+            "config.json": _text(described | {"torch_dtype": self.dtype}),
+            "generation_config.json": _text({"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}),
+        }
+
+    def _tensors(self, source: Path, k: int) -> Iterator[tuple[str, np.ndarray]]:
+        end_id = self.job.seed.end_id if self.job.seed else 0
+        for path, leaf in checkpoint.parameters(source, k):
+            yield from huggingface_tensors(path, exchanged(path, leaf, end_id))
+
+
+def _text(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+@contextmanager
+def whole_or_not(out: Path) -> Iterator[Path]:
+    """A working folder beside `out` that takes its name in the end; it is removed where anything fails.
+
+    Raises:
+        UserError: `out` is not an empty or a new folder, or the disk refuses.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError("exists and is not empty", where=str(out), mend="Give --out a new folder.")
+    work = out.absolute().with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        work.mkdir(parents=True)
+        yield work
+        if out.exists():
+            out.rmdir()
+        os.replace(work, out)
+    except OSError as error:
+        what = f"cannot be written ({error.strerror or error})"
+        raise UserError(what, where=str(out), mend="Free space or give --out another folder.") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

@@ -1,0 +1,178 @@
+"""The stages as functions: the same for the command line and for a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from rich.console import Console
+
+from splitjax.config import Config, UserError, disk_errors, hash_json, read_json
+from splitjax.evaluate import routers
+from splitjax.parallel import hosts
+from splitjax.planning.run_costs import sweep_work, whole_work
+from splitjax.runs.devices import Devices
+from splitjax.runs.job import Job
+from splitjax.runs.reporter import Reporter
+from splitjax.runs.run_folder import RunFolder
+from splitjax.runs.workers.pool import platform_of_workers
+from splitjax.scoring import zero_shot
+
+from . import sequence
+from .separate import train_expert
+
+AFTER_SWEEP: tuple[Callable[[Job], None], ...] = (
+    sequence.run_fit, sequence.run_plan, sequence.run_train, sequence.run_evaluate, sequence.run_report,
+)  # fmt: skip
+
+
+@contextmanager
+def job_of(
+    config: Config,
+    *,
+    redo: str | None = None,
+    command: str = "",
+    reporter: Reporter | None = None,
+    lock: str | None = None,
+    jobs: int = 1,
+) -> Iterator[Job]:
+    """Open the run folder of a config for work: claimed, locked, with progress.
+
+    Args:
+        lock: the share of the folder that this job works on, beside others; None: all of it.
+
+    Of several processes the first holds the lock, writes and tells; the others work with it in silence.
+
+    Raises:
+        UserError: the folder was made with another config, another process works in it, or the config names
+            a router or a file of tasks that does not exist.
+    """
+    if jobs < 1:
+        raise UserError(f"{jobs} jobs", where="--jobs", mend="Give 1 or more.")
+    routers.check(config.evaluate.routers)
+    zero_shot.files(config)
+    folder = RunFolder(config.folder)
+    if jobs > 1 and hosts.several():
+        raise UserError(f"{jobs} jobs on several processes", where="--jobs", mend="Give one or the other.")
+    with ExitStack() as held:
+
+        def claim() -> str:
+            held.enter_context(folder.locked(lock))
+            folder.claim(config, redo)
+            return hash_json(config.resolved())
+
+        if hosts.from_first(claim) != hash_json(config.resolved()):
+            raise UserError("this process was started with another config than process 0", where=config.folder)
+        try:
+            quiet = None if hosts.first() else Console(quiet=True)
+            with disk_errors(folder.path), reporter or Reporter(quiet) as told:
+                job = Job(config, folder, told, command or f"splitjax.run({config.name!r})")
+                if jobs > 1:
+                    job.platform = platform_of_workers()
+                yield job
+        except UserError:
+            if hosts.first():
+                folder.forget_if_empty()
+            raise
+
+
+def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:
+    """Every stage that is not done yet, in order.
+
+    Args:
+        config: from `splitjax.load`.
+        jobs: phases of the sweep to train at a time.
+        options: `redo` (a stage to make anew, with all after it), `command` (for the record), `reporter`.
+
+    Returns:
+        results.json as a dict.
+    """
+    with job_of(config, jobs=jobs, **options) as job:
+        if config.train.mesh and jobs == 1:  # with more jobs the devices belong to the workers
+            Devices.of(config, 1)  # a mesh that is not here is refused before hours of preparation
+        sequence.run_prepare(job)
+        job.reporter.plan_work(*whole_work(job))
+        sequence.run_sweep(job, jobs)
+        for stage in AFTER_SWEEP:
+            stage(job)
+        if not job.ran:
+            job.reporter.say("Nothing to do: every stage is done.")
+        return hosts.from_first(lambda: read_json(job.folder.results))
+
+
+def prepare(config: Config, **options: Any) -> dict[str, Any]:
+    """Sources → prepared data, in this process. Returns what `splitjax prepare --json` prints."""
+    with job_of(config, **options) as job:
+        sequence.run_prepare(job, in_child=False)
+        return job.corpus.manifest.summary()
+
+
+def sweep(config: Config, *, jobs: int = 1, part: tuple[int, int] | None = None, **options: Any) -> None:
+    """The small runs that feed the law → observations.csv.
+
+    Args:
+        jobs: phases to train at a time, each in a process of its own; 1: in this one.
+        part: (i, n): only the i-th of n parts, which share nothing; `sweep` without it gathers them.
+
+    Raises:
+        SweepError: some cells failed for good; the others are done.
+    """
+    if config.sweep is None:
+        raise UserError("the config has no sweep", where="sweep", mend="See docs/sweeps.md for its keys.")
+    with job_of(config, lock="part-{}-of-{}".format(*part) if part else None, jobs=jobs, **options) as job:
+        job.reporter.plan_work(*sweep_work(job))
+        if part is None:
+            sequence.run_sweep(job, jobs)
+        else:
+            sequence.run_part(job, *part, jobs=jobs)
+
+
+def fit_run(config: Config, **options: Any) -> dict[str, Any]:
+    """The run's observations → law.json. (For any table: `splitjax.fit`.)"""
+    with job_of(config, **options) as job:
+        sequence.run_fit(job)
+        return read_json(job.folder.law)
+
+
+def plan_run(config: Config, **options: Any) -> dict[str, Any]:
+    """The run's law and budget → plan.json. (For any law: `splitjax.plan`.)"""
+    with job_of(config, **options) as job:
+        sequence.run_plan(job)
+        return read_json(job.folder.plan)
+
+
+def train(config: Config, *, expert: int | None = None, **options: Any) -> None:
+    """Seed → split → experts, and the baselines. Needs a plan; an explicit `split` makes its own.
+
+    Args:
+        expert: under `placement: separate`, train this expert alone, beside other jobs that train the others.
+
+    Raises:
+        ExpertsLeft: under `separate`, jobs of experts have not come to their end; all else is trained.
+    """
+    if expert is not None:
+        if options.get("redo"):
+            raise UserError("--redo with --expert", where="splitjax train", mend="Make the stage anew without it.")
+        with job_of(config, lock=f"expert-{expert}", **options) as job:
+            train_expert(job, expert)
+        return
+    with job_of(config, **options) as job:
+        job.reporter.plan_work(*whole_work(job))
+        if config.split is not None:
+            sequence.run_plan(job)
+        sequence.run_train(job)
+
+
+def evaluate(config: Config, **options: Any) -> dict[str, Any]:
+    """Every main model on the test split → results.json."""
+    with job_of(config, **options) as job:
+        sequence.run_evaluate(job)
+        return hosts.from_first(lambda: read_json(job.folder.results))
+
+
+def report(config: Config, **options: Any) -> str:
+    """The page. Returns its path."""
+    with job_of(config, **options) as job:
+        sequence.run_report(job)
+        return str(job.folder.report)

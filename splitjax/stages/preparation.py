@@ -1,0 +1,82 @@
+"""Preparation, here or in a child process, so that what it imports never stays in a training process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from splitjax import data
+from splitjax.config import Config, UserError
+from splitjax.runs.reporter import Reporter
+
+
+def inputs_of(config: Config) -> dict[str, Any]:
+    """What the prepared data depend on."""
+    tree = config.resolved()
+    for key in ("workers", "runner"):
+        tree["data"].pop(key)  # the same bytes come out whoever makes them
+    return {"data": tree["data"], "seed": config.seed}
+
+
+def here(config: Config, out: Path, reporter: Reporter) -> None:
+    """Prepare in this process."""
+    data.prepare(config.data, out, seed=config.seed, progress=lambda what, fraction: _show(reporter, what, fraction))
+
+
+def in_child(config: Config, out: Path, reporter: Reporter, locks: tuple[int, ...] = ()) -> None:
+    """Prepare in a child process; its progress and its errors come back as lines of JSON.
+
+    The child never outlives this process: it ends when its standard input closes, however this process died.
+
+    Args:
+        locks: descriptors of the run folder's locks. The child holds them too, so that nobody works in the folder
+            before both are gone.
+
+    Raises:
+        UserError: what the child refused, or that it died.
+    """
+    command = [sys.executable, "-m", "splitjax.stages.preparation_child", str(out)]
+    # A platform with one device of ours must not be opened twice: the child works on the CPU.
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        start_new_session=True,  # Ctrl-C comes to us alone; the child would answer with a traceback
+        pass_fds=locks,
+    )  # fmt: skip
+    try:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(json.dumps(config.resolved()) + "\n")
+        child.stdin.flush()
+        for line in child.stdout:
+            message = _parse(line)
+            if "error" in message:
+                raise UserError(**message["error"])
+            if "what" in message:
+                _show(reporter, message["what"], message["fraction"])
+        if code := child.wait():
+            raise UserError(f"preparation ended with exit code {code}", mend="Its last lines are above.")
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            child.wait()
+
+
+def _show(reporter: Reporter, what: str, fraction: float) -> None:
+    reporter.now(f"{what} {100 * fraction:.0f} %")
+
+
+def _parse(line: str) -> dict[str, Any]:
+    """A message of the child's; anything a library printed beside them goes to stderr."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        message = None
+    if isinstance(message, dict) and message.keys() & {"what", "error"}:
+        return message
+    sys.stderr.write(line)
+    return {}

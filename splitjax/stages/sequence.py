@@ -1,0 +1,241 @@
+"""The stages of a run. Each is done once, recorded with hashes of what went in and came out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from splitjax import law
+from splitjax.config import Config, UserError, format_count, write_json, write_record
+from splitjax.parallel import hosts
+from splitjax.planning.main_plan import make_plan
+from splitjax.runs import law_splits, observations
+from splitjax.runs.cells import seed_tokens
+from splitjax.runs.job import Job
+from splitjax.runs.phase_record import Losses
+from splitjax.runs.phase_tree import Cell, Phase, part_of, tokens_trained
+from splitjax.runs.phase_work import work_of
+from splitjax.runs.plan_record import main_tree, plan_note
+from splitjax.runs.run_folder import FORMAT
+from splitjax.runs.workers.attempts import Ledger, run_here
+from splitjax.runs.workers.pool import run_in_workers
+from splitjax.scoring import recall, results, zero_shot
+
+from . import preparation, separate
+
+
+def _by_first(stage: Callable[..., None]) -> Callable[..., None]:
+    """A stage that one process does while the others wait."""
+
+    @functools.wraps(stage)
+    def alone(*args: Any, **options: Any) -> None:
+        hosts.from_first(lambda: stage(*args, **options))
+
+    return alone
+
+
+@_by_first
+def run_prepare(job: Job, in_child: bool = True) -> None:
+    """Sources → prepared data. In a child process where training follows, so that TensorFlow never stays."""
+    inputs = preparation.inputs_of(job.config)
+    if job.skip_if_done("prepare", inputs):
+        return
+    job.reporter.stage("prepare", "reading sources")
+    if in_child:
+        preparation.in_child(job.config, job.folder.data, job.reporter, job.folder.locks)
+    else:
+        preparation.here(job.config, job.folder.data, job.reporter)
+    job._corpus = None
+    corpus = job.corpus
+    tokens = sum(corpus.manifest.sizes)
+    note = f"{len(corpus.domains)} domains, {format_count(tokens)} train tokens, vocabulary {corpus.vocab_size}"
+    job.finish("prepare", inputs, [job.folder.data / "manifest.json"], note)
+
+
+def run_sweep(job: Job, jobs: int = 1) -> None:
+    """The small runs that feed the law → observations.csv, which grows as cells end.
+
+    Raises:
+        SweepError: some cells failed for good; the others are done.
+    """
+    if job.config.sweep is None:
+        return
+    inputs = _data_inputs(job) | job.part("sweep", "train", "seed") | {"windows": job.config.evaluate.windows}
+    if job.config.sweep.counts_tokens:
+        inputs["accounting"] = job.config.budget.accounting
+    if picked_by := hosts.from_first(lambda: law_splits.fix(job.config, job.clock, job.folder)):
+        inputs["law"] = picked_by
+    if job.skip_if_done("sweep", inputs):
+        return
+    cells = {cell.id: cell for cell in job.sweep_cells}
+
+    def grown(losses: Losses) -> None:
+        rows = [row for cell, by_domain in losses.items() for row in _rows(job, cells[cell], by_domain)]
+        hosts.from_first(lambda: observations.write(job.folder.observations, rows))
+
+    tokens = _train_tree(job, job.sweep_phases, jobs, grown)
+    outputs = [job.folder.observations, *_answers(job)]
+    sizes = len({cell.model for cell in cells.values()})
+    rows = len(cells) * len(job.corpus.domains)
+    note = f"{rows} observations of {len(cells)} cells over {sizes} sizes, {format_count(tokens)} tokens"
+    job.finish("sweep", inputs, outputs, note)
+
+
+def run_part(job: Job, part: int, parts: int, jobs: int = 1) -> None:
+    """The trees of one part of the sweep; `run_sweep` gathers the parts into observations.csv.
+
+    Raises:
+        SweepError: some of its cells failed for good.
+    """
+
+    def work(phase: Phase) -> float:
+        return work_of([phase], job.config, job.clock.experts, job.vocab_size)
+
+    phases = part_of(job.sweep_phases, part, parts, work)
+    tokens = _train_tree(job, phases, jobs, lambda losses: None, f" of part {part}/{parts}")
+    job.reporter.finish(f"part {part}/{parts}: {sum(len(p.ends) for p in phases)} cells, {format_count(tokens)} tokens")
+
+
+def _train_tree(job: Job, phases: list[Phase], jobs: int, grown: Callable[[Losses], None], part: str = "") -> int:
+    """Train these phases; returns their tokens."""
+    tokens = tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step)
+    count = sum(len(phase.ends) for phase in phases)
+    job.reporter.stage("sweep", f"{count} cells{part} in {len(phases)} phases, {format_count(tokens)} tokens")
+    ledger = Ledger(phases, job.folder.phase, job.reporter, grown)
+    if jobs > 1:
+        run_in_workers(ledger, job, jobs)
+    else:
+        run_here(ledger, job.sweep_executor())
+    ledger.told(part)
+    return tokens
+
+
+@_by_first
+def run_fit(job: Job) -> None:
+    """observations.csv → law.json."""
+    if job.config.sweep is None:
+        return
+    if job.folder.done("sweep") is None:
+        raise UserError("the sweep has not ended", where=str(job.folder.path), mend="Run 'splitjax sweep' first.")
+    inputs = {"observations": job.folder.hash_of(job.folder.observations, "sweep")} | job.part("law", "seed")
+    if job.skip_if_done("fit", inputs):
+        return
+    job.reporter.stage("fit", "comparing families by held-out prediction")
+    fitted = fit_table(law.Table.read(job.folder.observations), job.config)
+    fitted.save(job.folder.law)
+    job.finish("fit", inputs, [job.folder.law], _fit_note(fitted))
+
+
+def fit_table(table: law.Table, config: Config) -> law.LawFit:
+    """Fit a law as the config asks."""
+    settings = config.law
+    families = settings.families[0] if len(settings.families) == 1 else list(settings.families)
+    return law.fit(table, family=families, loss=settings.loss, bootstrap=settings.bootstrap, seed=config.seed)
+
+
+@_by_first
+def run_plan(job: Job) -> None:
+    """law.json + budget → plan.json; an explicit `split` needs no law."""
+    inputs = _data_inputs(job) | job.part("model", "budget", "split", "train")
+    if job.config.sweep is not None:
+        inputs["law"] = job.folder.hash_of(job.folder.law, "fit")
+    if job.skip_if_done("plan", inputs):
+        return
+    job.reporter.stage("plan", "choosing the split")
+    sizes = job.corpus.manifest.sizes_by_domain
+    plan = make_plan(job.config, job.clock, sizes, job.folder.law if job.config.sweep else None)
+    write_record(job.folder.plan, plan)
+    job.finish("plan", inputs, [job.folder.plan], plan_note(plan))
+
+
+def run_train(job: Job) -> None:
+    """The planned model and its baselines, all cells of one tree."""
+    inputs = hosts.from_first(lambda: _train_inputs(job))
+    if job.skip_if_done("train", inputs):
+        return
+    cells = main_tree(job)
+    phases = job.phases(cells.values())
+    tokens = tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step)
+    job.reporter.stage("train", f"{', '.join(cells)}: {len(phases)} phases, {format_count(tokens)} tokens")
+    executor = job.main_executor()
+    losses = separate.train_or_join(executor, phases) if executor.apart else executor.run(phases)
+    validation = {name: losses[cell.id] for name, cell in cells.items()}
+    hosts.from_first(lambda: write_json(job.folder.main, {"format": FORMAT, "models": validation}))
+    job.finish("train", inputs, [job.folder.main], f"{len(cells)} models, {format_count(tokens)} tokens")
+
+
+def run_evaluate(job: Job) -> None:
+    """Every main model on the test split → results.json."""
+    main = hosts.from_first(lambda: job.folder.hash_of(job.folder.main, "train"))
+    inputs = _data_inputs(job) | {"main": main} | job.part("evaluate", "seed")
+    if job.config.evaluate.tasks:
+        inputs["tasks"] = zero_shot.inputs(job.config)
+    if job.skip_if_done("evaluate", inputs):
+        return
+    job.reporter.stage("evaluate", "scoring every model on the test windows")
+    found = results.evaluate(job)
+    hosts.from_first(lambda: write_json(job.folder.results, found))
+    job.finish(
+        "evaluate",
+        inputs,
+        [job.folder.results, *sorted(path for path in job.folder.router.rglob("*") if path.is_file())],
+        f"{len(found['models'])} models on {len(found['domains'])} domains",
+    )
+
+
+@_by_first
+def run_report(job: Job) -> None:
+    """results.json and the rest of the folder → report.html."""
+    from splitjax.reporting import page
+
+    folder = job.folder
+    inputs = {"results": folder.hash_of(folder.results, "evaluate"), "plan": folder.hash_of(folder.plan, "plan")}
+    if job.config.sweep is not None:
+        inputs |= {"law": folder.hash_of(folder.law, "fit")}
+        inputs |= {"observations": folder.hash_of(folder.observations, "sweep")}
+    if job.skip_if_done("report", inputs):
+        return
+    job.reporter.stage("report", "drawing")
+    page.write(job.folder, job.config)
+    job.finish("report", inputs, [job.folder.report], str(job.folder.report))
+
+
+def _answers(job: Job) -> list[Path]:
+    """answers.csv: what the cells of the sweep know of what the corpus asks; [] where it asks nothing."""
+    if job.corpus.questions is None:
+        return []
+    rows = [
+        row | told for cell, by_domain in recall.of_sweep(job).items()
+        for row, told in zip(_rows(job, cell, dict.fromkeys(by_domain, 0.0)), by_domain.values(), strict=True)
+    ]  # fmt: skip
+    hosts.from_first(lambda: observations.write(job.folder.answers, rows, observations.ANSWERS))
+    return [job.folder.answers]
+
+
+def _rows(job: Job, cell: Cell, losses: dict[str, float]) -> list[dict[str, object]]:
+    return observations.rows_of(
+        cell, losses, tokens_per_step=job.clock.tokens_per_step, sizes=job.corpus.manifest.sizes_by_domain,
+        vocab_size=job.vocab_size, seed=job.config.seed if cell.seed is None else cell.seed,
+        before=seed_tokens(job.config),
+    )  # fmt: skip
+
+
+def _fit_note(fitted: law.LawFit) -> str:
+    held_out = fitted.chosen.heldout
+    error = f", {100 * held_out.mre:.2f} % on held-out larger runs" if held_out else ""
+    return f"{fitted.family}: off by {100 * fitted.chosen.mre:.2f} % on the rows fitted{error}"
+
+
+def _data_inputs(job: Job) -> dict[str, Any]:
+    seed = {"seed_from": [job.seed.hash, seed_tokens(job.config)]} if job.seed else {}
+    return {"manifest": job.corpus.manifest.hash} | seed
+
+
+def _train_inputs(job: Job) -> dict[str, Any]:
+    inputs = _data_inputs(job) | job.part("model", "budget", "train", "seed")
+    inputs |= {"plan": job.folder.hash_of(job.folder.plan, "plan"), "compare": list(job.config.evaluate.compare)}
+    if job.config.sweep is not None:
+        inputs["law"] = job.folder.hash_of(job.folder.law, "fit")
+    return inputs

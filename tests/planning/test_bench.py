@@ -1,0 +1,62 @@
+"""The bench measures what it says, for a stack as for one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from splitjax.cli import main
+from splitjax.config import Config, UserError, load
+from splitjax.model import flops_per_token
+from splitjax.planning.bench import bench
+
+CPU_SHAPE = Path(__file__).parents[2] / "configs/bench/cpu_5m8.yaml"
+SMALL = [
+    "model.d_model=16", "model.n_layers=1", "model.n_heads=2", "model.d_ff=32", "train.seq_len=16",
+    "train.batch_size=2", "evaluate.prefix=4", "data.tokenizer.vocab_size=257",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small() -> Config:
+    return load(CPU_SHAPE, SMALL)
+
+
+def test_the_shape_on_file_is_the_one_that_is_compared() -> None:
+    config = load(CPU_SHAPE)
+    model = config.model
+    assert (model.d_model, model.n_layers, model.n_heads, model.width_of_ffn) == (256, 6, 4, 688)
+    assert (config.train.batch_size, config.train.seq_len, config.data.tokenizer.vocab_size) == (16, 256, 4096)
+
+
+def test_figures_agree_with_each_other(small: Config, tmp_path: Path) -> None:
+    found = bench(small, experts=2, steps=5, profile=tmp_path)
+    assert found.tokens_per_s == pytest.approx(2 * 2 * 16 / found.step_time)
+    # No published peak for a CPU: the ceiling measured in the same process stands in.
+    assert found.mfu_of == found.matmul_ceiling
+    flops = found.tokens_per_s * flops_per_token(small.model, 257, 16)
+    assert found.mfu == pytest.approx(flops / found.matmul_ceiling)
+    assert found.peak_bytes > 3 * 4 * 2 * found.n_params_total  # weights and both moments, two experts
+    assert list(tmp_path.rglob("*.xplane.pb"))
+    header, _, row = found.row().splitlines()
+    assert header.count("|") == row.count("|")
+
+
+def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(CPU_SHAPE), *SMALL, "--steps", "5", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"tokens_per_s", "mfu", "peak_bytes", "matmul_ceiling"} <= set(told)
+
+
+def test_too_few_steps_are_refused(small: Config) -> None:
+    with pytest.raises(UserError, match="4 steps"):
+        bench(small, steps=4)
+
+
+@pytest.mark.slow
+def test_the_first_step_comes_sooner_with_programs_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(CPU_SHAPE), *SMALL, "--steps", "5", "--starts", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["first_step"]
+    assert 0 < told["warm"] < told["cold"]

@@ -1,0 +1,48 @@
+"""What prepared data adds to the price of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from splitjax import stages
+from splitjax.config import from_dict
+from splitjax.planning import pricing
+from splitjax.runs.cells import Clock, main_cells
+from tests.tiny import tiny_tree
+
+
+def test_domains_that_are_read_more_than_once_are_named(corpus_file: Path, tmp_path: Path) -> None:
+    """The experts of the data that is there, and D' over what each domain has."""
+    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": 0.2}
+    tree.pop("sweep", None)
+    config = from_dict(tree)
+    summary = stages.prepare(config)
+    found = pricing.price(config, "v5e:2x2", analytic=True)
+    experts = next(part for part in found.parts if part.name == "experts")
+    assert experts.experts == len(summary["domains"]["sizes"])
+    sizes = dict(zip(found.epochs, summary["domains"]["sizes"], strict=True))
+    for name, times in found.epochs.items():
+        assert times == pytest.approx(experts.tokens / experts.experts / sizes[name])
+    more = pricing.price(from_dict(tree | {"budget": {"tokens": "100M"}}), "v5e:2x2", analytic=True)
+    assert all(times > 1 for times in more.epochs.values())
+    assert "Tokens are short" in str(pricing.tables(more, config)[0].caption)
+    assert "Tokens are short" not in str(pricing.tables(found, config)[0].caption) or max(found.epochs.values()) > 1
+
+
+def test_a_schedule_without_a_shared_trunk_is_priced_as_it_trains(corpus_file: Path, tmp_path: Path) -> None:
+    """Under cosine every length of path is trained from step 0; under wsd planned, dense and 80/20 share a trunk."""
+    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": 0.2}
+    tree.pop("sweep")
+    tree["data"]["domains"] = {"method": "label", "k": 3}
+
+    def priced(schedule: str) -> int:
+        config = from_dict(tree | {"train": tree["train"] | {"schedule": schedule}})
+        return sum(part.tokens for part in pricing.price(config, "v5e:2x2", analytic=True).parts)
+
+    config = from_dict(tree)
+    clock = Clock.of(config, 3)
+    alone = sum(cell.steps(3) for cell in main_cells(config, clock, 0.2).values()) * clock.tokens_per_step
+    assert priced("cosine") == alone
+    assert priced("wsd") < alone

@@ -1,0 +1,47 @@
+"""Where the time went, added up over processes and restarts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from splitjax.config import write_record
+from splitjax.reporting.goodput import goodput, told
+from splitjax.runs.phase_record import FORMAT
+from splitjax.runs.run_folder import RunFolder
+
+
+def row(phase: str, steps: float, tokens: int, **rest: float) -> str:
+    causes = dict.fromkeys(("compile", "data", "checkpoint", "evaluation", "other"), 0.0)
+    return json.dumps({"phase": phase, "seconds": {"steps": steps, **causes, **rest}, "tokens": tokens}) + "\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A trunk of 10 steps of 8 tokens, 5 of them made twice; experts at work."""
+    about = {"start": 0, "stop": 10, "on": "mixture", "seeds": [None], "ends": [], "parent": None}
+    made = RunFolder(tmp_path)
+    shared = {"format": FORMAT, "identity": "x"}
+    write_record(made.phase("trunk") / "phase.json", shared | {"phase": about})
+    write_record(made.phase("trunk") / "done.json", shared | {"stop": 10, "validation": {}, "log": ""})
+    after = about | {"on": "domains", "start": 10, "parent": "trunk"}
+    write_record(made.phase("experts") / "phase.json", shared | {"phase": after})
+    rows = [row("trunk", 6.0, 80, compile=2.0), row("trunk", 3.0, 40), row("experts", 1.0, 24, data=4.0)]
+    made.times.write_text("".join(rows) + '{"phase": "tr')
+    return made
+
+
+def test_steps_made_again_do_not_count(folder: RunFolder) -> None:
+    found = goodput(folder, 3, 8)
+    assert found is not None
+    assert found["wall"] == 16.0
+    assert found["seconds"]["redone"] == 3.0
+    assert found["seconds"]["steps"] == 7.0
+    assert found["share"] == pytest.approx(7 / 16)
+    assert told(found) == "44% of 16 s in steps; data 25%, redone 19%, compile 12%"
+
+
+def test_nothing_trained_is_nothing_to_tell(tmp_path: Path) -> None:
+    assert goodput(RunFolder(tmp_path), 3, 8) is None

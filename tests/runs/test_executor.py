@@ -1,0 +1,91 @@
+"""What an expert reads after the split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from splitjax import stages
+from splitjax.config import Config, from_dict
+from splitjax.runs.job import Job
+from splitjax.runs.phase_record import read_log
+from splitjax.runs.phase_tree import Cell
+from splitjax.runs.reporter import Reporter
+from splitjax.runs.run_folder import RunFolder
+from splitjax.train import checkpoint, path_tokens
+
+
+@pytest.fixture(scope="module")
+def tree(corpus_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    tree = {
+        "run_dir": str(tmp_path_factory.mktemp("execute") / "run"),
+        "data": {
+            "sources": [{"type": "jsonl", "path": str(corpus_file)}],
+            "tokenizer": {"vocab_size": 300},
+            "validation": 0.15,
+            "test": 0.15,
+        },
+        "model": {"d_model": 16, "n_layers": 1, "n_heads": 2},
+        "train": {"seq_len": 32, "batch_size": 4},
+        "budget": {"tokens": "8k"},
+        "split": 0.5,
+        "evaluate": {"windows": 4, "prefix": 8},
+    }
+    stages.prepare(from_dict(tree))
+    return tree
+
+
+def first_batches(config: Config, pretrain: int) -> tuple[np.ndarray, Job]:
+    job = Job(config, RunFolder(config.folder), Reporter())
+    phases = job.phases([Cell(config.model, pretrain, 20)])
+    experts = next(phase for phase in phases if phase.splits)
+    return job.executor()._streams(experts).batch(0), job
+
+
+def test_an_expert_goes_on_where_the_trunk_left_its_domain(tree: dict) -> None:
+    pretrain = 30
+    found_KBT, job = first_batches(from_dict(tree), pretrain)
+    trunk = job.corpus.mixture(4, 32, 0)
+    seen = {row.tobytes() for t in range(pretrain) for row in trunk.batch(t)}
+    fresh = [row.tobytes() for batch_BT in found_KBT for row in batch_BT]
+    assert not seen & set(fresh), "nothing that the trunk has read comes again in the first epoch"
+
+
+def test_an_expert_may_begin_its_domain_again(tree: dict) -> None:
+    restarted = from_dict(tree | {"train": tree["train"] | {"domain_stream": "restart"}})
+    found_KBT, job = first_batches(restarted, 30)
+    for k, batch_BT in enumerate(found_KBT):
+        np.testing.assert_array_equal(batch_BT, job.corpus.domain(k, 4, 32, 0).batch(0))
+
+
+@pytest.mark.parametrize(
+    ("moments", "steps"), [pytest.param("inherit", 4, marks=pytest.mark.slow), ("zero", 1)]
+)
+def test_moments_go_on_or_start_anew_at_the_split(tree: dict, tmp_path: Path, moments: str, steps: int) -> None:
+    config = from_dict(tree | {"train": tree["train"] | {"experts": {"*": {"moments": moments}}}})
+    job = Job(config, RunFolder(config.folder), Reporter())
+    trunk, experts, *_ = job.phases([Cell(config.model, 3, 2)])  # the last of the two steps is the decay
+    executor = job.executor()
+    executor.folder = RunFolder(tmp_path)
+    executor.run([trunk, experts])
+    found = checkpoint.restore_latest(executor.path(experts.name) / "checkpoints")
+    assert found is not None
+    stack, meta = found[:2]
+    assert stack.steps_K.tolist() == [steps] * 3
+    assert path_tokens(stack).tolist() == [4 * 4 * 32] * 3
+    assert meta["lineage"]["moments"] == moments
+
+
+def test_a_trunk_without_a_step_is_a_phase_like_any_other(tree: dict, tmp_path: Path) -> None:
+    """Where all experts start at 0 tokens: a sweep of D = 0 alone, a cosine that shares no trunk."""
+    config = from_dict(tree | {"train": tree["train"] | {"schedule": "cosine"}})
+    job = Job(config, RunFolder(config.folder), Reporter())
+    phases = job.phases([Cell(config.model, 0, 1)])
+    executor = job.executor()
+    executor.folder = RunFolder(tmp_path)
+    assert [(phase.start, phase.stop) for phase in phases] == [(0, 0), (0, 1)]
+    (losses,) = executor.run(phases).values()
+    assert len(losses) == 3
+    assert [len(read_log(executor.path(phase.name))) for phase in phases] == [0, 1]

@@ -1,0 +1,142 @@
+"""Metrics, sinks, the account of time, and compiled programs that are kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from splitjax import stages
+from splitjax.config import Config, from_dict
+from splitjax.parallel import Chip
+from splitjax.runs import phase_watch, program_cache
+from splitjax.runs.job import Job
+from splitjax.runs.phase_tree import Cell
+from splitjax.runs.reporter import Reporter
+from splitjax.runs.run_folder import RunFolder
+from splitjax.runs.trackers import scalars, sinks_of
+from splitjax.train import CAUSES, read_metrics
+from tools.faults.world import tiny_tree
+
+ROW = {"tokens": 64, "loss": [1.0, 2.0], "grad_norm": [0.5, None], "rate": [0.1, 0.1], "skipped": [0, 1], "idle": 0,
+       "tokens_per_s": 9.0, "epoch": 0.25}  # fmt: skip
+
+
+@pytest.fixture
+def config(corpus_file: Path, tmp_path: Path) -> Config:
+    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": 0.5, "sweep": None, "log": "tensorboard"}
+    return from_dict(tree)
+
+
+def quiet(path: Path) -> Reporter:
+    return Reporter(Console(file=open(path, "w"), width=200))
+
+
+def test_a_phase_leaves_metrics_events_and_an_account_of_time(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboardX", reason="tensorboardX is an extra: pip install 'splitjax[tensorboard]'")
+    stages.prepare(config)
+    monkeypatch.setattr(phase_watch, "chip_of", lambda kind: Chip("test", 1e9, 1, 1))
+    job = Job(config, RunFolder(config.folder), quiet(tmp_path / "told"))
+    phases = job.phases([Cell(config.model, 6, 4)])
+    job.executor().run(phases)
+    folder = tmp_path / "run"
+    last = phases[-1]
+    rows = read_metrics(folder / "phases" / last.name / "metrics.jsonl")
+    assert {"loss", "grad_norm", "rate", "skipped", "tokens_per_s", "epoch", "mfu"} <= set(rows[-1])
+    assert 0 < rows[0]["epoch"] < rows[-1]["epoch"]
+    assert rows[-1]["mfu"] > 0
+    assert list((folder / "tensorboard" / last.name).glob("events*"))
+    times = [json.loads(line) for line in (folder / "times.jsonl").read_text().splitlines()]
+    assert {row["phase"] for row in times} == {phase.name for phase in phases}
+    assert all(set(row["seconds"]) == set(CAUSES) for row in times)
+    assert sum(row["tokens"] for row in times) == sum(phase.steps(3) for phase in phases) * job.clock.tokens_per_step
+    assert sum(row["seconds"]["steps"] for row in times) > 0
+    assert sum(row["seconds"]["compile"] for row in times) > 0
+
+
+def test_figures_are_named_by_domain() -> None:
+    told = scalars(ROW, ("a", "b"))
+    assert told["loss/b"] == 2.0
+    assert told["gradient norm/a"] == 0.5
+    assert "gradient norm/b" not in told
+    assert (told["skipped steps/b"], told["epoch"], told["tokens a second"]) == (1.0, 0.25, 9.0)
+    assert scalars(ROW | {"loss": [3.0]}, ("a", "b"))["loss"] == 3.0
+
+
+def test_a_sink_without_its_package_is_one_line(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with quiet(tmp_path / "told") as reporter:
+        assert sinks_of(config, tmp_path, ("a",), reporter) == []
+        reporter.console.file.flush()
+    told = (tmp_path / "told").read_text()
+    assert told.count("tensorboardX is not installed (pip install 'splitjax[tensorboard]')") == 1
+
+
+def test_wandb_is_a_run_a_phase_and_offline_without_credentials(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[dict[str, Any]] = []
+    logged: list[dict[str, Any]] = []
+
+    class Run:
+        define_metric = staticmethod(lambda *_, **__: None)
+        finish = staticmethod(lambda: logged.append({"finished": True}))
+        log = staticmethod(logged.append)
+
+    def init(**settings: Any) -> Run:
+        begun.append(settings)
+        return Run()
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    asked = config.model_copy(update={"log": ("wandb",)})
+    (sink,) = sinks_of(asked, tmp_path, ("a", "b"), quiet(tmp_path / "told"))
+    for phase in ("one", "one", "two"):
+        sink.write(phase, ROW)
+    assert [row["name"] for row in begun] == ["one", "two"]
+    assert {row["mode"] for row in begun} == {"offline"}
+    assert begun[0]["id"] != begun[1]["id"]
+    assert logged[0]["loss/a"] == 1.0
+    assert logged[2] == {"finished": True}
+
+
+def test_the_cache_of_programs_is_private_movable_and_can_be_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPLITJAX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert program_cache.folder() == tmp_path / "splitjax" / "programs"
+    monkeypatch.setenv("SPLITJAX_CACHE", "off")
+    assert program_cache.folder() is None
+    monkeypatch.setenv("SPLITJAX_CACHE", str(tmp_path / "mine"))
+    old = tmp_path / "mine" / "x-cache"
+    old.parent.mkdir()
+    old.write_bytes(b"x")
+    os.utime(old, (time.time() - 40 * 86400,) * 2)
+    script = """
+from splitjax.runs import program_cache
+program_cache.use()
+import jax, jax.numpy as jnp
+f = jax.jit(lambda x: sum(jnp.tanh(x @ x * i).sum() for i in range(40)))
+print(float(f(jnp.eye(8))))
+"""
+    told = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True) for _ in range(2)
+    ]
+    assert told[0].stdout == told[1].stdout
+    assert [done.stderr for done in told] == ["", ""]
+    assert list((tmp_path / "mine").glob("*-cache"))
+    assert not old.exists()

@@ -1,0 +1,246 @@
+"""The main job from text to page, on real components."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from splitjax import cli, stages
+from splitjax.config import from_dict, load, write_record
+from splitjax.reporting import page
+from splitjax.runs.run_folder import RunFolder
+from tests.tiny import tiny_tree
+
+
+def splitjax(*args: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "splitjax", *map(str, args)], capture_output=True, text=True, timeout=400
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
+    """One whole run, through the command line, for the tests that only look."""
+    folder = tmp_path_factory.mktemp("finished")
+    tree = tiny_tree(corpus_file, folder / "run")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    done = splitjax("run", folder / "tiny.yaml")
+    assert done.returncode == 0, done.stderr
+    (folder / "stdout").write_text(done.stdout)
+    (folder / "stderr").write_text(done.stderr)
+    return folder
+
+
+def test_a_run_leaves_what_the_contract_names(finished: Path) -> None:
+    run = finished / "run"
+    for name in ("config.yaml", "data/manifest.json", "observations.csv", "law.json", "plan.json", "results.json"):
+        assert (run / name).is_file(), name
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "http" not in page.replace("http-equiv", ""), "the page loads nothing"
+    assert len(page) < 3_000_000
+    assert "moves/&lt;turns&gt;" in page
+    assert "<turns>" not in page
+    for heading in ("The plan's evidence", "What was spent", "of the training time in steps that count"):
+        assert heading in page
+    assert str(run / "report.html") in (finished / "stdout").read_text().replace("\n", "")
+
+
+def test_every_observation_is_the_end_of_a_decay(finished: Path) -> None:
+    with open(finished / "run" / "observations.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 24 * 3  # 3 sizes x (3 x 3 - 1) cells x 3 domains
+    assert len({row["n_params"] for row in rows}) == 3
+    assert any(row["d_special"] == "0" for row in rows)
+    assert any(row["d_pretrain"] == "0" for row in rows)
+    for record in (finished / "run" / "phases").glob("*/done.json"):
+        phase = json.loads((record.parent / "phase.json").read_text())["phase"]
+        if json.loads(record.read_text())["validation"]:
+            assert phase["decay"] is not None
+            assert phase["decay"][1] == phase["stop"]
+
+
+def test_the_plan_is_older_than_the_main_run(finished: Path) -> None:
+    run = finished / "run"
+    plan = json.loads((run / "plan.json").read_text())
+    tag = json.loads((run / "results.json").read_text())["models"]["planned"]["cell"].split(".")[0]
+    for phase in (run / "phases").glob(f"{tag}.*/done.json"):
+        assert phase.stat().st_mtime > (run / "plan.json").stat().st_mtime
+    assert plan["law"]["hash"]
+    assert {"decision", "split_fraction", "interval", "flat_region", "predicted_loss"} <= set(plan)
+
+
+def test_compared_models_spent_the_same_tokens(finished: Path) -> None:
+    models = json.loads((finished / "run" / "results.json").read_text())["models"]
+    assert len({row["tokens"] for row in models.values() if "tokens" in row}) == 1
+    assert models["dense"]["d_special"] == 0
+    assert models["80/20"]["experts"] == 3
+
+
+def test_training_learns(finished: Path) -> None:
+    results = json.loads((finished / "run" / "results.json").read_text())
+    assert results["models"]["dense"]["test"]["mean"] < results["unigram_entropy"]
+
+
+def test_a_second_run_does_nothing_and_says_so(finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "run").rglob("*.json")}
+    again = splitjax("run", finished / "tiny.yaml")
+    assert again.returncode == 0
+    assert "Nothing to do" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in (finished / "run").rglob("*.json")} == before
+
+
+def test_a_changed_key_is_refused_and_redo_covers_it(finished: Path) -> None:
+    changed = splitjax("run", finished / "tiny.yaml", "evaluate.prefix=4")
+    assert changed.returncode == 2
+    assert "evaluate.prefix (8 → 4)" in changed.stderr
+    assert len(changed.stderr.strip().splitlines()) == 1
+    redone = splitjax("run", finished / "tiny.yaml", "evaluate.prefix=4", "--redo", "evaluate", "--json")
+    assert redone.returncode == 0, redone.stderr
+    assert json.loads(redone.stdout)["prefix"] == 4
+    assert splitjax("run", finished / "tiny.yaml", "--redo", "evaluate").returncode == 0  # as the other tests know it
+
+
+def test_data_show_decodes_what_a_model_sees(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(finished / "run")
+    assert cli.main(["data", "show", run, "--domain", "colours", "--n", "2", "--split", "test", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["documents"]
+    assert list(told) == ["colours"]
+    assert len(told["colours"]) == 2
+    assert cli.main(["data", "show", run, "--n", "1"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("document 1 of 1") == 3
+    assert told["colours"][0] not in text, "test documents are not train documents"
+
+
+def test_law_settings_reach_the_fit(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(finished / "run", tmp_path / "run", ignore=shutil.ignore_patterns("phases", ".lock"))
+    overrides = ["law.families=[effective_data, additive]", "law.loss=squared", "law.bootstrap=13"]
+    assert cli.main(["fit", str(tmp_path / "run"), *overrides, "--redo", "fit", "--json"]) == 0
+    fitted = json.loads(capsys.readouterr().out)
+    assert {family["family"] for family in fitted["families"]} == {"effective_data", "additive"}
+    assert (fitted["settings"]["loss"], fitted["settings"]["bootstrap"]) == ("squared", 13)
+
+
+def test_the_accounting_reaches_the_plan(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(finished / "run", tmp_path / "run", ignore=shutil.ignore_patterns("phases", ".lock"))
+    assert cli.main(["plan", str(tmp_path / "run"), "budget.accounting=per_model", "--redo", "plan", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["accounting"] == "per_model"
+    assert "dense_equal_compute" in plan["baselines"]
+
+
+def test_windows_and_splits_asked_for_are_measured(tmp_path: Path, corpus_file: Path) -> None:
+    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": 0.5, "sweep": None}
+    tree["evaluate"] = {"windows": 5, "prefix": 8, "compare": [0.25]}
+    tree["budget"] = {"tokens": "4k", "accounting": "per_model"}
+    results = stages.run(from_dict(tree))
+    assert results["windows"] == 5
+    models = results["models"]
+    assert models["split at 25 %"]["fraction"] == pytest.approx(0.25, abs=0.03)
+    assert models["dense_equal_compute"]["tokens"] == models["planned"]["tokens"] > models["dense"]["tokens"]
+
+
+def test_status_tells_stages_and_phases(finished: Path) -> None:
+    told = json.loads(splitjax("status", finished / "run", "--json").stdout)
+    assert set(told["stages"].values()) == {"done"}
+    assert set(told["phases"].values()) == {"done"}
+    assert told["running"] is False
+
+
+@pytest.mark.parametrize("split", [0.0, 1.0, pytest.param(0.5, marks=pytest.mark.slow)])
+def test_an_explicit_split_and_both_corners_run_to_the_end(
+    split: float, tmp_path: Path, corpus_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": split, "sweep": None}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+    assert cli.main(["run", str(tmp_path / "c.yaml"), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["models"]["planned"]["fraction"] == pytest.approx(split, abs=0.05)
+    assert results["models"]["planned"]["experts"] == (1 if split == 1 else 3)
+    assert not (tmp_path / "run" / "law.json").exists()
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_neither_preparation_nor_training_loads_tensorflow_seqio_or_beam(tmp_path: Path, corpus_file: Path) -> None:
+    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": 0.5, "sweep": None, "budget": {"tokens": "2k"}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+    script = f"""
+import sys
+from splitjax import stages
+from splitjax.config import load
+config = load({str(tmp_path / "c.yaml")!r})
+stages.prepare(config)  # in this process, unlike `run`
+stages.run(config)
+print(sorted(set(sys.modules) & {{"tensorflow", "seqio", "apache_beam", "transformers", "torch"}}))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_killed_anywhere_it_ends_the_same(finished: Path, tmp_path: Path, corpus_file: Path) -> None:
+    """SIGKILL at random moments, the same command again: the same observations and the same losses, bit for bit."""
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tiny_tree(corpus_file, tmp_path / "run")))
+    command = [sys.executable, "-m", "splitjax", "run", str(tmp_path / "c.yaml")]
+    rng = random.Random(7)
+    kills = 0
+    for _ in range(2):
+        process = subprocess.Popen(
+            command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(rng.uniform(6, 13))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    done = splitjax("run", tmp_path / "c.yaml")
+    assert done.returncode == 0, done.stderr
+    assert kills
+    same = "observations.csv"
+    assert (tmp_path / "run" / same).read_bytes() == (finished / "run" / same).read_bytes()
+    models = [json.loads((folder / "run" / "main.json").read_text())["models"] for folder in (finished, tmp_path)]
+    assert models[0] == models[1]
+
+
+def test_sigterm_in_training_saves_and_exits_143(tmp_path: Path, corpus_file: Path) -> None:
+    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": 0.5, "sweep": None, "budget": {"tokens": "2M"}}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
+    command = [sys.executable, "-m", "splitjax", "run", str(tmp_path / "c.yaml")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(tmp_path.glob("run/phases/*/metrics.jsonl")):
+        time.sleep(0.2)
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert "the same command goes on" in errors
+    assert list(tmp_path.glob("run/phases/*/checkpoints/*/checkpoint.json"))
+
+
+def test_the_page_escapes_whatever_the_files_say(finished: Path, tmp_path: Path) -> None:
+    evil = '<script>alert("x")</script>'
+    run = tmp_path / "run"
+    shutil.copytree(finished / "run", run, ignore=shutil.ignore_patterns("checkpoints", ".lock"))
+    results, plan = (json.loads((run / name).read_text()) for name in ("results.json", "plan.json"))
+    results["provenance"] = {key: {evil: evil} if isinstance(value, dict) else evil
+                             for key, value in results["provenance"].items()}  # fmt: skip
+    results["models"][evil] = results["models"]["80/20"]
+    (run / "results.json").write_text(json.dumps(results))
+    plan["notes"] = [evil]
+    write_record(run / "plan.json", {key: value for key, value in plan.items() if key != "hash"})
+    page.write(RunFolder(run), load(run / "config.yaml"))
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert" in text
+    assert "<script" not in text
