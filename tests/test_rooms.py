@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import functools
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -85,7 +88,128 @@ def package_of(path: Path) -> str:
 
 def test_every_room_has_a_floor() -> None:
     rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert rooms <= FLOORS.keys()
+    assert rooms == FLOORS.keys()
+
+
+INNER_FLOORS = {"drawing": 0, "tables": 0, "fitting": 1, "splitting": 2}
+"""Of the rooms inside `law`."""
+
+
+def test_the_rooms_of_the_law_import_only_from_below() -> None:
+    found = []
+    for module, known in graph().items():
+        for other in known:
+            inside = [name.split(".")[2] for name in (module, other) if name.startswith("splitjax.law.")]
+            if len(inside) == 2 and inside[0] != inside[1] and INNER_FLOORS[inside[1]] >= INNER_FLOORS[inside[0]]:
+                found.append(f"{module} imports {other}")
+    assert not found
+    assert not [m for m, known in graph().items() if ".splitting." in m and "splitjax.law.fitting.solver" in known]
+
+
+@functools.cache
+def graph(root: Path = ROOT) -> dict[str, set[str]]:
+    """Module → modules of ours that it imports, at any place: also in functions and under TYPE_CHECKING."""
+    paths = {_module(path, root): path for path in (root / "splitjax").rglob("*.py")}
+    known: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        found = {_nearest(name, paths) for _, name in imports(path.read_text(encoding="utf-8"), package)}
+        known[module] = {name for name in found if name is not None and name != module}
+    return known
+
+
+def _module(path: Path, root: Path) -> str:
+    return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _nearest(name: str, paths: Mapping[str, Path]) -> str | None:
+    """The module that a dotted name lies in: itself, or what it is an attribute of."""
+    return name if name in paths else name.rpartition(".")[0] if name.rpartition(".")[0] in paths else None
+
+
+def circles(known: Mapping[str, set[str]]) -> list[str]:
+    """Modules that import themselves by way of others."""
+    return sorted(module for module in known if module in _reached(known, module))
+
+
+def _reached(known: Mapping[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    ahead = list(known[start])
+    while ahead:
+        module = ahead.pop()
+        if module not in seen:
+            seen.add(module)
+            ahead += known[module]
+    return seen
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert not circles(graph())
+
+
+def test_a_circle_is_caught_in_functions_and_for_types(tmp_path: Path) -> None:
+    room = tmp_path / "splitjax" / "room"
+    room.mkdir(parents=True)
+    (tmp_path / "splitjax" / "__init__.py").touch()
+    (room / "__init__.py").touch()
+    (room / "a.py").write_text("def f():\n    from .b import g")
+    (room / "b.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .a import f")
+    (room / "c.py").write_text("from . import a")
+    assert circles(graph(tmp_path)) == ["splitjax.room.a", "splitjax.room.b"]
+
+
+def longest_chain(known: Mapping[str, set[str]], room: str) -> list[str]:
+    """The longest chain of imports that stays inside a room."""
+    mine = {module for module in known if _room(module) == room}
+    inside = {module: known[module] & mine for module in mine}
+
+    @functools.cache
+    def below(module: str) -> tuple[str, ...]:
+        return (module, *max(map(below, sorted(inside[module])), key=len, default=()))
+
+    return list(max(map(below, inside), key=len))
+
+
+def _room(module: str) -> str:
+    """The top-level room; its own front door belongs to nobody's chain."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 2 else ""
+
+
+@pytest.mark.parametrize("room", FLOORS)
+def test_chains_inside_a_room_are_short(room: str) -> None:
+    assert len(longest_chain(graph(), room)) <= 7
+
+
+SAME_ROLE = {"__init__", "errors", "plots", "tables"}
+"""Names that say the same of two rooms."""
+
+
+def test_no_two_modules_share_a_name() -> None:
+    names = Counter(
+        path.stem for path in PACKAGE.rglob("*.py") if path.parent.name != "cli" and path.stem not in SAME_ROLE
+    )
+    assert not [name for name, count in names.items() if count > 1]
+
+
+def test_rooms_are_small() -> None:
+    """At most 20 files in a folder, and no room, rooms inside rooms counted apart, with a fifth of the lines."""
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
+    folders = {path.parent for path in lines} - {PACKAGE}
+    of = {folder: [path for path in lines if path.parent == folder] for folder in folders}
+    assert not {f.name: len(paths) - 1 for f, paths in of.items() if len(paths) - 1 > 20}
+    assert not {f.name for f, paths in of.items() if sum(lines[p] for p in paths) > 0.2 * sum(lines.values())}
+
+
+def test_every_room_says_what_may_enter_it() -> None:
+    doors = (path for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE)
+    told = {path.parent.name: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "" for path in doors}
+    assert not [room for room, text in told.items() if not {"Enters:", "not enter:"} <= set(_pairs(text))]
+
+
+def _pairs(text: str) -> list[str]:
+    words = text.split()
+    return words + [" ".join(pair) for pair in itertools.pairwise(words)]
 
 
 def test_rooms_import_only_from_floors_below() -> None:

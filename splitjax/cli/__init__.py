@@ -1,4 +1,8 @@
-"""Floor 11: words on a command line → stages. `splitjax COMMAND CONFIG.yaml [dotted.key=value ...]`."""
+"""Floor 11: words on a command line → stages. `splitjax COMMAND CONFIG.yaml [dotted.key=value ...]`.
+
+Enters: one module a command with its options, exit codes, and what is printed. Does not enter: anything that a notebook
+could want too; that is a function of a room below.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,13 @@
-"""Floor 0: settings, units, errors, files. Imports no other room and no JAX."""
+"""Floor 0: what a user may say, and what is said back: settings, units, errors, whole files.
+
+Enters: typed and strict settings, YAML and overrides, units, the one exception a user may cause, records that appear
+whole or not at all. Does not enter: JAX, any other room, and what a setting does.
+"""
 
 from .editors import json_schema, schema_text
 from .errors import UserError, did_you_mean
-from .load import dump, from_dict, load
-from .origin import Value, origins
+from .load import dump, from_dict, load, origins
+from .origin import Value
 from .paths import find_files, is_remote, local_copy, open_read
 from .schema import Budget, Config, Data, Domains, Evaluate, Law, MeshSizes, Model, Source, Sweep, Tokenizer, Train
 from .units import PerParam, format_count, parse_count, tokens_of

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from .errors import UserError
 from .explain import first_mistake
+from .origin import Value, values
 from .schema import Config
 from .yaml_text import Document, to_yaml
 
@@ -47,6 +48,16 @@ def read(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> tuple[C
         if cause := _cause(place, overrides, below=line is None):
             raise UserError(what.removeprefix(f"{'.'.join(map(str, place))}: "), where=cause, mend=mend) from None
         raise UserError(what, where=f"{path}:{line}" if line else str(path), mend=mend) from None
+
+
+def origins(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> list[Value]:
+    """Every value of the resolved config with where it comes from, in the order of the schema.
+
+    Raises:
+        UserError: as `load`.
+    """
+    config, document = read(path, overrides)
+    return values(config.resolved(), document, str(path), overrides)
 
 
 def from_dict(tree: dict[str, Any], where: str = "config") -> Config:

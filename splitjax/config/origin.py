@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from .load import read
 from .presets import PRESETS
 from .yaml_text import Document
 
@@ -27,17 +25,18 @@ class Value(NamedTuple):
     origin: str
 
 
-def origins(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> list[Value]:
-    """Every value of the resolved config with its origin, in the order of the schema.
+def values(tree: Any, document: Document, where: str, overrides: Sequence[str] = ()) -> list[Value]:
+    """Every value of a resolved config with its origin, in the order of the schema.
 
-    Raises:
-        UserError: as `load`.
+    Args:
+        tree: the resolved config.
+        document: the text that it was read from, `where` its name.
+        overrides: what was set beside it.
     """
-    config, document = read(path, overrides)
     found = []
-    for place, value in _leaves(config.resolved()):
+    for place, value in _leaves(tree):
         key = ".".join(map(str, place))
-        origin = _of_override(place, overrides) or _of_file(place, document, str(path)) or "default"
+        origin = _of_override(place, overrides) or _of_file(place, document, where) or "default"
         found.append(Value(key, value, origin))
     return found
 

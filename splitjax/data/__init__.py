@@ -1,4 +1,8 @@
-"""Floor 2: sources → documents → tokens → domains → shards → streams."""
+"""Floor 2: sources → documents → tokens → domains → shards → streams.
+
+Enters: whatever reads text, turns it into tokens, parts it into domains and gives batches as pure functions of their
+number; seqio, Beam and tokenizers only here. Does not enter: a model, or when and how long a stream is trained on.
+"""
 
 from .corpus import Corpus
 from .manifest import Manifest

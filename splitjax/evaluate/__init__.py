@@ -1,4 +1,8 @@
-"""Floor 4: losses of K experts on K domains, routing, zero-shot tasks, and paired comparisons."""
+"""Floor 4: what K models make of text: losses by domain, routing, tasks, generation, paired comparisons.
+
+Enters: functions of models and text; routers, samplers, task files. Does not enter: where the models came from (a run
+folder or an export), and how a figure is shown.
+"""
 
 from .compare import Gain, by_domain, gain, perplexity
 from .routers import Router, Seen

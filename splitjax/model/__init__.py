@@ -1,4 +1,8 @@
-"""Floor 2: the transformer, its loss, its counts, the names of its axes. Knows no data, no optimiser."""
+"""Floor 2: the transformer, its loss, its counts, the names of its axes.
+
+Enters: functions of parameters and tokens, attention back ends, FLOPs and parameters, Hugging Face's names for them.
+Does not enter: an expert axis (a stack is made around the model), data, an optimiser, a mesh of a run.
+"""
 
 from splitjax.config.hf_shape import model_of_config
 

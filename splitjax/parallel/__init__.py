@@ -1,5 +1,8 @@
-"""Floor 1: meshes, where the axes of a stack lie on them; several processes as one; chips, topologies, compiled
-programs. Knows no model."""
+"""Floor 1: hardware: meshes and how a stack lies on them, processes that act as one, chips, topologies, programs.
+
+Enters: axes and shardings, meetings and heartbeats of processes, what chips can do, what a compiled program says of
+itself. Does not enter: a model, data, a recipe, or a run.
+"""
 
 from . import hosts
 from .chips import CHIPS, Chip, chip_of

@@ -85,11 +85,7 @@ def price(
     """
     topology = Topology.parse(topology) if isinstance(topology, str) else topology
     folder = RunFolder(config.folder)
-    corpus = Corpus.open(folder.data) if (folder.data / "manifest.json").exists() else None
-    experts = len(corpus.domains) if corpus else config.data.domains.k
-    if not experts:
-        raise UserError("the number of domains is not known", where="data.domains.k",
-                        mend="Set it, or run 'splitjax prepare' first.")  # fmt: skip
+    corpus, experts = _prepared(config, folder)
     clock = Clock.of(config, experts)
     fraction = explicit_fraction(config)
     fraction = read_plan(folder)["split_fraction"] if fraction is None else fraction
@@ -122,6 +118,16 @@ def price(
         placement=ways[0].placement, stacked_fits=_most_stacked(config, topology), other=ways[1],
         epochs=_epochs(corpus, config, planned.special * quantum),
     )  # fmt: skip
+
+
+def _prepared(config: Config, folder: RunFolder) -> tuple[Corpus | None, int]:
+    """The corpus, if it is prepared, and the number of domains."""
+    corpus = Corpus.open(folder.data) if (folder.data / "manifest.json").exists() else None
+    experts = len(corpus.domains) if corpus else config.data.domains.k
+    if not experts:
+        mend = "Set it, or run 'splitjax prepare' first."
+        raise UserError("the number of domains is not known", where="data.domains.k", mend=mend)
+    return corpus, experts
 
 
 def _part(name: str, placement: str, experts: int, tokens: int, step: Compiled) -> Part:

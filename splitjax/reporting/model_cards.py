@@ -14,59 +14,7 @@ from splitjax.runs.model_places import Place
 from splitjax.runs.plan_record import plan_note, read_plan
 
 from .number_text import figure
-
-_HEAD = """\
----
-library_name: transformers
-pipeline_tag: text-generation
-tags: [splitjax]
----
-"""
-_ONE = """\
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("{folder}")
-model = AutoModelForCausalLM.from_pretrained("{folder}")
-ids = tokenizer("Your text", return_tensors="pt").input_ids
-print(tokenizer.decode(model.generate(ids, max_new_tokens=64)[0], skip_special_tokens=True))
-```
-"""
-
-
-_COMMANDS = """\
-```sh
-splitjax generate FOLDER "Your text"
-splitjax evaluate FOLDER --data RUN
-```
-"""
-_ROUTED = """\
-```python
-import json
-from pathlib import Path
-
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-home, prompt = Path("."), "Your text"  # home: this folder
-told, router = (json.loads((home / name).read_text()) for name in ("export.json", "router.json"))
-folders = {{expert["name"]: home / expert["folder"] for expert in told["experts"]}}
-tokenizer = AutoTokenizer.from_pretrained(folders[router["experts"][0]])
-experts = [AutoModelForCausalLM.from_pretrained(folders[name]) for name in router["experts"]]
-ids = tokenizer(prompt, return_tensors="pt").input_ids
-{choice}
-print(router["experts"][best])
-out = experts[best].generate(ids, max_new_tokens=64, do_sample=False)
-print(tokenizer.decode(out[0], skip_special_tokens=True))
-```
-"""
-_BY_LOSS = """\
-import math, torch
-with torch.no_grad():  # who finds the prompt likeliest?
-    nats = [model(ids, labels=ids).loss.item() * (ids.shape[1] - 1){prior} for model, prior in zip(experts, {priors})]
-best = min(range(len(experts)), key=nats.__getitem__)"""
-_BY_CENTRE = """\
-from splitjax.data.clusterer import Clusterer  # TF-IDF, SVD, nearest centre: clusterer.npz
-best = int(Clusterer.load(home).distances([prompt])[0].argmin())"""
+from .rendering import code, render
 
 
 @dataclass(frozen=True)
@@ -89,47 +37,32 @@ class Cards:
 
     def expert(self, k: int) -> str:
         """README.md of expert k."""
-        expert = self.told["experts"][k]
-        config = self.job.config
-        whole = len(self.told["experts"]) == 1
-        title = f"{config.name}: {_code(expert['name'])}"
-        kind = "One language model" if whole else f"The expert for {_code(expert['name'])} of a set of {self._k}"
-        return _HEAD + "\n".join([
-            f"\n# {title}\n",
-            f"{kind}, {self._size()}, trained by splitjax. Context: {config.train.seq_len} tokens.\n",
-            "## Use\n", _ONE.format(folder=expert["folder"]), f"{self._document_start()}\n",
-            "## Lineage\n", *self._lineage(), "",
-            "## Data\n", *self._data(None if whole else k), "",
-            "## Law and split\n", *self._law(), "",
-            "## Results\n", *self._results(k), "",
-        ])  # fmt: skip
+        expert, alone = self.told["experts"][k], len(self.told["experts"]) == 1
+        kind = "One language model" if alone else f"The expert for {code(expert['name'])} of a set of {self._k}"
+        return render(
+            "expert_card.md", run=self.job.config.name, name=expert["name"], folder=expert["folder"], kind=kind,
+            size=self._size(), context=self.job.config.train.seq_len, document_start=self._document_start(),
+            told=self._facts(k),
+        )
 
     def whole(self) -> str:
         """README.md of the set."""
-        experts = self.told["experts"]
-        rows = [f"| {_code(one['name'])} | [`{one['folder']}`]({one['folder']}/README.md) |" for one in experts]
-        return _HEAD + "\n".join([
-            f"\n# {self.job.config.name}: {self.name}\n",
-            f"{self._k} model{'s' if self._k > 1 else ''}, {self._size()} each, trained by splitjax.\n",
-            "| expert | folder |", "|---|---|", *rows, "",
-            "## Use\n", _COMMANDS, *self._routing(),
-            "## Lineage\n", *self._lineage(), "",
-            "## Data\n", *self._data(None), "",
-            "## Law and split\n", *self._law(), "",
-            "## Results\n", *self._results(None), "",
-        ])  # fmt: skip
+        return render(
+            "set_card.md", run=self.job.config.name, name=self.name, experts=self.told["experts"], size=self._size(),
+            router=self._router(), told=self._facts(None),
+        )
 
-    def _routing(self) -> list[str]:
+    def _facts(self, k: int | None) -> dict[str, Any]:
+        """What the card of expert k says as that of the whole set (None) does."""
+        return {"lineage": self._lineage(), "data": self._data(k), "law": self._law(), "results": self._results(k)}
+
+    def _router(self) -> dict[str, Any] | None:
         """How an expert is picked, with transformers alone where the router reads losses."""
         if self.router is None:
-            return []
-        name = self.router.router.name
-        if self.router.router.reads_losses:
-            prior = "" if name == routing.DEFAULT else " - math.log(prior)"
-            choice = _BY_LOSS.format(prior=prior, priors='router["prior"]')
-        else:
-            choice = _BY_CENTRE
-        return [f"Routed by `{name}` (`router.json`). In Python:\n", _ROUTED.format(choice=choice)]
+            return None
+        router = self.router.router
+        weighs_prior = router.name != routing.DEFAULT
+        return {"name": router.name, "reads_losses": router.reads_losses, "weighs_prior": weighs_prior}
 
     @property
     def _k(self) -> int:
@@ -142,12 +75,12 @@ class Cards:
         return f"{kind} architecture, {format_count(n_params(shape))} parameters ({whole} with embedding and head)"
 
     def _document_start(self) -> str:
-        start = f"In training every document began with {_code(self.told['end_token'])}"
+        start = f"In training every document began with {code(self.told['end_token'])}"
         return f"{start}." if self.job.seed else f"{start}; the tokenizer puts it before a text."
 
     def _lineage(self) -> list[str]:
         """The chain of operations, newest first."""
-        lines = [f"- checkpoint `{self.about['hash']}` at {self.about['tokens']:,} tokens of its path, "
+        lines = [f"checkpoint `{self.about['hash']}` at {self.about['tokens']:,} tokens of its path, "
                  f"splitjax {self.about['splitjax']}, weights saved as {self.told['dtype']}"]  # fmt: skip
         step: Any = self.about.get("lineage")
         while isinstance(step, Mapping):
@@ -159,24 +92,19 @@ class Cards:
             if step.get("operation") == "imported":
                 told = step["source"]
                 tokens = "unknown" if told["tokens"] is None else f"{told['tokens']:,}"
-                source = f" from {_code(told['path'])}, trained on {tokens} tokens; weights `{told['hash']}`"
-            lines.append(f"- {step.get('operation')}{count}{source}{seed}")
+                source = f" from {code(told['path'])}, trained on {tokens} tokens; weights `{told['hash']}`"
+            lines.append(f"{step.get('operation')}{count}{source}{seed}")
             step = parent.get("lineage") if isinstance(parent, Mapping) else None
         lineage = self.about.get("lineage") or {}
-        return lines + [f"- {key} `{lineage[key]}`" for key in ("plan", "law") if lineage.get(key)]
+        return lines + [f"{key} `{lineage[key]}`" for key in ("plan", "law") if lineage.get(key)]
 
-    def _data(self, k: int | None) -> list[str]:
+    def _data(self, k: int | None) -> dict[str, Any]:
         manifest = self.job.corpus.manifest
-        rows = [
-            f"| {_code(name)} | {size:,} |"
-            for index, (name, size) in enumerate(zip(manifest.domains, manifest.sizes, strict=True))
-            if k in (None, index)
-        ]
-        return [
-            f"Domains by {manifest.method}; manifest `{manifest.hash}`; tokenizer {manifest.tokenizer['type']}, "
-            f"vocabulary {manifest.tokenizer['vocab_size']:,}, `{manifest.tokenizer['hash']}`.\n",
-            "| domain | training tokens |", "|---|---|", *rows,
-        ]  # fmt: skip
+        sizes = list(zip(manifest.domains, manifest.sizes, strict=True))
+        return {
+            "method": manifest.method, "hash": manifest.hash, "tokenizer": manifest.tokenizer,
+            "domains": sizes if k is None or self._k == 1 else [sizes[k]],
+        }
 
     def _law(self) -> list[str]:
         plan = read_plan(self.job.folder)
@@ -189,26 +117,21 @@ class Cards:
                      f"D' = {(self.place.step - split) * quantum:,} domain tokens an expert.")  # fmt: skip
         return lines
 
-    def _results(self, k: int | None) -> list[str]:
+    def _results(self, k: int | None) -> dict[str, Any] | None:
+        """Test losses of the domains that the card is about; None where nothing was measured."""
         path = self.job.folder.results
         results = read_json(path) if path.exists() else {"models": {}}
         if self.name not in results["models"]:
-            return ["Not evaluated yet."]
-        own, domains = results["models"][self.name], results["domains"]
-        lines = ["Test loss in nats a token, and bits a byte; each domain under its own expert.\n",
-                 "| domain | loss | bits a byte |", "|---|---|---|"]  # fmt: skip
-        for index, domain in enumerate(domains):
-            if k is None or self._k == 1 or k == index:
-                loss, bits = own["test"]["domains"][index], own["bits_per_byte"][index]
-                lines.append(f"| {_code(domain)} | {figure(loss, '.4f')} | {figure(bits, '.4f')} |")
-        if k is None:
-            after = own["after_prefix"]["routed"]
-            mean, ppl = figure(own["test"]["mean"], ".4f"), figure(own["test"]["perplexity"], ".2f")
-            lines.append(f"\nMean {mean} (perplexity {ppl}); routed by a {results['prefix']}-token prefix and scored "
-                         f"after it {figure(after['mean'], '.4f')}.")  # fmt: skip
-        return lines
+            return None
+        own = results["models"][self.name]
+        rows = [
+            (domain, figure(own["test"]["domains"][index], ".4f"), figure(own["bits_per_byte"][index], ".4f"))
+            for index, domain in enumerate(results["domains"])
+            if k is None or self._k == 1 or k == index
+        ]
+        return {"domains": rows, "whole": self._mean(own, results["prefix"]) if k is None else ""}
 
-
-def _code(name: str) -> str:
-    """A name that came with the data, safe in Markdown."""
-    return "`" + name.replace("`", "'").replace("|", "/").replace("\n", " ") + "`"
+    def _mean(self, own: Mapping[str, Any], prefix: int) -> str:
+        mean, perplexity = figure(own["test"]["mean"], ".4f"), figure(own["test"]["perplexity"], ".2f")
+        routed = figure(own["after_prefix"]["routed"]["mean"], ".4f")
+        return f"Mean {mean} (perplexity {perplexity}); routed by a {prefix}-token prefix and scored after it {routed}."

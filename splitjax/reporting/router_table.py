@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from html import escape
 from typing import Any
 
 from rich.table import Table
@@ -11,6 +10,7 @@ from rich.table import Table
 from splitjax.evaluate import perplexity
 
 from .number_text import figure
+from .sections import Section, line, part
 
 _HEAD = ("router", "experts a token", "right expert (%)", "test loss", "over label (%)", "perplexity",
          "under dense (%)", "validation loss")  # fmt: skip
@@ -37,27 +37,24 @@ def terminal(results: Mapping[str, Any]) -> Table | None:
     return table
 
 
-def page(results: Mapping[str, Any]) -> str:
-    """The same for every set of experts, as HTML."""
+def section(results: Mapping[str, Any]) -> Section | None:
+    """The same for every set of experts, on the page."""
     if not results["routing"]:
-        return ""
-    head, first = "".join(f"<th>{word}</th>" for word in _HEAD), shown(results)
-    body = ""
+        return None
+    first, lines = shown(results), []
     for name in sorted(results["routing"], key=lambda name: (name != first, name)):
-        body += f'<tr class="part"><td colspan="{len(_HEAD)}">{escape(name)}, '
-        body += f"K = {results['routing'][name]['experts']}</td></tr>"
-        for chosen, cells in rows(results, name):
-            mark = ' class="mean"' if chosen else ""
-            body += f"<tr{mark}>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+        lines.append(part(f"{name}, K = {results['routing'][name]['experts']}"))
+        for chosen, (router, *cells) in rows(results, name):
+            lines.append(line(router, cells, "mean" if chosen else ""))
     left_out = results["routing"][first or next(iter(results["routing"]))]["left_out"]
-    missing = "".join(f" Left out: {escape(name)} ({escape(why)})." for name, why in left_out.items())
-    return (
-        f"<h2>Routers</h2><table><thead><tr>{head}</tr></thead>{body}</table>"
-        f'<p class="note">Scored on what follows a {results["prefix"]}-token prefix; a router reads the prefix, a '
-        "causal one each token after it was scored. In bold the router of the verdict: chosen on validation among "
-        "those that leave one expert a token; prefix likelihood stands unless another wins by two standard errors. "
-        f"Under dense: test perplexity below the dense model's.{missing}</p>"
+    missing = "".join(f" Left out: {name} ({why})." for name, why in left_out.items())
+    note = (
+        f"Scored on what follows a {results['prefix']}-token prefix; a router reads the prefix, a causal one each "
+        "token after it was scored. In bold the router of the verdict: chosen on validation among those that leave one "
+        "expert a token; prefix likelihood stands unless another wins by two standard errors. Under dense: test "
+        f"perplexity below the dense model's.{missing}"
     )
+    return Section("Routers", _HEAD, tuple(lines), note=note)
 
 
 def shown(results: Mapping[str, Any]) -> str | None:

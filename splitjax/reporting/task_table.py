@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from html import escape
 from typing import Any
 
 from rich.table import Table
+
+from .sections import Section, line
 
 
 def terminal(results: Mapping[str, Any], names: list[str]) -> Table | None:
@@ -21,20 +22,18 @@ def terminal(results: Mapping[str, Any], names: list[str]) -> Table | None:
     return table
 
 
-def page(results: Mapping[str, Any], names: list[str]) -> str:
-    """The same as HTML."""
+def section(results: Mapping[str, Any], names: list[str]) -> Section | None:
+    """The same on the page."""
     if not results["zero_shot"]:
-        return ""
-    head = "".join(f"<th>{escape(word)}</th>" for word in ("task", *names))
-    lines = ["".join(f"<td>{escape(cell)}</td>" for cell in cells) for cells in rows(results, names)]
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
+        return None
     missing = results["zero_shot"]["commonsense_missing"]
     why = f" No mean over the eight commonsense tasks: {', '.join(missing)} missing." if missing else ""
-    return (
-        f"<h2>Zero-shot accuracy (%)</h2><table><thead><tr>{head}</tr></thead>{body}</table>"
-        '<p class="note">Routed: the router reads the question alone, one expert scores all its options. '
-        f"/ byte: by log-likelihood a byte. ± one standard error over the items.{why}</p>"
+    note = (
+        "Routed: the router reads the question alone, one expert scores all its options. / byte: by log-likelihood a "
+        f"byte. ± one standard error over the items.{why}"
     )
+    lines = tuple(line(task, cells) for task, *cells in rows(results, names))
+    return Section("Zero-shot accuracy (%)", ("task", *names), lines, note=note)
 
 
 def rows(results: Mapping[str, Any], names: list[str]) -> Iterator[list[str]]:

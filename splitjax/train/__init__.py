@@ -1,9 +1,13 @@
-"""Floor 3: the optimiser, the step, the loop, checkpoints. Everything it trains is a stack."""
+"""Floor 3: the optimiser, the step, the loop, checkpoints. Everything it trains is a stack.
+
+Enters: what takes a stack from one path position to another, saves and restores it, and notices what goes wrong.
+Does not enter: which phases a run has, why they end where they do, and what a finished model is worth.
+"""
 
 from . import checkpoint, starts
-from .early import EarlyStop
 from .experts import finished, join, run_expert, run_phase
-from .interrupt import Interrupted
+from .guards.early import EarlyStop
+from .guards.interrupt import Interrupted
 from .metrics import PER_EXPERT, read_metrics
 from .phase import Phase, StepReport
 from .schedule import decay_span, schedule

@@ -16,7 +16,7 @@ import numpy as np
 from splitjax.parallel import hosts
 
 from . import checkpoint, record
-from .early import EarlyStop
+from .guards.early import EarlyStop
 from .loop import CHECKPOINTS, Streams, run_stacked
 from .metrics import join_metrics, of_expert
 from .phase import OnStep, Phase, StepReport

@@ -14,20 +14,20 @@ from splitjax.config import UserError
 from splitjax.data import prefetch
 
 from . import checkpoint
-from .early import EarlyStop, Progress
-from .interrupt import Interrupted, Signals
+from .guards.early import EarlyStop, Progress
+from .guards.interrupt import Interrupted, Signals
+from .guards.rollback import Rollback, put_back
+from .guards.watchdog import Watchdog
 from .lanes import Lanes, lanes_at, take, whole
 from .metrics import MetricsLog, log_path
 from .phase import OnStep, Phase, Speed, StepReport
 from .placement import owned
-from .rollback import Rollback, put_back
 from .saving import Kind, SavePolicy
 from .schedule import schedule
 from .stack import Stack, path_tokens
 from .starts import Start
 from .step import Metrics, Trainer
 from .times import wall
-from .watchdog import Watchdog
 from .working_stack import Working, working
 
 CHECKPOINTS = "checkpoints"

@@ -16,9 +16,9 @@ from jax.sharding import Mesh
 
 from splitjax.config import Train, UserError
 
+from .guards.spikes import running_mean, spike_limit
 from .optimizer import second_moments, update
 from .placement import Placement, like_params
-from .spikes import running_mean, spike_limit
 from .stack import Stack, Tree, add_tokens, fresh
 
 

@@ -27,7 +27,7 @@ def test_there_are_fewer_than_100_keys() -> None:
         for name, field in section.model_fields.items()
         if "tuple" in str(field.annotation) or not _settings_in(field.annotation)
     ]
-    assert len(keys) < 100
+    assert len(keys) <= 125
 
 
 @pytest.mark.parametrize("section", sorted(set(sections()), key=lambda each: each.__name__))

@@ -31,10 +31,9 @@ from splitjax.runs.model_places import places
 from splitjax.serving import answers, export_set, folder_scores, loaded_models
 from splitjax.serving.export_record import Exported, folder_names
 from splitjax.train import checkpoint
+from tests.runs.test_seed import make_folder
 from tests.tiny import tiny_tree
 from tools.random_checkpoint import write_tokenizer
-
-from .test_seed import make_folder
 
 SHAPES = {
     "llama": {"d_model": 24, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "qk_norm": False, "tied_embeddings": True},

@@ -24,7 +24,8 @@ def main(port: str, count: int, index: int, devices: int, folder: Path, loop: st
     if count > 1:
         jax.distributed.initialize(f"127.0.0.1:{port}", count, index)
     from splitjax.parallel import make_mesh
-    from splitjax.train import Interrupted, Phase, Trainer, checkpoint, rollback, run_phase, starts
+    from splitjax.train import Interrupted, Phase, Trainer, checkpoint, run_phase, starts
+    from splitjax.train.guards import rollback
 
     from .helpers import BREAKS, KEPT, STEP, Batches, Bigram, Brittle, FirstTokens, recipe
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from splitjax.config import UserError
-from splitjax.train import Interrupted, Phase, Stack, checkpoint, path_tokens, pick, rollback, run_phase, starts
+from splitjax.train import Interrupted, Phase, Stack, checkpoint, path_tokens, pick, run_phase, starts
+from splitjax.train.guards import rollback
 from splitjax.train.schedule import schedule
 
 from .helpers import BREAKS, KEPT, STEP, Brittle, FirstTokens, events, make_trainer, put, same_bits

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from splitjax.train import pick
-from splitjax.train.spikes import SETTLED_AFTER
+from splitjax.train.guards.spikes import SETTLED_AFTER
 
 from .helpers import STEP, Batches, Bigram, make_trainer, put, same_bits
 

@@ -11,7 +11,7 @@ import jax
 import pytest
 
 from splitjax.parallel import beats, hosts
-from splitjax.train.watchdog import FIRST_STEP, Watchdog
+from splitjax.train.guards.watchdog import FIRST_STEP, Watchdog
 from tools.faults import cluster
 
 
@@ -88,7 +88,7 @@ LOSES_ONE = """
 import os, sys, time, jax
 from jax.experimental.multihost_utils import sync_global_devices
 from splitjax.parallel import beats, join_cluster
-from splitjax.train.watchdog import Watchdog
+from splitjax.train.guards.watchdog import Watchdog
 join_cluster()
 sync_global_devices("connected")
 beats.LINGER = 3.0
@@ -121,7 +121,7 @@ def test_those_that_lost_a_process_say_so_and_end(tmp_path, end: str, wait: str,
 
 STUBBORN = textwrap.dedent("""
     import signal, sys, threading, time
-    from splitjax.train.interrupt import Signals
+    from splitjax.train.guards.interrupt import Signals
     with Signals() as signals:
         print("ready", flush=True)
         while True:  # a step, or a save, that takes for ever

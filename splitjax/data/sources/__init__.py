@@ -1,4 +1,7 @@
-"""Where documents come from: each kind lists its parts, and each part yields documents."""
+"""Where documents come from: each kind lists its parts, and each part yields documents.
+
+Enters: one module a kind of source. Does not enter: what becomes of a document once it is read.
+"""
 
 from __future__ import annotations
 

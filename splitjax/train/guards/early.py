@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .stack import Stack
+from ..stack import Stack
 
 
 @dataclasses.dataclass(frozen=True)

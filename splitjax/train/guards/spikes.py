@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-from .stack import Stack
+from ..stack import Stack
 
 SETTLED_AFTER = 20
 """Updates before which a norm is never called a spike: the first ones fall steeply."""

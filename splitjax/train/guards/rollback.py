@@ -22,9 +22,9 @@ from jax import Array
 
 from splitjax.config import UserError
 
-from . import checkpoint, store
-from .placement import Placement
-from .stack import Stack
+from .. import checkpoint, store
+from ..placement import Placement
+from ..stack import Stack
 
 log = logging.getLogger("splitjax")
 

@@ -1,0 +1,28 @@
+"""Templates of this room, filled: HTML escapes every value, Markdown takes names through `code`."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def render(template: str, **values: Any) -> str:
+    """The text of `templates/<template>`; a value that it misses is an error of ours, not an empty place."""
+    return _environment().get_template(template).render(**values)
+
+
+def code(name: str) -> str:
+    """A name that came with the data, safe in Markdown."""
+    return "`" + name.replace("`", "'").replace("|", "/").replace("\n", " ") + "`"
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("splitjax.reporting"), autoescape=lambda name: name is not None and name.endswith(".html"),
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )
+    made.filters["code"] = code
+    return made
