@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,18 +12,14 @@ from ..tables.table import Table
 from .families import Family, Rows
 from .form import Form
 from .scale import Reference, repeats
-
-if TYPE_CHECKING:
-    from .solver import Data, Loss
-
-# The solver imports JAX; it is imported where a fit begins, so that a saved law predicts without it.
+from .solver import Data, Loss, refine, screen
 
 CANDIDATES = 1024
 """Random nonlinear parameter vectors that are screened for starts."""
 AGREE = 1e-6
 """Starts whose objectives are within this relative distance of the best have found it too."""
-ENOUGH = 4
-"""Agreeing starts below which the best ones are given more steps."""
+ENOUGH, LONGER = 4, 32
+"""Agreeing starts below which the best ones, LONGER in all, are given more steps."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +62,12 @@ class Problem:
         return sum(form.n_free for form in self.forms)
 
     def _part(self, form: Form, width: int) -> Part:
-        from .solver import ROW_MULTIPLE
-
         at = np.flatnonzero(np.isin(self.table.domain, form.domains))
         group = np.array([form.domains.index(domain) for domain in self.table.domain[at]], int)
         slot = np.zeros(len(at), int)
         for g in range(len(form.domains)):
             slot[group == g] = np.arange((group == g).sum())
-        shape = (len(form.domains), -(-width // ROW_MULTIPLE) * ROW_MULTIPLE)
+        shape = (len(form.domains), width)
         arrays = []
         for column in self._rows:
             array = np.zeros(shape)
@@ -83,8 +77,6 @@ class Problem:
 
     def data(self, part: Part, y: np.ndarray, w: np.ndarray) -> Data:
         """Losses and weights of all table rows, [lanes, rows], in a part's layout; padding weighs nothing."""
-        from .solver import Data
-
         w = np.where(self.usable, w, 0.0)
         lanes = [np.full((len(a), *part.rows.n.shape), fill) for a, fill in ((y, 1.0), (w, 0.0))]
         for lane, values in zip(lanes, (y, w), strict=True):
@@ -100,8 +92,6 @@ class Problem:
         self, part: Part, loss: Loss, weights: np.ndarray, starts: int, rng: np.random.Generator
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Ends and objectives of each fit's starts."""
-        from .solver import LANES, refine
-
         def run(x: np.ndarray, w: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:
             low, high = (np.tile(bound, (len(x), 1)) for bound in part.form.bounds)
             y = np.broadcast_to(self.table.loss, w.shape)
@@ -113,15 +103,13 @@ class Problem:
         values = values.reshape(len(weights), starts)
         slow = [i for i, value in enumerate(values) if _agreeing(value) < ENOUGH]
         if slow:  # a crooked valley: the best go on for longer
-            each = min(starts, max(1, LANES // len(slow)))
+            each = min(starts, max(1, LONGER // len(slow)))
             at = np.concatenate([i * starts + np.argsort(values[i])[:each] for i in slow])
             x[at], values.reshape(-1)[at] = run(x[at], weights[at // starts], steps=1000 if len(weights) == 1 else 300)
         return list(zip(x.reshape(len(weights), starts, -1), values, strict=True))
 
     def _starts(self, part: Part, loss: Loss, w: np.ndarray, starts: int, rng: np.random.Generator) -> np.ndarray:
         """Starts [starts, size]: the best of many screened candidates, with some of the others for variety."""
-        from .solver import screen
-
         form = part.form
         low = np.array([p.start[0] for p in form.nonlinear])
         high = np.array([p.start[1] for p in form.nonlinear])
@@ -139,8 +127,6 @@ class Problem:
 
     def refit(self, loss: Loss, xs: Sequence[np.ndarray], y: np.ndarray, w: np.ndarray) -> list[np.ndarray]:
         """Fit again from known solutions `xs` (one a part, [size]) to other losses or weights [lanes, rows]."""
-        from .solver import refine
-
         out = []
         for part, x in zip(self.parts, xs, strict=True):
             low, high = (np.tile(bound, (len(y), 1)) for bound in part.form.bounds)

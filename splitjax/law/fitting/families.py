@@ -5,7 +5,7 @@ A family is a small class. Given its nonlinear parameters it is a non-negative c
     L(N, D, D') = sum_j c_j · column_j(N, D, D'; nonlinear parameters),   c_j >= 0,
 
 which is what lets the solver project the linear parameters out. Columns are written in logarithms, for numpy and
-JAX alike (`xp`), because powers over ten orders of magnitude are only tame there. Where each form is published
+jets alike (`xp`), because powers over ten orders of magnitude are only tame there. Where each form is published
 is told in docs/law.md.
 """
 
@@ -24,7 +24,7 @@ LOG_ZERO = -1e6
 """Logarithm of zero tokens: finite, so that 0 · LOG_ZERO is 0 in gradients, and exp(exponent · LOG_ZERO) is 0."""
 
 Array = Any
-"""A numpy or JAX array."""
+"""A numpy array, a jet, or what else `xp` computes with."""
 
 
 class Rows(NamedTuple):
@@ -46,6 +46,7 @@ class Parameter:
         low, high: bounds. For a scale they bound the log of the parameter in units of the table's geometric means.
         start: range that random starts are drawn from.
         scale: positive, solved for as a logarithm, its own for every domain; exponents are shared by domains.
+        log: solved for as a logarithm, though domains share it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Parameter:
     high: float
     start: tuple[float, float]
     scale: bool = False
+    log: bool = False
 
 
 def exponent(name: str, high: float = 3.0) -> Parameter:
@@ -82,22 +84,20 @@ class Family(ABC):
     of_n: ClassVar[frozenset[str]] = frozenset({"A", "a"})
     """Parameters that drop out of a table with one N."""
     uses_special: ClassVar[bool] = True
+    in_units: ClassVar[bool] = False
+    """The formula measures tokens in U: a power of them that depends on N means something else in other units."""
 
     @abstractmethod
     def columns(self, xp: Any, p: Mapping[str, Array], n: Array, d: Array, s: Array) -> tuple[Array, ...]:
         """One column a linear parameter, from log N, log D, log D' and nonlinear parameters (scales as logs)."""
 
     @abstractmethod
-    def units(self, p: Mapping[str, Array], n: float, d: float, s: float) -> dict[str, Array]:
-        """Log of the factor from a parameter in units of exp(n), exp(d), exp(s) to the parameter of the formula."""
+    def units(self, p: Mapping[str, Array], n: float, t: float) -> dict[str, Array]:
+        """Log of the factor from a parameter in units of exp(n) parameters and exp(t) tokens to the formula's own."""
 
     @abstractmethod
     def finite(self, d: Array, s: Array) -> Array:
         """Where the law gives a finite loss, from tokens D and D'."""
-
-    def public(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """Parameters as the formula names them, from those that the columns multiply."""
-        return dict(values)
 
 
 class Chinchilla(Family):
@@ -110,8 +110,8 @@ class Chinchilla(Family):
     def columns(self, xp: Any, p: Mapping[str, Array], n: Array, d: Array, s: Array) -> tuple[Array, ...]:
         return xp.ones_like(n), xp.exp(-p["a"] * n), xp.exp(-p["b"] * d)
 
-    def units(self, p: Mapping[str, Array], n: float, d: float, s: float) -> dict[str, Array]:
-        return {"A": p["a"] * n, "B": p["b"] * d}
+    def units(self, p: Mapping[str, Array], n: float, t: float) -> dict[str, Array]:
+        return {"A": p["a"] * n, "B": p["b"] * t}
 
     def finite(self, d: Array, s: Array) -> Array:
         return d > 0
@@ -126,8 +126,8 @@ class Additive(Family):
     def columns(self, xp: Any, p: Mapping[str, Array], n: Array, d: Array, s: Array) -> tuple[Array, ...]:
         return xp.ones_like(n), xp.exp(-p["a"] * n), xp.exp(-p["b"] * d), xp.exp(-p["c"] * s)
 
-    def units(self, p: Mapping[str, Array], n: float, d: float, s: float) -> dict[str, Array]:
-        return {"A": p["a"] * n, "B": p["b"] * d, "C": p["c"] * s}
+    def units(self, p: Mapping[str, Array], n: float, t: float) -> dict[str, Array]:
+        return {"A": p["a"] * n, "B": p["b"] * t, "C": p["c"] * t}
 
     def finite(self, d: Array, s: Array) -> Array:
         return (d > 0) & (s > 0)
@@ -143,8 +143,8 @@ class EffectiveData(Family):
         effective = xp.logaddexp(s, p["k"] + p["g"] * d)
         return xp.ones_like(n), xp.exp(-p["a"] * n), xp.exp(-p["b"] * effective)
 
-    def units(self, p: Mapping[str, Array], n: float, d: float, s: float) -> dict[str, Array]:
-        return {"A": p["a"] * n, "B": p["b"] * s, "k": s - p["g"] * d}
+    def units(self, p: Mapping[str, Array], n: float, t: float) -> dict[str, Array]:
+        return {"A": p["a"] * n, "B": p["b"] * t, "k": (1 - p["g"]) * t}
 
     def finite(self, d: Array, s: Array) -> Array:
         return (d > 0) | (s > 0)
@@ -158,17 +158,89 @@ class Adapting(Family):
     linear = ("E", "A", "B")
     nonlinear = (
         exponent("a"), exponent("b"), scale("k"), exponent("g"), scale("D0"), Parameter("h", 0.0, 1.0, (0.0, 0.6)),
-    )  # fmt: skip
+    )
 
     def columns(self, xp: Any, p: Mapping[str, Array], n: Array, d: Array, s: Array) -> tuple[Array, ...]:
         transferred = p["k"] + p["g"] * d + p["h"] * xp.logaddexp(0.0, s - p["D0"])
         return xp.ones_like(n), xp.exp(-p["a"] * n), xp.exp(-p["b"] * xp.logaddexp(s, transferred))
 
-    def units(self, p: Mapping[str, Array], n: float, d: float, s: float) -> dict[str, Array]:
-        return {"A": p["a"] * n, "B": p["b"] * s, "k": s - p["g"] * d, "D0": s}
+    def units(self, p: Mapping[str, Array], n: float, t: float) -> dict[str, Array]:
+        return {"A": p["a"] * n, "B": p["b"] * t, "k": (1 - p["g"]) * t, "D0": t}
 
     def finite(self, d: Array, s: Array) -> Array:
         return (d > 0) | (s > 0)
+
+
+class Blending(Family):
+    """The worth of a mixture token grows with the mixture's share of all tokens: h = 0 is `effective_data`."""
+
+    name = "blending"
+    formula = "E + A/N^a + B/(D' + D·(1 - m^h) + k·D^g·m^h)^b, m = D/(D + D'), h = h0·((D + D')/U)^q"
+    linear = ("E", "A", "B")
+    nonlinear = (
+        exponent("a"), exponent("b"), scale("k"), exponent("g"),
+        Parameter("h0", float(np.log(0.01)), float(np.log(6.0)), (-2.0, 1.0), log=True),
+        Parameter("q", -0.5, 0.6, (-0.2, 0.3)),
+    )
+    in_units = True
+
+    def columns(self, xp: Any, p: Mapping[str, Array], n: Array, d: Array, s: Array) -> tuple[Array, ...]:
+        tokens = xp.logaddexp(d, s)
+        z = xp.maximum(xp.exp(p["h0"] + p["q"] * tokens) * (d - tokens), -700.0)  # log of m^h
+        x = xp.log(xp.exp(s) - xp.exp(d) * xp.expm1(z) + xp.exp(p["k"] + p["g"] * d + z))
+        return xp.ones_like(n), xp.exp(-p["a"] * n), xp.exp(-p["b"] * x)
+
+    def units(self, p: Mapping[str, Array], n: float, t: float) -> dict[str, Array]:
+        return {"A": p["a"] * n, "B": p["b"] * t, "k": (1 - p["g"]) * t}
+
+    def finite(self, d: Array, s: Array) -> Array:
+        return (d > 0) | (s > 0)
+
+
+class TwoSkills(Family):
+    name = "two_skills"
+    formula = "E + A/N^a + B/(D + q·D')^b + C·N^m/((D' + k·D)/U)^(c·N^r)"
+    linear = ("E", "A", "B", "C")
+    nonlinear = (
+        exponent("a"), exponent("b"), scale("q"), scale("k"), exponent("c"),
+        Parameter("m", -1.0, 1.0, (-0.3, 0.3)), Parameter("r", -0.5, 0.5, (-0.1, 0.1)),
+    )
+    in_units = True
+    of_n = frozenset({"A", "a", "m", "r"})
+
+    def columns(self, xp: Any, p: Mapping[str, Array], n: Array, d: Array, s: Array) -> tuple[Array, ...]:
+        common, own = xp.logaddexp(d, p["q"] + s), xp.logaddexp(s, p["k"] + d)
+        return (
+            xp.ones_like(n), xp.exp(-p["a"] * n), xp.exp(-p["b"] * common),
+            xp.exp(p["m"] * n - p["c"] * xp.exp(p["r"] * n) * own),
+        )
+
+    def units(self, p: Mapping[str, Array], n: float, t: float) -> dict[str, Array]:
+        return {"A": p["a"] * n, "B": p["b"] * t, "C": -p["m"] * n, "c": -p["r"] * n}
+
+    def finite(self, d: Array, s: Array) -> Array:
+        return (d > 0) | (s > 0)
+
+
+class Coupled(Family):
+    name = "coupled"
+    formula = "E + A/N^a + B·N^m/(D/U)^(b·N^r)"
+    linear = ("E", "A", "B")
+    nonlinear = (
+        exponent("a"), exponent("b"), Parameter("m", -1.0, 1.0, (-0.3, 0.3)), Parameter("r", -0.5, 0.5, (-0.1, 0.1)),
+    )
+    in_units = True
+    of_n = frozenset({"A", "a", "m", "r"})
+    uses_special = False
+
+    def columns(self, xp: Any, p: Mapping[str, Array], n: Array, d: Array, s: Array) -> tuple[Array, ...]:
+        return xp.ones_like(n), xp.exp(-p["a"] * n), xp.exp(p["m"] * n - p["b"] * xp.exp(p["r"] * n) * d)
+
+    def units(self, p: Mapping[str, Array], n: float, t: float) -> dict[str, Array]:
+        return {"A": p["a"] * n, "B": -p["m"] * n, "b": -p["r"] * n}
+
+    def finite(self, d: Array, s: Array) -> Array:
+        return d > 0
 
 
 class Hernandez(Family):
@@ -178,15 +250,15 @@ class Hernandez(Family):
     nonlinear = (
         exponent("a"), exponent("b"), scale("k"), exponent("g"),
         Parameter("h", 0.0, 1.0, (0.0, 0.6)), Parameter("m", -2.0, 2.0, (-0.5, 0.5)),
-    )  # fmt: skip
+    )
     of_n = frozenset({"A", "a", "m"})
 
     def columns(self, xp: Any, p: Mapping[str, Array], n: Array, d: Array, s: Array) -> tuple[Array, ...]:
         transferred = p["k"] + p["g"] * d + p["h"] * s + p["m"] * n
         return xp.ones_like(n), xp.exp(-p["a"] * n), xp.exp(-p["b"] * xp.logaddexp(s, transferred))
 
-    def units(self, p: Mapping[str, Array], n: float, d: float, s: float) -> dict[str, Array]:
-        return {"A": p["a"] * n, "B": p["b"] * s, "k": s - p["g"] * d - p["h"] * s - p["m"] * n}
+    def units(self, p: Mapping[str, Array], n: float, t: float) -> dict[str, Array]:
+        return {"A": p["a"] * n, "B": p["b"] * t, "k": (1 - p["g"] - p["h"]) * t - p["m"] * n}
 
     def finite(self, d: Array, s: Array) -> Array:
         return s > 0
@@ -202,8 +274,8 @@ class TransferGap(Family):
         tuned = xp.exp(-p["c"] * s)
         return xp.ones_like(n), xp.exp(-p["a"] * n), xp.exp(-p["b"] * d) * tuned, tuned
 
-    def units(self, p: Mapping[str, Array], n: float, d: float, s: float) -> dict[str, Array]:
-        return {"A": p["a"] * n, "B": p["b"] * d + p["c"] * s, "G": p["c"] * s}
+    def units(self, p: Mapping[str, Array], n: float, t: float) -> dict[str, Array]:
+        return {"A": p["a"] * n, "B": (p["b"] + p["c"]) * t, "G": p["c"] * t}
 
     def finite(self, d: Array, s: Array) -> Array:
         return (d > 0) & (s > 0)
@@ -219,59 +291,20 @@ class Multiplicative(Family):
     def columns(self, xp: Any, p: Mapping[str, Array], n: Array, d: Array, s: Array) -> tuple[Array, ...]:
         return xp.ones_like(n), xp.exp(-p["a"] * n - p["b"] * d - p["c"] * s)
 
-    def units(self, p: Mapping[str, Array], n: float, d: float, s: float) -> dict[str, Array]:
-        return {"A": p["a"] * n + p["b"] * d + p["c"] * s}
+    def units(self, p: Mapping[str, Array], n: float, t: float) -> dict[str, Array]:
+        return {"A": p["a"] * n + (p["b"] + p["c"]) * t}
 
     def finite(self, d: Array, s: Array) -> Array:
         return (d > 0) & (s > 0)
 
 
-class Shifted(Family):
-    """Its columns multiply E - S and S: with both non-negative, no amount of specialisation makes a loss negative."""
-
-    name = "shifted"
-    formula = "E + A/N^a + B/D^b - S·(1 - (1 + D'/D0)^-c)"
-    linear = ("E", "A", "B", "S")
-    nonlinear = (exponent("a"), exponent("b"), scale("D0"), exponent("c"))
-
-    def columns(self, xp: Any, p: Mapping[str, Array], n: Array, d: Array, s: Array) -> tuple[Array, ...]:
-        left = xp.exp(-p["c"] * xp.logaddexp(0.0, s - p["D0"]))
-        return xp.ones_like(n), xp.exp(-p["a"] * n), xp.exp(-p["b"] * d), left
-
-    def units(self, p: Mapping[str, Array], n: float, d: float, s: float) -> dict[str, Array]:
-        return {"A": p["a"] * n, "B": p["b"] * d, "D0": s}
-
-    def finite(self, d: Array, s: Array) -> Array:
-        return d > 0
-
-    def public(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        return {**values, "E": values["E"] + values["S"]}
-
-
-class Rectified(Family):
-    name = "rectified"
-    formula = "E + (A/N^a + B/D^b)/(1 + (D'/D0)^c)"
-    linear = ("E", "A", "B")
-    nonlinear = (exponent("a"), exponent("b"), scale("D0"), exponent("c"))
-
-    def columns(self, xp: Any, p: Mapping[str, Array], n: Array, d: Array, s: Array) -> tuple[Array, ...]:
-        left = xp.exp(-xp.logaddexp(0.0, p["c"] * (s - p["D0"])))
-        return xp.ones_like(n), xp.exp(-p["a"] * n) * left, xp.exp(-p["b"] * d) * left
-
-    def units(self, p: Mapping[str, Array], n: float, d: float, s: float) -> dict[str, Array]:
-        return {"A": p["a"] * n, "B": p["b"] * d, "D0": s}
-
-    def finite(self, d: Array, s: Array) -> Array:
-        return d > 0
-
-
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        Chinchilla(), Additive(), EffectiveData(), Adapting(), Hernandez(), TransferGap(), Multiplicative(), Shifted(),
-        Rectified(),
+        Chinchilla(), Coupled(), Additive(), EffectiveData(), Adapting(), Blending(), TwoSkills(), Hernandez(),
+        TransferGap(), Multiplicative(),
     )
-}  # fmt: skip
+}
 
 
 def family_named(name: str) -> Family:

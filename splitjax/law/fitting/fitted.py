@@ -58,8 +58,21 @@ class Fitted:
         return self.forms[0].family.name
 
     @property
+    def formula(self) -> str:
+        return self.forms[0].family.formula
+
+    @property
     def n_free(self) -> int:
         return sum(form.n_free for form in self.forms)
+
+    @property
+    def drawn(self) -> int:
+        """How many draws there are."""
+        return len(self.draws[0]) if self.draws else 0
+
+    def finite(self, d: Any, s: Any) -> np.ndarray:
+        """Where the family predicts a loss, from tokens D and D'."""
+        return np.asarray(self.forms[0].family.finite(np.asarray(d), np.asarray(s)))
 
     def losses(
         self, n_params: Any, d_pretrain: Any, d_special: Any, domain: str, *,
@@ -77,15 +90,15 @@ class Fitted:
                 return loss if draws else loss[0]
         raise UserError(f"no domain '{domain}' in this law", where="domain")
 
-    def on(self, table: Table) -> np.ndarray:
-        """Predicted loss of every row of a table; infinite where the family or its domains cannot predict."""
-        out = np.full(len(table), np.inf)
+    def on(self, table: Table, *, draws: bool = False) -> np.ndarray:
+        """Predicted loss of every row of a table, [rows], or [draws, rows]; infinite where the family cannot predict."""
+        out = np.full((self.drawn, len(table)) if draws else len(table), np.inf)
         known = {domain for form in self.forms for domain in form.domains}
         for domain in known.intersection(table.domains):
             at = table.domain == domain
             u_d, u_s = (None if u is None else u[at] for u in (table.u_pretrain, table.u_special))
             points = (table.n_params[at], table.d_pretrain[at], table.d_special[at])
-            out[at] = self.losses(*points, domain, u_pretrain=u_d, u_special=u_s)
+            out[..., at] = self.losses(*points, domain, draws=draws, u_pretrain=u_d, u_special=u_s)
         return out
 
     def parameters(self) -> dict[str, Any]:
@@ -113,7 +126,7 @@ class Fitted:
         """Everything but the draws' layout, which the forms fix."""
         return {
             "family": self.name,
-            "formula": self.forms[0].family.formula,
+            "formula": self.formula,
             "parameters": self.parameters(),
             "intervals": self.intervals(),
             "n": self.n,
@@ -134,16 +147,17 @@ def public_parameters(form: Form, ref: Reference, x: np.ndarray, g: int) -> dict
     z = x[:, form.index[g]]
     solved = dict(zip(form.names, z.T, strict=True))
     p = {parameter.name: solved[parameter.name] for parameter in form.nonlinear}
-    factors = form.family.units(p, ref.n, ref.d, ref.s)
+    factors = form.family.units(p, ref.n, ref.t)
     values = {}
     with np.errstate(over="ignore"):
         for name, value in solved.items():
-            is_scale = name in p and next(q for q in form.nonlinear if q.name == name).scale
-            values[name] = np.exp(value) if is_scale else value
+            as_log = name in p and next(q for q in form.nonlinear if q.name == name)
+            values[name] = np.exp(value) if as_log and (as_log.scale or as_log.log) else value
             values[name] = values[name] * np.exp(factors.get(name, 0.0))
     own = {name: form._is_own(i) for i, name in enumerate(form.names)}
     dropped = set(form.family.of_n) if form.one_n else set()
-    return {k: (v, own[k]) for k, v in form.family.public(values).items() if k not in dropped}
+    found = {k: (v, own[k]) for k, v in values.items() if k not in dropped}
+    return found | ({"U": (np.full(len(x), np.exp(ref.t)), False)} if form.family.in_units else {})
 
 
 def percentiles(values: np.ndarray) -> list[float]:

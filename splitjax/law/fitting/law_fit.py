@@ -13,10 +13,10 @@ import numpy as np
 from splitjax.config import UserError, did_you_mean, format_count, read_record, write_record
 
 from ..tables.table import Table
+from .combined import Combined
 from .families import family_named
 from .fitted import INTERVAL, Fitted
 from .form import Form
-from .misfit import Misfit, misfit_of
 from .scale import Reference
 from .selection import Score
 
@@ -27,62 +27,54 @@ if TYPE_CHECKING:
 
 
 KIND = "splitjax law"
-VERSION = 2
+VERSION = 3
 EXTENT = 10.0
 """Pictures reach this many times beyond the largest D and D' that were fitted."""
 
 
 @dataclass(frozen=True, eq=False)
 class LawFit:
-    """What `fit` returns: all families compared, the chosen one first.
+    """What `fit` returns: one law, and the families that it was made of.
 
     Attributes:
-        families: fitted families, the chosen one first, the rest by held-out error.
-        near: names of the families within one standard error of the best; the split's interval spans them all.
+        families: fitted families: first those that are combined, the heaviest first, then the rest by held-out error.
+        weights: of the families that are combined; they sum to 1.
         table: the rows fitted.
         settings: loss, delta, bootstrap, seed, holdout, domains.
-        beats_mean: whether the chosen family predicts held-out rows better than their mean does.
+        beats_mean: whether the law predicts held-out rows better than their mean does.
         notes: what a reader must know, one sentence each.
+        heldout: errors of the law on runs larger than those fitted.
+        holdout: errors of the law on the rows that the caller kept out.
     """
 
     families: tuple[Fitted, ...]
-    near: tuple[str, ...]
+    weights: Mapping[str, float]
     table: Table
     settings: Mapping[str, Any]
     beats_mean: bool = True
     notes: tuple[str, ...] = field(default=())
+    heldout: Score | None = None
+    holdout: Score | None = None
 
-    @property
-    def chosen(self) -> Fitted:
-        return self.families[0]
+    @cached_property
+    def chosen(self) -> Combined:
+        """What speaks: the families that are combined, corrected by their residuals; one where one was asked for."""
+        members = tuple(self.named(name) for name in self.weights)
+        return Combined(members, tuple(self.weights.values()), self.table, self.heldout, self.holdout)
 
     @property
     def family(self) -> str:
+        """"combined", or the family that speaks alone."""
         return self.chosen.name
 
     @property
     def domains(self) -> tuple[str, ...]:
         return self.table.domains
 
-    def misfit(self, fitted: Fitted) -> Misfit | None:
-        """How far a family is off beyond noise, on the rows that were fitted; None where noise explains them."""
-        if fitted.name not in self._misfits:
-            self._misfits[fitted.name] = misfit_of(self.table, fitted.on(self.table))
-        return self._misfits[fitted.name]
-
-    @cached_property
-    def _misfits(self) -> dict[str, Misfit | None]:
-        return {}
-
-    @property
-    def holdout(self) -> Score | None:
-        """Errors of the chosen family on the rows that the caller kept out."""
-        return self.chosen.holdout
-
     @property
     def intervals(self) -> dict[str, Any]:
-        """90 % intervals of the chosen family's parameters."""
-        return self.chosen.intervals()
+        """90 % intervals of the parameters of the heaviest family."""
+        return self.families[0].intervals()
 
     @cached_property
     def ranges(self) -> dict[str, tuple[float, float]]:
@@ -102,12 +94,6 @@ class LawFit:
         if family not in found:
             raise UserError(f"family '{family}' was not fitted", where="family", mend=did_you_mean(family, found))
         return found[family]
-
-    def at_corner(self, fitted: Fitted, fraction: float) -> Fitted | None:
-        """The family that predicts D'=0 (fraction 1) or D=0 (fraction 0): `fitted`, else the best that can."""
-        d, s = np.array(fraction), np.array(1.0 - fraction)
-        ranked = sorted(self.families, key=lambda f: f.heldout.mre if f.heldout else np.inf)
-        return next((f for f in (fitted, *ranked) if f.forms[0].family.finite(d, s)), None)
 
     def check_n(self, n_params: float) -> None:
         """Refuse an N that the table says nothing of.
@@ -133,7 +119,7 @@ class LawFit:
             n_params: N, non-embedding parameters.
             d_pretrain, d_special: D and D', tokens; arrays broadcast.
             domain: a domain of the table; None for the mean.
-            family: another compared family than the chosen one.
+            family: a family alone, uncorrected, instead of the combined law.
             u_pretrain, u_special: unique tokens among them, where data repeat.
 
         Returns:
@@ -143,7 +129,7 @@ class LawFit:
             UserError: no such domain or family, or an N that the table says nothing of.
         """
         self.check_n(n_params)
-        fitted = self.chosen if family is None else self.named(family)
+        fitted: Combined | Fitted = self.chosen if family is None else self.named(family)
         d, s = np.broadcast_arrays(np.asarray(d_pretrain, float), np.asarray(d_special, float))
         names = self.domains if domain is None else (domain,)
         u_d, u_s = (
@@ -156,11 +142,15 @@ class LawFit:
 
     def summary(self) -> dict[str, Any]:
         """The `--json` of `splitjax fit`."""
-        chosen = self.chosen.to_json()
-        keys = ("family", "formula", "parameters", "objective", "mre", "r2", "n", "holdout", "intervals")
+        first, law = self.families[0], self.chosen
         return {
-            **{key: chosen[key] for key in keys},
-            "near": list(self.near),
+            "family": law.name, "formula": law.formula, "weights": dict(self.weights),
+            "parameters_of": first.name, "parameters": first.parameters(), "intervals": first.intervals(),
+            "objective": first.objective, "mre": law.mre, "r2": law.r2, "n": law.n,
+            "heldout": self.heldout.to_json() if self.heldout else None,
+            "holdout": self.holdout.to_json() if self.holdout else None,
+            "correction": law.correction.to_json() if law.correction else None,
+            "stand_out": law.told_apart(),
             "families": [fitted.to_json() for fitted in self.families],
             "beats_mean": self.beats_mean,
             "notes": list(self.notes),
@@ -181,7 +171,7 @@ class LawFit:
                 for form, x, draws in zip(fitted.forms, fitted.xs, drawn, strict=True)
             ]  # fmt: skip
             ref = fitted.reference
-            saved.append({"family": fitted.name, "reference": [ref.n, ref.d, ref.s], "parts": parts})
+            saved.append({"family": fitted.name, "reference": [ref.n, ref.t], "parts": parts})
         return {
             "version": VERSION,
             "kind": KIND,
@@ -215,14 +205,14 @@ class LawFit:
         """Observations against predictions, residuals, isolines over (D, D') and extrapolation."""
         from ..drawing.law_plot import draw_law
 
-        title = f"{self.family}: {self.chosen.forms[0].family.formula}"
+        title = f"{self.family}: {self.chosen.formula}"
         return draw_law(title, self._observed(), self._isolines(), self._extrapolation())
 
     def _observed(self) -> Observed:
         from ..drawing.law_plot import Observed
 
         t, chosen = self.table, self.chosen
-        return Observed(t.n_params, t.d_pretrain + t.d_special, t.loss, chosen.on(t), chosen.n, chosen.mre)
+        return Observed(t.n_params, t.d_pretrain + t.d_special, t.loss, chosen.uncorrected, chosen.n, chosen.mre)
 
     def _isolines(self) -> Isolines | None:
         """Over ten times the fitted D and D', at the largest N; None for a table without D'."""
@@ -250,7 +240,7 @@ class LawFit:
         curves = []
         for n in sizes[np.unique(np.linspace(0, len(sizes) - 1, 5).round().astype(int))].tolist():
             band = None
-            if self.chosen.draws:
+            if self.chosen.drawn:
                 draws = np.mean([self.chosen.losses(n, d, s, name, draws=True) for name in self.domains], 0)
                 band = np.percentile(draws, INTERVAL, axis=0)
             at = (t.n_params == n) & (t.d_special == s) & (t.d_pretrain > 0)
@@ -288,7 +278,8 @@ def _from_json(tree: dict[str, Any]) -> LawFit:
                 **{key: told[key] for key in ("n", "objective", "mre", "r2")},
             )
         )
+    heldout, holdout = (Score(**tree[key]) if tree[key] else None for key in ("heldout", "holdout"))
     return LawFit(
-        tuple(families), tuple(tree["near"]), Table.from_json(tree["table"]["rows"]), tree["settings"],
-        tree["beats_mean"], tuple(tree["notes"]),
-    )  # fmt: skip
+        tuple(families), {name: float(weight) for name, weight in tree["weights"].items()},
+        Table.from_json(tree["table"]["rows"]), tree["settings"], tree["beats_mean"], tuple(tree["notes"]), heldout, holdout,
+    )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CHI2_90 = 2.705543
 """90 % quantile of chi-squared with one degree of freedom."""
-_POINTS = 64
+_POINTS, LANES = 64, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Profile:
 
 
 def profile(law: LawFit, parameter: str) -> Profile:
-    """Profile likelihood of an exponent of the chosen family.
+    """Profile likelihood of an exponent of the heaviest family.
 
     The limit is that of the likelihood-ratio test for M-estimators (Schrader and Hettmansperger 1980): twice the rise
     of the objective, times E[psi'] / E[psi^2] of the residuals, is chi-squared with one degree of freedom.
@@ -68,17 +68,18 @@ def profile(law: LawFit, parameter: str) -> Profile:
     Raises:
         UserError: no such exponent, or domains that were fitted apart.
     """
-    from .solver import LANES, Loss, refine
+    from .solver import Loss, refine
 
-    form, problem = law.chosen.forms[0], Problem(law.table, family_named(law.family))
+    first = law.families[0]
+    form, problem = first.forms[0], Problem(law.table, family_named(first.name))
     gone = form.family.of_n if form.one_n else frozenset()
     known = [p.name for p in form.family.nonlinear if not p.scale and p.name not in gone]
     if parameter not in known:
         raise UserError(f"'{parameter}' is not an exponent here", where="profile", mend=did_you_mean(parameter, known))
-    if len(law.chosen.forms) > 1:
+    if len(first.forms) > 1:
         raise UserError("domains were fitted apart", where="profile", mend="Fit them jointly.")
     loss = Loss(law.settings["loss"], law.settings["delta"])
-    at, x, part = int(form.index[0][form.names.index(parameter)]), law.chosen.xs[0], problem.parts[0]
+    at, x, part = int(form.index[0][form.names.index(parameter)]), first.xs[0], problem.parts[0]
     low, high = form.bounds
     threshold = CHI2_90 / 2 / _efficiency(problem, law, loss)
     reach = np.clip(x[at] + np.array([-0.5, 1.0]) * max(abs(x[at]), 0.05), low[at], high[at])
@@ -108,7 +109,7 @@ def _objective(law: LawFit, problem: Problem, loss: Any) -> float:
     from .solver import objective
 
     data = problem.data(problem.parts[0], law.table.loss[None], law.table.weight[None])
-    return float(objective(problem.parts[0].form, loss, data, law.chosen.xs[0][None])[0])
+    return float(objective(problem.parts[0].form, loss, data, law.families[0].xs[0][None])[0])
 
 
 def _inside(values: np.ndarray, objective: np.ndarray, threshold: float, margin: float = 1.0) -> np.ndarray:
@@ -126,7 +127,7 @@ def _inside(values: np.ndarray, objective: np.ndarray, threshold: float, margin:
 def _efficiency(problem: Problem, law: LawFit, loss: Any) -> float:
     """E[psi'] / E[psi^2] of the residuals; with a threshold far below the noise, psi' is the density at zero."""
     at, y = problem.usable & (law.table.weight > 0), law.table.loss
-    predicted = problem.predict([x[None] for x in law.chosen.xs])[0]
+    predicted = problem.predict([x[None] for x in law.families[0].xs])[0]
     freedom = max(at.sum() - problem.n_free, 1) / at.sum()
     if loss.kind == "squared":
         return freedom / max(float(np.square(predicted[at] - y[at]).mean()), 1e-300)

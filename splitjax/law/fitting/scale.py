@@ -12,15 +12,18 @@ from .families import LOG_ZERO, Rows
 
 @dataclass(frozen=True)
 class Reference:
-    """Units of a fit: logs of the geometric means of N, D and D'. In them every parameter is of order one."""
+    """Units of a fit: logs of the geometric means of N and of tokens. In them every parameter is of order one.
+
+    D and D' share one unit, because some laws add them.
+    """
 
     n: float
-    d: float
-    s: float
+    t: float
 
     @staticmethod
     def of(table: Table) -> Reference:
-        return Reference(*(_mean_log(c) for c in (table.n_params, table.d_pretrain, table.d_special)))
+        tokens = np.concatenate([table.d_pretrain, table.d_special])
+        return Reference(_mean_log(table.n_params), _mean_log(tokens))
 
     def rows(
         self, n: np.ndarray, d: np.ndarray, s: np.ndarray, u_d: np.ndarray | None = None, u_s: np.ndarray | None = None
@@ -28,7 +31,7 @@ class Reference:
         """Coordinates of points given in parameters and tokens."""
         n, d, s = np.broadcast_arrays(*(np.asarray(part, float) for part in (n, d, s)))
         return Rows(
-            np.log(n) - self.n, _log(d) - self.d, _log(s) - self.s,
+            np.log(n) - self.n, _log(d) - self.t, _log(s) - self.t,
             np.zeros_like(d) if u_d is None else repeats(d, u_d),
             np.zeros_like(s) if u_s is None else repeats(s, u_s),
         )  # fmt: skip

@@ -1,16 +1,21 @@
-"""The reference path: scipy's L-BFGS-B from random starts, with exact gradients. Slow, independent of the solver."""
+"""The reference path: scipy's L-BFGS-B from random starts, with JAX's gradients. Slow, independent of the solver."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
 from .engine import Found, Part, Problem
-from .solver import Loss, on_host, value
+from .families import Rows
+from .form import Form
+from .solver import Loss
 
 
 def search(problem: Problem, loss: Loss, weights: np.ndarray, starts: int, rng: np.random.Generator) -> Found:
@@ -57,3 +62,29 @@ def _descend(slope: Any, x: np.ndarray, low: np.ndarray, high: np.ndarray, delta
     options = {"maxiter": 5000, "maxfun": 20000, "ftol": 1e-15, "gtol": 1e-12}
     end = minimize(scaled, x, jac=True, method="L-BFGS-B", bounds=np.stack([low, high], 1), options=options)
     return end.x, float(end.fun) * size if np.isfinite(end.fun) else np.inf
+
+
+def value(
+    form: Form, kind: str, rows: Rows, y: jax.Array, w: jax.Array, x: jax.Array, delta: jax.Array
+) -> jax.Array:
+    """Objective at x; rows, y, w are [G, n]."""
+
+    def domain(z: jax.Array, rows: Rows, y: jax.Array, w: jax.Array) -> jax.Array:
+        f = jnp.stack(form.columns(jnp, list(z[form.n_linear :]), rows), -1) @ z[: form.n_linear]
+        r = jnp.log(jnp.maximum(f, 1e-300) / y) if kind == "huber" else f - y
+        size = jnp.abs(r)
+        huber = jnp.where(size <= delta, 0.5 * r * r, delta * (size - 0.5 * delta))
+        return jnp.sum(w * (huber if kind == "huber" else 0.5 * r * r))
+
+    return jnp.sum(jax.vmap(domain)(x[form.index], rows, y, w))
+
+
+@contextmanager
+def on_host() -> Iterator[None]:
+    """Float64 on the CPU, for this thread and block alone: a training process may hold an accelerator without it."""
+    try:
+        host = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
+        host = None
+    with jax.enable_x64(True), jax.default_device(host):
+        yield

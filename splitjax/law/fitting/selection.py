@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,10 @@ from ..tables.table import Table
 
 SHARE = 0.1
 """At least this share of rows is held out along an axis."""
+POWER = 4.0
+"""A family counts as its error on held-out runs to minus this power."""
+LEAST = 0.01
+"""Families that count less than this count nothing."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,12 @@ def score(table: Table, tests: dict[str, np.ndarray], predicted: dict[str, np.nd
     return Score(len(e), float(e.mean()), r2, clustered_se(e, np.concatenate(units)), axes)
 
 
+def explained(measured: np.ndarray, predicted: np.ndarray) -> float:
+    """R²: the share of the variance that predictions explain."""
+    spread = float(np.square(measured - measured.mean()).sum())
+    return 1.0 - float(np.square(predicted - measured).sum()) / spread if spread > 0 else 0.0
+
+
 def clustered_se(values: np.ndarray, units: np.ndarray) -> float:
     """Standard error of the mean of values whose units (runs) are drawn whole."""
     names, at = np.unique(units, return_inverse=True)
@@ -89,13 +99,6 @@ def clustered_se(values: np.ndarray, units: np.ndarray) -> float:
         return float("nan")
     sums = np.bincount(at, values - values.mean())
     return float(np.sqrt(np.square(sums).sum() * len(names) / (len(names) - 1)) / len(values))
-
-
-def errors(table: Table, tests: dict[str, np.ndarray], predicted: dict[str, np.ndarray], rows: np.ndarray) -> Any:
-    """Relative errors of the held-out rows and the runs they belong to."""
-    at = [(axis, test & rows) for axis, test in tests.items()]
-    relative = [np.abs(predicted[axis][mask] / table.loss[mask] - 1.0) for axis, mask in at]
-    return np.concatenate(relative), np.concatenate([clusters(table)[mask] for _, mask in at])
 
 
 def mean_errors(table: Table, tests: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
@@ -111,21 +114,23 @@ def mean_errors(table: Table, tests: dict[str, np.ndarray], rows: np.ndarray) ->
     return np.concatenate(out)
 
 
-def choose(errors: Sequence[np.ndarray], units: np.ndarray, n_free: Sequence[int]) -> tuple[int, list[int]]:
-    """Index of the chosen family, and of those within one standard error of the best.
+def run_errors(
+    table: Table, tests: Mapping[str, np.ndarray], predicted: Mapping[str, np.ndarray], rows: np.ndarray
+) -> np.ndarray:
+    """Relative errors of the mean over the domains of each held-out run, all cuts together."""
+    unit = clusters(table)
+    out = []
+    for axis, test in tests.items():
+        at = test & rows
+        counted = np.bincount(unit[at])
+        measured, told = (np.bincount(unit[at], values[at])[counted > 0] for values in (table.loss, predicted[axis]))
+        out.append(np.abs(told / measured - 1.0))
+    return np.concatenate(out)
 
-    A family ties with the best where their errors, row by row, differ by no more than the standard error of that
-    difference; of tied families the one with the fewest parameters is chosen, then the one with the least error.
-    """
-    means = [float(e.mean()) for e in errors]
-    best = int(np.argmin(means))
-    tied = [i for i in range(len(errors)) if _ties(errors[i], errors[best], units)]
-    chosen = min(tied, key=lambda i: (n_free[i], means[i]))
-    reach = means[best] + clustered_se(errors[best], units)
-    near = [i for i in range(len(errors)) if means[i] <= reach or i in (chosen, best)]
-    return chosen, sorted(near, key=lambda i: (i != chosen, means[i]))
 
-
-def _ties(one: np.ndarray, best: np.ndarray, units: np.ndarray) -> bool:
-    difference = one - best
-    return float(difference.mean()) <= clustered_se(difference, units) or bool(np.all(difference == 0))
+def weights(errors: Sequence[float]) -> np.ndarray:
+    """What each family counts, from its mean error on held-out runs; those below a hundredth count nothing."""
+    least = np.maximum(errors, 1e-6)
+    found = (least / least.min()) ** -POWER
+    found = np.where(found < LEAST * found.sum(), 0.0, found)
+    return found / found.sum()

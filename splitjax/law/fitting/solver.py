@@ -1,36 +1,31 @@
-"""The batched fit: every start, held-out fit and bootstrap draw is a lane of one jitted program, in float64.
+"""The batched fit: every start, held-out fit and bootstrap draw is a lane, in float64 and on the host alone.
 
-`screen` scores many nonlinear parameter vectors with the linear ones projected out (variable projection, exact
-non-negative least squares). `refine` descends from a start: projected Newton steps, damped towards iteratively
-reweighted least squares. The damping matrix is the Huber loss's quadratic majorizer, so far from the optimum a step
-is a robust Gauss-Newton step and close to it an exact Newton step, which is what makes a loss that is nearly L1
-converge to the last digits.
+`screen` scores many nonlinear parameter vectors with the linear ones projected out (variable projection, non-negative
+least squares, reweighted so that one wild row does not decide). `refine` descends from a start: projected Newton steps,
+damped towards iteratively reweighted least squares. The damping matrix is the Huber loss's quadratic majorizer, so far
+from the optimum a step is a robust Gauss-Newton step and close to it an exact Newton step, which is what makes a loss
+that is nearly L1 converge to the last digits.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from . import jets
 from .families import Rows
 from .form import Form
 
-LANES = 32
-"""Lanes of a program: one shape, so one compilation for all uses."""
-ROW_MULTIPLE = 64
-"""Rows are padded to a multiple of this, so that similar tables share compilations."""
-SCREEN = 512
+CELLS = 16384
+"""Rows times lanes that are worked on at once: what fits a core's cache."""
 _SLOW = 1e-2
 """Relative gain of a step below which the annealed Huber threshold is halved."""
 _TINY = 1e-300
+_ROBUST = 3
+"""Times that the linear parameters of a screened candidate are solved for again, with wild rows weighed down."""
 
 
 class Loss(NamedTuple):
@@ -47,16 +42,166 @@ class Data(NamedTuple):
     y: Any
     w: Any
 
+    def lanes(self, at: Any) -> Data:
+        return Data(self.rows, self.y[at], self.w[at])
 
-def screen(form: Form, loss: Loss, data: Data, thetas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Objective and best linear parameters at each of `thetas` [M, G, q] → ([M], [M, G, J]), for lane 0 of `data`."""
-    scores, linear = [], []
-    for start in range(0, len(thetas), SCREEN):
-        chunk = _padded(thetas[start : start + SCREEN], SCREEN)
-        score, c = _run(_screen, form, loss.kind, data.rows, data.y[0], data.w[0], chunk, np.float64(loss.delta))
-        scores.append(score)
-        linear.append(c)
-    return np.concatenate(scores)[: len(thetas)], np.concatenate(linear)[: len(thetas)]
+
+def objective(form: Form, loss: Loss, data: Data, x: np.ndarray) -> np.ndarray:
+    """Objective of each lane's x, [lanes]."""
+    return np.concatenate([_value(form, loss.kind, data.lanes(at), x[at], np.full(len(x[at]), loss.delta))
+                           for at in _chunks(data, len(x))])
+
+
+def _chunks(data: Data, lanes: int) -> Iterator[slice]:
+    size = max(4, CELLS // data.rows.n.size)
+    for start in range(0, lanes, size):
+        yield slice(start, start + size)
+
+
+def _theta(form: Form, x: np.ndarray) -> list[np.ndarray]:
+    """Nonlinear parameters, [lanes, G, 1] each, from x [lanes, size]."""
+    local = x[:, form.index[:, form.n_linear :]]
+    return [local[..., i, None] for i in range(local.shape[-1])]
+
+
+def _residual(kind: str, f: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(f, _TINY) / y) if kind == "huber" else f - y
+
+
+def _rho(kind: str, r: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """`delta` is [lanes]."""
+    if kind != "huber":
+        return 0.5 * r * r
+    size, delta = np.abs(r), delta[:, None, None]
+    least = np.minimum(size, delta)
+    return least * (size - 0.5 * least)
+
+
+def _value(form: Form, kind: str, data: Data, x: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    c = x[:, form.index[:, : form.n_linear]]
+    with np.errstate(all="ignore"):
+        columns = form.columns(np, _theta(form, x), data.rows)
+        f: Any = sum(c[..., j, None] * column for j, column in enumerate(columns))
+        return np.asarray((data.w * _rho(kind, _residual(kind, f, data.y), delta)).sum((1, 2)))
+
+
+class _Local(NamedTuple):
+    """What a step needs, [lanes, ...]: the exact Hessian, the majorizer's, and the gradient."""
+
+    value: np.ndarray
+    gradient: np.ndarray
+    exact: np.ndarray
+    major: np.ndarray
+
+
+def _local(form: Form, kind: str, data: Data, x: np.ndarray, delta: np.ndarray) -> _Local:
+    J, L = form.n_linear, len(form.names)
+    c = x[:, form.index[:, :J]]
+    shape = data.y.shape
+    with np.errstate(all="ignore"):
+        columns = [col if isinstance(col, jets.Jet) else jets.Jet(col, {}, {})
+                   for col in form.columns(jets, jets.variables(_theta(form, x)), data.rows)]
+        jacobian = np.zeros((*shape[:2], L, shape[2]))
+        f: Any = jets.Jet(0.0, {}, {})
+        for j, column in enumerate(columns):
+            jacobian[:, :, j] = column.value
+            f = f + c[..., j, None] * column
+        for i, slope in f.first.items():
+            jacobian[:, :, J + i] = slope
+        value = np.maximum(f.value, _TINY)
+        r = _residual(kind, value, data.y)
+        if kind == "huber":
+            stretch = 1.0 / value
+            size, d = np.abs(r), delta[:, None, None]
+            psi = np.clip(r, -d, d)
+            second = (size <= d) - psi  # -psi: curvature of the logarithm
+            bound = d / np.maximum(size, d)
+        else:
+            stretch, psi, second, bound = np.ones_like(r), r, np.ones_like(r), np.ones_like(r)
+        jacobian *= stretch[:, :, None]
+        gradient = (jacobian @ (data.w * psi)[..., None])[..., 0]
+        turned = jacobian.swapaxes(2, 3)
+        exact = (jacobian * (data.w * second)[:, :, None]) @ turned
+        major = (jacobian * (data.w * bound)[:, :, None]) @ turned
+        pull = data.w * psi * stretch
+        for j, column in enumerate(columns):
+            for i, slope in column.first.items():
+                cross = (pull * slope).sum(-1)
+                exact[:, :, j, J + i] += cross
+                exact[:, :, J + i, j] += cross
+        for (i, k), bend in f.second.items():
+            bent = (pull * bend).sum(-1)
+            exact[:, :, J + i, J + k] += bent
+            if i != k:
+                exact[:, :, J + k, J + i] += bent
+        total = (data.w * _rho(kind, r, delta)).sum((1, 2))
+    return _gathered(form, total, gradient, exact, major)
+
+
+def _gathered(form: Form, value: np.ndarray, gradient: np.ndarray, exact: np.ndarray, major: np.ndarray) -> _Local:
+    """The same in the unknowns of all domains."""
+    if len(form.domains) == 1:
+        return _Local(value, gradient[:, 0], exact[:, 0], major[:, 0])
+    lanes = len(value)
+    out = [np.zeros((lanes, form.size)), *(np.zeros((lanes, form.size, form.size)) for _ in range(2))]
+    for g, at in enumerate(form.index):
+        out[0][:, at] += gradient[:, g]
+        for whole, part in zip(out[1:], (exact, major), strict=True):
+            whole[:, at[:, None], at[None]] += part[:, g]
+    return _Local(value, *out)
+
+
+def _newton_step(local: _Local, x: np.ndarray, low: np.ndarray, high: np.ndarray, damping: np.ndarray) -> np.ndarray:
+    """Damped Newton step in a box: what a step pushes out is held at the bound, and the rest solved again.
+
+    NaN where the damped matrix is not positive definite.
+    """
+    diagonal = np.maximum(np.diagonal(local.major, axis1=1, axis2=2), _TINY)
+    unit = 1.0 / np.sqrt(diagonal * (1.0 + damping[:, None]))
+    matrix = local.exact + damping[:, None, None] * local.major
+    # The 1e-3 keeps steps short along ridges, where the majorizer itself is singular.
+    at = np.arange(x.shape[1])
+    matrix[:, at, at] += 1e-3 * damping[:, None] * diagonal
+    matrix *= unit[:, :, None] * unit[:, None, :]
+    g = local.gradient * unit
+    lower, upper = (low - x) / unit, (high - x) / unit
+    held = ((lower >= 0) & (g >= 0)) | ((upper <= 0) & (g <= 0)) | (low >= high)
+    fixed = np.zeros_like(x)
+    step, good = _solve(matrix, g, held, fixed, check=True)
+    for _ in range(2):
+        out = (step < lower) | (step > upper)
+        if not out.any():
+            break
+        fixed = np.where(out, np.clip(step, lower, upper), fixed)
+        held = held | out
+        step, _ = _solve(matrix, g, held, fixed)
+    return np.where(good[:, None], np.clip(x + step * unit, low, high), np.nan)
+
+
+def _solve(
+    matrix: np.ndarray, g: np.ndarray, held: np.ndarray, fixed: np.ndarray, check: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    free = ~held
+    inner = matrix * free[:, :, None] * free[:, None, :]
+    at = np.arange(matrix.shape[1])
+    inner[:, at, at] += np.where(free, 1e-14, 1.0)
+    b = np.where(free, -g - (matrix @ fixed[..., None])[..., 0], 0.0)
+    good = _positive(inner) if check else np.ones(len(b), bool)
+    if not good.all():
+        inner[~good] = np.eye(matrix.shape[1])
+    step = np.linalg.solve(inner, b[..., None])[..., 0]
+    return np.where(held, fixed, step), good
+
+
+def _positive(matrices: np.ndarray) -> np.ndarray:
+    """Which are positive definite."""
+    try:
+        return np.isfinite(np.linalg.cholesky(matrices)).all((1, 2))
+    except np.linalg.LinAlgError:
+        if len(matrices) == 1:
+            return np.zeros(1, bool)
+        half = len(matrices) // 2
+        return np.concatenate([_positive(matrices[:half]), _positive(matrices[half:])])
 
 
 def refine(
@@ -71,257 +216,93 @@ def refine(
         data: `y` and `w` with one lane a start.
         x, low, high: starts and bounds [lanes, size]; equal bounds hold a parameter still.
         anneal: Huber's delta begins this many times larger and shrinks, to step over small local minima.
-        steps: at most; a lane that converges earlier waits for the others of its batch.
+        steps: at most.
 
     Returns:
         Minimisers [lanes, size] and objectives [lanes].
     """
-    xs = []
-    for start in range(0, len(x), LANES):
-        args = [_padded(part[start : start + LANES], LANES) for part in (data.y, data.w, x, low, high)]
-        (best,) = _run(_refine, form, loss.kind, data.rows, *args, np.float64(loss.delta), np.float64(anneal),
-                       np.int32(steps))  # fmt: skip
-        xs.append(best)
-    found = np.concatenate(xs)[: len(x)]
+    found = np.concatenate([
+        _descend(form, loss, data.lanes(at), x[at], low[at], high[at], anneal, steps) for at in _chunks(data, len(x))
+    ])
     return found, objective(form, loss, data, found)
 
 
-def objective(form: Form, loss: Loss, data: Data, x: np.ndarray) -> np.ndarray:
-    """Objective of each lane's x, [lanes]."""
-    total = np.zeros(len(x))
-    for g in range(len(form.domains)):
-        f = np.maximum(form.losses(x, Rows(*(part[g] for part in data.rows)), g), _TINY)
-        r = np.log(f / data.y[:, g]) if loss.kind == "huber" else f - data.y[:, g]
-        size = np.abs(r)
-        huber = loss.delta * (size - 0.5 * loss.delta)
-        value = np.where(size <= loss.delta, 0.5 * r * r, huber) if loss.kind == "huber" else 0.5 * r * r
-        total += (data.w[:, g] * value).sum(1)
-    return total
+def _descend(
+    form: Form, loss: Loss, data: Data, x: np.ndarray, low: np.ndarray, high: np.ndarray, anneal: float, steps: int
+) -> np.ndarray:
+    """Lanes that have settled are set aside, so that the others do not wait for them."""
+    out = np.array(x)
+    lane = np.arange(len(x))
+    damping, level, still = np.ones(len(x)), np.zeros(len(x)), np.zeros(len(x), int)
+    for _ in range(steps):
+        now = loss.delta * np.maximum(1.0, anneal * 0.5**level)
+        local = _local(form, loss.kind, data, x, now)
+        trial = _newton_step(local, x, low, high, damping)
+        after = _value(form, loss.kind, data, trial, now)
+        better = after < local.value  # False for NaN: a failed factorisation is a rejected step
+        gain = np.where(better, (local.value - after) / np.maximum(local.value, _TINY), 0.0)
+        slow = np.where(better, gain < _SLOW, damping > 1e3)
+        settled = (now <= loss.delta) & np.where(better, gain < 1e-11, damping > 1e8)
+        x = np.where(better[:, None], trial, x)
+        damping = np.clip(damping * np.where(better, 0.2, 6.0), 1e-9, 1e12)
+        level = level + slow
+        still = np.where(settled, still + 1, np.where(better, 0, still))
+        done = still >= 3
+        if done.any():
+            out[lane[done]] = x[done]
+            keep = ~done
+            if not keep.any():
+                return out
+            x, low, high, lane, damping, level, still = (
+                part[keep] for part in (x, low, high, lane, damping, level, still)
+            )
+            data = data.lanes(keep)
+    out[lane] = x
+    return out
 
 
-_COMPILED: dict[Any, Any] = {}
-_ONE_AT_A_TIME = threading.Lock()
+def screen(form: Form, loss: Loss, data: Data, thetas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Objective and linear parameters at each of `thetas` [M, G, q] → ([M], [M, G, J]), for lane 0 of `data`."""
+    size = max(16, 4 * CELLS // data.rows.n.size)
+    parts = [_screen(form, loss, data, thetas[i : i + size]) for i in range(0, len(thetas), size)]
+    return np.concatenate([score for score, _ in parts]), np.concatenate([c for _, c in parts])
 
 
-@contextmanager
-def on_host() -> Iterator[None]:
-    """Float64 on the CPU, for this thread and block alone: a training process may hold an accelerator without it."""
-    try:
-        host = jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
-        host = None
-    with jax.enable_x64(True), jax.default_device(host):
-        yield
+def _screen(form: Form, loss: Loss, data: Data, thetas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    y, w = data.y[0], data.w[0]
+    with np.errstate(all="ignore"):
+        columns = form.columns(np, [thetas[..., i, None] for i in range(thetas.shape[-1])], data.rows)
+        stacked = np.stack([np.broadcast_to(column, (len(thetas), *y.shape)) for column in columns], 2)  # [M, G, J, n]
+        weight = np.broadcast_to(w / (y * y) if loss.kind == "huber" else w, (len(thetas), *y.shape))
+        c: Any = None
+        for again in range(_ROBUST if loss.kind == "huber" else 1):
+            if again:
+                weight = weight0 / np.maximum(np.abs(r), wide)
+            else:
+                weight0 = weight
+            weighted = stacked * weight[:, :, None]
+            c = _nnls(weighted @ stacked.swapaxes(2, 3), (weighted @ y[None, ..., None])[..., 0])
+            f = (c[..., None, :] @ stacked)[..., 0, :]
+            r = _residual(loss.kind, f, y)
+            wide = 32 * loss.delta
+        score = (w * _rho(loss.kind, r, np.full(len(thetas), loss.delta))).sum((1, 2))
+    return score, c
 
 
-def _run(function: Any, form: Form, kind: str, *args: Any) -> list[np.ndarray]:
-    """Call a jitted function in float64; families compile side by side on threads, but run one after the other.
-
-    Two programs with LAPACK calls in a loop, run at once, can block each other for ever on a CPU client with two
-    threads (seen with jaxlib 0.10.2).
-    """
-    shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(args))
-    key = (function.__name__, form, kind, shapes)
-    with on_host():
-        if key not in _COMPILED:
-            _COMPILED[key] = jax.jit(partial(function, form, kind)).lower(*args).compile()
-        with _ONE_AT_A_TIME:
-            return [np.asarray(out) for out in jax.tree.leaves(_COMPILED[key](*args))]
-
-
-def _padded(part: np.ndarray, length: int) -> np.ndarray:
-    return np.concatenate([part, part[-1:].repeat(length - len(part), 0)]) if len(part) < length else part
-
-
-def _columns(form: Form, theta: jax.Array, rows: Rows) -> jax.Array:
-    """[rows, linear parameters]."""
-    return jnp.stack(form.columns(jnp, list(theta), rows), -1)
-
-
-def _residual(kind: str, f: jax.Array, y: jax.Array) -> jax.Array:
-    return jnp.log(jnp.maximum(f, _TINY) / y) if kind == "huber" else f - y
-
-
-def _rho(kind: str, r: jax.Array, delta: jax.Array) -> jax.Array:
-    size = jnp.abs(r)
-    return jnp.where(size <= delta, 0.5 * r * r, delta * (size - 0.5 * delta)) if kind == "huber" else 0.5 * r * r
-
-
-def value(
-    form: Form, kind: str, rows: Rows, y: jax.Array, w: jax.Array, x: jax.Array, delta: jax.Array
-) -> jax.Array:
-    """Objective at x; rows, y, w are [G, n]."""
-
-    def domain(z: jax.Array, rows: Rows, y: jax.Array, w: jax.Array) -> jax.Array:
-        f = _columns(form, z[form.n_linear :], rows) @ z[: form.n_linear]
-        return jnp.sum(w * _rho(kind, _residual(kind, f, y), delta))
-
-    return jnp.sum(jax.vmap(domain)(x[form.index], rows, y, w))
-
-
-class _Local(NamedTuple):
-    """What a step needs: the matrix is the exact Hessian plus damping times the majorizer."""
-
-    value: jax.Array
-    gradient: jax.Array
-    matrix: jax.Array
-    diagonal: jax.Array
-    """Of the majorizer."""
-
-
-def _local(
-    form: Form, kind: str, z: jax.Array, rows: Rows, y: jax.Array, w: jax.Array, delta: jax.Array, damping: jax.Array
-) -> _Local:
-    """One domain's objective in its local vector."""
-    J = form.n_linear
-    c, theta = z[:J], z[J:]
-    columns = _columns(form, theta, rows)
-    slopes = jax.jacfwd(lambda t: _columns(form, t, rows))(theta)
-    f = jnp.maximum(columns @ c, _TINY)
-    r = _residual(kind, f, y)
-    if kind == "huber":
-        stretch = 1.0 / f
-        psi = jnp.clip(r, -delta, delta)
-        second = jnp.where(jnp.abs(r) <= delta, 1.0, 0.0) - psi  # -psi: curvature of the logarithm
-        bound = delta / jnp.maximum(jnp.abs(r), delta)
-    else:
-        stretch, psi, second, bound = jnp.ones_like(f), r, jnp.ones_like(f), jnp.ones_like(f)
-    jacobian = jnp.concatenate([columns, slopes.transpose(0, 2, 1) @ c], 1) * stretch[:, None]
-    pull = w * psi * stretch
-    bend = jax.hessian(lambda t: pull @ (_columns(form, t, rows) @ c))(theta)
-    cross = jnp.tensordot(pull, slopes, 1)
-    extra = jnp.block([[jnp.zeros((J, J)), cross], [cross.T, bend]])
-    matrix = jacobian.T @ ((w * (second + damping * bound))[:, None] * jacobian) + extra
-    diagonal = (w * bound) @ (jacobian * jacobian)
-    return _Local(jnp.sum(w * _rho(kind, r, delta)), jacobian.T @ (w * psi), matrix, diagonal)
-
-
-def _gathered(
-    form: Form, kind: str, rows: Rows, y: Any, w: Any, x: jax.Array, delta: jax.Array, damping: jax.Array
-) -> _Local:
-    """The same for x: local parts summed over domains."""
-    local = jax.vmap(lambda z, rows, y, w: _local(form, kind, z, rows, y, w, delta, damping))(
-        x[form.index], rows, y, w
-    )
-    if len(form.domains) == 1:
-        return _Local(*(part[0] for part in local))
-    spread = np.zeros((*form.index.shape, form.size))
-    np.put_along_axis(spread, form.index[..., None], 1.0, 2)
-    return _Local(
-        jnp.sum(local.value),
-        jnp.einsum("gi,gip->p", local.gradient, spread),
-        jnp.einsum("gij,gip,gjq->pq", local.matrix, spread, spread, optimize="optimal"),
-        jnp.einsum("gi,gip->p", local.diagonal, spread),
-    )
-
-
-class _State(NamedTuple):
-    step: jax.Array
-    x: jax.Array
-    damping: jax.Array
-    level: jax.Array
-    still: jax.Array
-
-
-def _newton_step(local: _Local, x: jax.Array, low: jax.Array, high: jax.Array, damping: jax.Array) -> jax.Array:
-    """Damped Newton step in a box: what a step pushes out is held at the bound, and the rest solved again."""
-    diagonal = jnp.maximum(local.diagonal, _TINY)
-    # The 1e-3 keeps steps short along ridges, where the majorizer itself is singular.
-    matrix = local.matrix + jnp.diag(1e-3 * damping * diagonal)
-    unit = 1.0 / jnp.sqrt(diagonal * (1.0 + damping))
-    matrix, g = matrix * unit[:, None] * unit[None, :], local.gradient * unit
-    lower, upper = (low - x) / unit, (high - x) / unit
-
-    def solve(held: jax.Array, fixed: jax.Array) -> jax.Array:
-        free = ~held
-        inner = matrix * free[:, None] * free[None, :] + jnp.diag(jnp.where(free, 1e-14, 1.0))
-        b = jnp.where(free, -g - matrix @ fixed, 0.0)
-        return jnp.where(held, fixed, jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(inner), True), b))
-
-    held = (lower >= 0) & (g >= 0) | (upper <= 0) & (g <= 0) | (low >= high)
-    fixed = jnp.zeros_like(x)
-    step = solve(held, fixed)
-    for _ in range(2):
-        out = (step < lower) | (step > upper)
-        fixed = jnp.where(out, jnp.clip(step, lower, upper), fixed)
-        held = held | out
-        step = solve(held, fixed)
-    return jnp.clip(x + step * unit, low, high)
-
-
-def _refine(
-    form: Form, kind: str, rows: Rows, y: Any, w: Any, x: Any, low: Any, high: Any, delta: Any, anneal: Any,
-    steps: Any,
-) -> jax.Array:
-    gathered = jax.vmap(lambda y, w, x, d, damping: _gathered(form, kind, rows, y, w, x, d, damping))
-    values = jax.vmap(lambda y, w, x, d: value(form, kind, rows, y, w, x, d))
-
-    def body(state: _State) -> _State:
-        now = delta * jnp.maximum(1.0, anneal * 0.5**state.level)
-        local = gathered(y, w, state.x, now, state.damping)
-        trial = jax.vmap(_newton_step)(local, state.x, low, high, state.damping)
-        before, after = local.value, values(y, w, trial, now)
-        better = after < before  # False for NaN: a failed factorisation is a rejected step
-        gain = jnp.where(better, (before - after) / jnp.maximum(before, _TINY), 0.0)
-        slow = jnp.where(better, gain < _SLOW, state.damping > 1e3)
-        settled = (now <= delta) & jnp.where(better, gain < 1e-11, state.damping > 1e8)
-        return _State(
-            state.step + 1,
-            jnp.where(better[:, None], trial, state.x),
-            jnp.clip(state.damping * jnp.where(better, 0.2, 6.0), 1e-9, 1e12),
-            state.level + slow,
-            jnp.where(settled, state.still + 1, jnp.where(better, 0, state.still)),
-        )
-
-    def going(state: _State) -> jax.Array:
-        return (state.step < steps) & jnp.any(state.still < 3)
-
-    lanes = x.shape[0]
-    zeros = jnp.zeros(lanes, jnp.int32)
-    end = jax.lax.while_loop(going, body, _State(jnp.zeros((), jnp.int32), x, jnp.ones(lanes), zeros, zeros))
-    return end.x
-
-
-def _screen(
-    form: Form, kind: str, rows: Rows, y: Any, w: Any, thetas: Any, delta: Any
-) -> tuple[jax.Array, jax.Array]:
-    square = w / (y * y) if kind == "huber" else w  # relative residuals stand in for logarithmic ones
-
-    def domain(theta: jax.Array, rows: Rows, y: jax.Array, w: jax.Array, square: jax.Array) -> Any:
-        columns = _columns(form, theta, rows)
-        weighted = columns * square[:, None]
-        c = _nnls(weighted.T @ columns, weighted.T @ y)
-        return jnp.sum(w * _rho(kind, _residual(kind, columns @ c, y), delta)), c
-
-    def one(theta: jax.Array) -> Any:
-        values, c = jax.vmap(domain)(theta, rows, y, w, square)
-        return jnp.sum(values), c
-
-    return jax.vmap(one)(thetas)
-
-
-def _nnls(gram: jax.Array, moment: jax.Array) -> jax.Array:
+def _nnls(gram: np.ndarray, moment: np.ndarray) -> np.ndarray:
     """Exact non-negative least squares of a few columns: the best of all supports whose solution is feasible."""
-    J = len(moment)
-    unit = 1.0 / jnp.sqrt(jnp.maximum(jnp.diagonal(gram), _TINY))
-    gram, moment = gram * unit[:, None] * unit[None, :], moment * unit
-    supports = jnp.asarray([support for support in product((0.0, 1.0), repeat=J) if any(support)])
-
-    def solve(support: jax.Array) -> tuple[jax.Array, jax.Array]:
-        masked = gram * support[:, None] * support[None, :] + jnp.diag(1.0 - support + 1e-12)
-        c = _solve_spd(masked, moment * support) * support
-        explained = jnp.where(jnp.all(c >= 0), c @ moment, -jnp.inf)
-        return explained, c
-
-    explained, c = jax.vmap(solve)(supports)
-    best = jnp.argmax(explained)
-    return jnp.where(explained[best] > 0, c[best], 0.0) * unit
-
-
-def _solve_spd(matrix: jax.Array, b: jax.Array) -> jax.Array:
-    """Gauss-Jordan without pivots: of a few unknowns, it compiles in a tenth of a library call's time."""
-    augmented = jnp.concatenate([matrix, b[:, None]], 1)
-    for j in range(len(b)):
-        row = augmented[j] / augmented[j, j]
-        augmented = (augmented - augmented[:, j][:, None] * row).at[j].set(row)
-    return augmented[:, -1]
+    J = moment.shape[-1]
+    unit = 1.0 / np.sqrt(np.maximum(np.diagonal(gram, axis1=-2, axis2=-1), _TINY))
+    gram, moment = gram * unit[..., :, None] * unit[..., None, :], moment * unit
+    best, explained = np.zeros_like(moment), np.zeros(moment.shape[:-1])
+    for support in product((0.0, 1.0), repeat=J):
+        on = np.array(support)
+        if not on.any():
+            continue
+        masked = gram * on[:, None] * on[None] + np.diag(1.0 - on + 1e-12)
+        c = np.linalg.solve(masked, (moment * on)[..., None])[..., 0] * on
+        gain = np.where((c >= 0).all(-1), (c * moment).sum(-1), -np.inf)
+        better = gain > explained
+        explained = np.where(better, gain, explained)
+        best = np.where(better[..., None], c, best)
+    return best * unit

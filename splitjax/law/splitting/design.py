@@ -32,8 +32,10 @@ from .view import Budget, View, best_fraction, mean_loss
 DECAY = 0.2
 """Share of a path that decays the rate; a run without specialisation branches off its trunk that early."""
 _PRIOR_DRAWS = 200
-_PRIOR_FAMILIES = ("effective_data", "shifted", "rectified")
-"""Families that can price a cell without specialisation."""
+_PRIOR_FAMILIES = ("effective_data", "blending", "two_skills")
+"""Families that predict every cell, also those without specialisation or without pretraining."""
+_PRIOR_RANGES = {"a": (0.15, 0.6), "b": (0.15, 0.6), "c": (0.15, 0.6), "g": (0.5, 1.0)}
+"""Exponents; what else domains share is as in a start of a fit."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class NextRun:
 
 
 def next_run(law: LawFit, budget: Budget, flops: float) -> NextRun:
-    """The run within `flops` that narrows the split of `budget` most, by the draws of all families near the best.
+    """The run within `flops` that narrows the split of `budget` most, by the draws of all families that are combined.
 
     Args:
         law: a law with bootstrap draws.
@@ -95,7 +97,7 @@ def next_run(law: LawFit, budget: Budget, flops: float) -> NextRun:
     Raises:
         UserError: no draws, or no run within the price.
     """
-    fitted = [law.named(name) for name in law.near if law.named(name).draws]
+    fitted = [law.named(name) for name in law.weights if law.named(name).drawn]
     if not fitted:
         raise UserError("the law has no bootstrap draws", where="law", mend="Fit it with --bootstrap 200.")
     law.check_n(law.ranges["n_params"][0])
@@ -103,7 +105,7 @@ def next_run(law: LawFit, budget: Budget, flops: float) -> NextRun:
     if not cells:
         raise UserError(f"no run on the grid of the table costs {flops:.3g} FLOPs or less", where="next-run")
     weights = {domain: 1.0 / len(law.domains) for domain in law.domains}
-    split = np.concatenate([View(law, one, budget, weights).best(draws=True) for one in fitted])
+    split = np.concatenate([View(one, budget, weights).best(draws=True) for one in fitted])
     losses = np.stack([_losses(fitted, cells, domain) for domain in law.domains], -1)
     losses, cells, finite = _predictable(losses, cells)
     noise = max(law.chosen.mre, 1e-4) * np.sqrt(np.pi / 2)
@@ -221,13 +223,12 @@ def _prior(family: Family, budget: Budget, rng: np.random.Generator) -> Fitted:
     columns = [rng.uniform(1.0, 2.5, _PRIOR_DRAWS)]
     columns += [rng.uniform(0.1, 0.8, _PRIOR_DRAWS) for _ in family.linear[1:]]
     for parameter in family.nonlinear:
-        low, high = (-3.0, 3.0) if parameter.scale else (0.15, 0.6)
-        if parameter.name == "g":
-            low, high = 0.5, 1.0
+        low, high = (-3.0, 3.0) if parameter.scale else _PRIOR_RANGES.get(parameter.name, parameter.start)
         columns.append(rng.uniform(low, high, _PRIOR_DRAWS))
     x = np.stack(columns, 1)
-    centre = np.log([budget.n_params, budget.tokens, budget.tokens / budget.experts]) - np.log([10, 30, 30])
-    return Fitted((form,), Reference(*(float(c) for c in centre)), (x.mean(0),), 0, 0.0, 0.0, 0.0, 0, 0, draws=(x,))
+    tokens = budget.tokens / np.sqrt(budget.experts) / 30  # between D and D'
+    centre = Reference(float(np.log(budget.n_params / 10)), float(np.log(tokens)))
+    return Fitted((form,), centre, (x.mean(0),), 0, 0.0, 0.0, 0.0, 0, 0, draws=(x,))
 
 
 def _prior_loss(one: Fitted, budget: Budget, fraction: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from splitjax.config import UserError, did_you_mean, format_count
 
-from ..fitting.fitted import percentiles
+from ..fitting.fitted import Fitted, percentiles
 from ..fitting.law_fit import LawFit
-from .view import GRID, Accounting, Budget, View, mean_loss
+from .view import GRID, Accounting, Budget, View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXTRAPOLATION = 30.0
 """N and T may lie this many times outside the fitted range."""
 AS_GOOD = 1e-3
-"""Splits whose loss is within this share of the least are as good."""
+"""Splits that cost less than this share of the loss are as good."""
 WIDE, SURE = 0.5, 0.95
 """An interval wider than WIDE of T decides nothing, unless the split beats the dense model in this share of draws."""
 _CURVE = np.linspace(0, 1, 201)
@@ -50,13 +50,14 @@ class SplitPlan:
         split_fraction: D*/T.
         d_pretrain, d_special: D* and D'* (per expert), tokens.
         predicted_loss: weighted mean over domains at the split, nats per token.
-        interval: 90 % interval of the split fraction, over the draws of all families near the best.
+        interval: 90 % interval of the split fraction, over the draws of the combined law and of its correction.
         loss_interval: the same for the predicted loss at the split.
-        flat_region: fractions around the split whose loss is within 0.1 % of the least.
+        flat_region: fractions around the split that cannot be told from it: they cost more than 0.1 % in fewer than 95 %
+            of the draws of the difference.
         baselines: name → family that predicts it, split_fraction, d_pretrain, d_special, and predicted_loss, interval
-            (None if not predictable); beaten: share of draws in which the split is better, the least over families.
+            (None if not predictable); beaten: share of draws in which the split is better.
         per_domain: domain → its own best split_fraction, interval, and predicted_loss there.
-        by_family: family near the best → its split_fraction, interval.
+        by_family: family → its split_fraction, interval, predicted_loss when it speaks alone, and its weight.
         marginal: loss per token of budget, if spent on the mixture or on the domains; equal at an interior split.
         curve: predicted loss over the split fraction.
         notes: what a reader must know, one sentence each.
@@ -161,31 +162,26 @@ def plan(
     budget = _checked(law, asked)
     _refuse_guesses(law, budget, extrapolate)
     mean = domain_weights(law, weights)
-    views = [View(law, law.named(name), budget, mean, misfit=True) for name in law.near]
-    chosen = View(law, law.chosen, budget, mean, patched=True, misfit=True)
-    views = [chosen, *(view for view in views if view.fitted is not chosen.fitted), *chosen.speakers(views)]
-    best = chosen.best()[0]
-    by_family = {view.fitted.name: view.told() for view in views}
-    interval = _union([told["interval"] for told in by_family.values()])
-    at = np.array([best])
-    loss = float(chosen.loss(at)[0, 0])
-    baselines = _baselines(chosen, best, views)
-    deciding = chosen.speaker_at(best)
+    view = View(law.chosen, budget, mean)
+    told = view.told()
+    best, interval, at = told["split_fraction"], tuple(told["interval"]), np.array([told["split_fraction"]])
+    baselines = _baselines(view, best)
     d, s = (float(part[0]) for part in budget.spend(at))
+    by_family = {family.name: _word(law, family, budget, mean) for family in law.families}
     return SplitPlan(
         decision=_decision(best, interval, baselines["dense"]["beaten"]),
-        split_fraction=best, d_pretrain=d - budget.before, d_special=s,
-        predicted_loss=loss,
-        interval=interval,
-        loss_interval=_union([percentiles(view.loss(at, draws=True)[:, 0]) for view in views]),
-        flat_region=_flat(deciding, best, loss), baselines=baselines,
-        per_domain={
-            name: View(law, chosen.fitted, budget, {name: 1.0}, chosen.patched, chosen.misfit).told() for name in mean
-        },
-        by_family=by_family,
-        marginal=_marginal(chosen, best),
-        budget=budget, family=deciding.fitted.name, curve=_curve(deciding), notes=_notes(law, chosen, by_family, best),
-    )  # fmt: skip
+        split_fraction=best, d_pretrain=d - budget.before, d_special=s, predicted_loss=told["predicted_loss"],
+        interval=interval, loss_interval=tuple(percentiles(view.loss(at, draws=True)[:, 0])),
+        flat_region=_flat(view, best), baselines=baselines,
+        per_domain={name: View(law.chosen, budget, {name: 1.0}).told() for name in mean},
+        by_family=by_family, marginal=_marginal(view, best), budget=budget, family=law.family, curve=_curve(view),
+        notes=_notes(law, view, by_family),
+    )
+
+
+def _word(law: LawFit, family: Fitted, budget: Budget, mean: Mapping[str, float]) -> dict[str, Any]:
+    """What a family says alone, uncorrected; corners that it cannot predict are left out."""
+    return {**View(family, budget, mean).told(), "weight": law.weights.get(family.name, 0.0)}
 
 
 def _listed(values: np.ndarray) -> list[float | None]:
@@ -237,73 +233,57 @@ def domain_weights(law: LawFit, weights: Mapping[str, float] | None) -> dict[str
     return {name: value / total for name, value in given.items() if value > 0}
 
 
-def _union(intervals: list[Any]) -> tuple[float, float]:
-    return float(min(low for low, _ in intervals)), float(max(high for _, high in intervals))
-
-
 def _decision(best: float, interval: tuple[float, float], beats_dense: float | None) -> Any:
     if interval[1] - interval[0] > WIDE and (beats_dense or 0.0) < SURE:
         return "undetermined"
     return {0.0: "split_at_once", 1.0: "never_split"}.get(best, "split")
 
 
-def _flat(view: View, best: float, loss: float) -> tuple[float, float]:
-    """The stretch of fractions around the best whose loss is within 0.1 % of it."""
+def _flat(view: View, best: float) -> tuple[float, float]:
+    """The stretch of fractions around the best that cannot be told from it.
+
+    A split is told from the best where it costs more than 0.1 % in 95 % of draws: draws of the difference, in which what
+    both have in common cancels.
+    """
     grid = np.unique(np.append(GRID, best))
-    good = view.loss(grid)[0] <= loss * (1 + AS_GOOD)
+    losses = view.loss(grid, draws=True)
     at = int(np.searchsorted(grid, best))
-    low, high = at, at
-    while low > 0 and good[low - 1]:
+    with np.errstate(invalid="ignore"):
+        worse = (losses > losses[:, at : at + 1] * (1 + AS_GOOD)).mean(0) >= SURE
+    low = high = at
+    while low > 0 and not worse[low - 1]:
         low -= 1
-    while high < len(grid) - 1 and good[high + 1]:
+    while high < len(grid) - 1 and not worse[high + 1]:
         high += 1
     return float(grid[low]), float(grid[high])
 
 
-def _baselines(view: View, best: float, near: Sequence[View]) -> dict[str, dict[str, Any]]:
+def _baselines(view: View, best: float) -> dict[str, dict[str, Any]]:
     budget = view.budget
-    view = View(view.law, view.fitted, budget, view.weights, patched=True, misfit=view.misfit)
     fractions = {"dense": 1.0, "80/20": 0.8, "split_at_0": 0.0}
     spends = {name: budget.spend(np.array([f])) for name, f in fractions.items()}
+    d, s = budget.spend(np.array([best]))
+    ours = view.at(d, s, draws=True)[:, 0]
     out = {}
     for name, fraction in fractions.items():
-        losses = [view.loss(np.array([fraction]), draws=draws) for draws in (False, True)]
-        d, s = spends[name]
-        out[name] = _baseline(view.speaker_at(fraction).fitted.name, fraction, d - budget.before, s, *losses)
-        out[name]["beaten"] = _beaten(near, best, fraction)
+        out[name] = _baseline(view, fraction, *spends[name], ours if fraction != best else None)
     if budget.accounting == "per_model":
-        d, s = budget.spend(np.array([best]))
-        equal = d + budget.experts * s
-        family = view.corners[1.0] or view.fitted
-        losses = [mean_loss(family, budget, equal, 0.0 * s, view.weights, draws) for draws in (False, True)]
-        losses[1] = losses[1] * np.exp(view.off(equal, 0.0 * s, len(losses[1])))
-        out["dense_equal_compute"] = _baseline(family.name, 1.0, equal - budget.before, 0.0 * s, *losses)
+        out["dense_equal_compute"] = _baseline(view, 1.0, d + budget.experts * s, 0.0 * s, ours)
     return out
 
 
-def _beaten(near: Sequence[View], best: float, rival: float) -> float | None:
-    """Share of draws in which the split is better than a rival, the least over the families near the best.
-
-    Where one cannot predict the rival, the family that speaks for that corner says both losses: levels of two families
-    do not compare.
-    """
-    shares = []
-    for each in near if best != rival else ():
-        ours, theirs = each.speaker_at(rival).loss(np.array([best, rival]), draws=True).T
-        if np.isfinite([ours, theirs]).all():
-            shares.append(float((ours < theirs).mean()))
-    return min(shares, default=None)
-
-
 def _baseline(
-    family: str, fraction: float, d: np.ndarray, s: np.ndarray, loss: np.ndarray, draws: np.ndarray
+    view: View, fraction: float, d: np.ndarray, s: np.ndarray, ours: np.ndarray | None
 ) -> dict[str, Any]:
-    known = bool(np.isfinite(loss[0, 0]))
+    """A rival at D and D'; `beaten` is the share of draws in which the split, whose losses are `ours`, is better."""
+    loss, draws = float(view.at(d, s)[0, 0]), view.at(d, s, draws=True)[:, 0]
+    known = bool(np.isfinite(loss))
     return {
-        "family": family, "split_fraction": fraction, "d_pretrain": round(float(d[0])), "d_special": round(float(s[0])),
-        "predicted_loss": float(loss[0, 0]) if known else None,
-        "interval": percentiles(draws[:, 0]) if known else None,
-    }  # fmt: skip
+        "family": view.law.name, "split_fraction": fraction,
+        "d_pretrain": round(float(d[0]) - view.budget.before), "d_special": round(float(s[0])),
+        "predicted_loss": loss if known else None, "interval": percentiles(draws) if known else None,
+        "beaten": float((ours < draws).mean()) if known and ours is not None else None,
+    }
 
 
 def _marginal(view: View, best: float) -> dict[str, float]:
@@ -318,7 +298,7 @@ def _marginal(view: View, best: float) -> dict[str, float]:
         points = at * np.array([1 - 1e-4, 1 + 1e-4])
         rest = np.full(2, other)
         a, b = (points, rest) if pretrain else (rest, points)
-        loss = mean_loss(view.fitted, budget, a, b, view.weights, False)[0]
+        loss = view.at(a, b)[0]
         return float((loss[0] - loss[1]) / (points[1] - points[0])) if np.isfinite(loss).all() else float("nan")
 
     return {"pretrain": slope(d, s, True), "special": slope(s, d, False) / share}
@@ -330,21 +310,18 @@ def _curve(view: View) -> Curve:
     return Curve(_CURVE, loss, low, high)
 
 
-def _notes(law: LawFit, view: View, by_family: Mapping[str, Mapping[str, Any]], best: float) -> tuple[str, ...]:
+def _notes(law: LawFit, view: View, by_family: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     notes = []
-    for corner, name in ((1.0, "dense"), (0.0, "split_at_0")):
-        family = view.corners[corner]
-        if family is None:
-            notes.append(f"No fitted family predicts {name}; that corner was not considered.")
-        elif family is not view.fitted and view.patched:
-            notes.append(f"{view.fitted.name} cannot predict {name}; {family.name} speaks for that corner.")
+    for fraction, name in ((1.0, "dense"), (0.0, "split_at_0")):
+        if not np.isfinite(view.loss(np.array([fraction]))).all():
+            notes.append(f"{law.family} does not predict {name}: that corner was not considered.")
     if len(by_family) > 1:
-        told = ", ".join(f"{name} {value['split_fraction']:.0%}" for name, value in by_family.items())
-        notes.append(f"The families near the best, and those that speak for a corner, put the split at: {told}.")
-    if view.fitted.draws and (found := law.misfit(view.fitted)):
-        notes.append(f"{view.fitted.name} is off by {found.scale:.1%} on its own rows, in stretches that are no noise; "
-                     "the intervals allow as much elsewhere.")  # fmt: skip
-    if not view.fitted.draws:
+        told = ", ".join(f"{name} {each['split_fraction']:.0%}" for name, each in by_family.items() if each["weight"])
+        notes.append(f"The families that are combined put the split at: {told}.")
+    if law.chosen.correction:
+        notes.append(f"The law is off by {law.chosen.correction.scale:.1%} in stretches that are no noise; it is corrected "
+                     "near its rows, and the intervals allow for as much away from them.")
+    if not view.law.drawn:
         notes.append("The law has no bootstrap draws: the intervals are points.")
     reach = view.budget.before + view.budget.tokens
     for key, value, name in (("n_params", view.budget.n_params, "N"), ("tokens", reach, "T")):

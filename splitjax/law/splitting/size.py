@@ -78,13 +78,13 @@ def _reach(law: LawFit, work: float, times: float) -> tuple[float, float]:
 
 def _least(law: LawFit, budget: Budget, weights: Mapping[str, float], draws: bool = False) -> np.ndarray:
     """Least loss over the split, [draws]."""
-    return View(law, law.chosen, budget, weights).loss(_FRACTIONS, draws=draws).min(1)
+    return View(law.chosen, budget, weights).loss(_FRACTIONS, draws=draws).min(1)
 
 
 def _interval(
     law: LawFit, budget: Any, weights: Mapping[str, float], chosen: float, work: float, extrapolate: bool
 ) -> tuple[float, float]:
-    """90 % interval of N over the chosen family's draws."""
+    """90 % interval of N over the draws."""
     low, high = _reach(law, work, np.inf if extrapolate else EXTRAPOLATION)
     sizes = np.unique(np.append(np.geomspace(low, high, _SIZES), chosen))
     losses = np.stack([_least(law, budget(n), weights, draws=True) for n in sizes])

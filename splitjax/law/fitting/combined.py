@@ -1,0 +1,150 @@
+"""One answer from several families: the geometric mean of what they predict, corrected by what it gets wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..tables.table import Table
+from .correction import Correction, correction_of
+from .fitted import Fitted
+from .selection import Score, explained
+
+APART = 8.0
+"""Rows whose residual is this many times the common one stand out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Combined:
+    """Several families that speak with one voice; one family alone is the simplest case.
+
+    Attributes:
+        members: the families.
+        weights: of each in the mean of their log predictions; they sum to 1.
+        table: the rows fitted.
+        heldout: errors on runs larger than those fitted, corrected as the whole is.
+        holdout: errors on the rows that the caller kept out.
+    """
+
+    members: tuple[Fitted, ...]
+    weights: tuple[float, ...]
+    table: Table
+    heldout: Score | None = None
+    holdout: Score | None = None
+
+    @property
+    def name(self) -> str:
+        return self.members[0].name if len(self.members) == 1 else "combined"
+
+    @property
+    def formula(self) -> str:
+        """In words where several families speak."""
+        if len(self.members) == 1:
+            return self.members[0].formula
+        told = ", ".join(f"{each.name} {weight:.0%}" for each, weight in zip(self.members, self.weights, strict=True))
+        return f"geometric mean of {told}"
+
+    @property
+    def drawn(self) -> int:
+        """How many draws there are of every member."""
+        return min(each.drawn for each in self.members)
+
+    def finite(self, d: Any, s: Any) -> np.ndarray:
+        """Where every member predicts a loss, from tokens D and D'."""
+        return np.all([each.finite(d, s) for each in self.members], 0)
+
+    def losses(
+        self, n_params: Any, d_pretrain: Any, d_special: Any, domain: str, *,
+        draws: bool = False, u_pretrain: Any = None, u_special: Any = None,
+    ) -> np.ndarray:
+        """Predicted loss of a domain, [points], or [draws, points]; infinite where a member cannot predict."""
+        d, s = (np.atleast_1d(np.asarray(part, float)) for part in (d_pretrain, d_special))
+        out = self._plain(n_params, d, s, domain, draws, u_pretrain, u_special)
+        if self.correction is None:
+            return out
+        return out * np.exp(self.correction.at(n_params, d, s, draws=draws))
+
+    def _plain(
+        self, n: Any, d: np.ndarray, s: np.ndarray, domain: str, draws: bool, u_pretrain: Any, u_special: Any
+    ) -> np.ndarray:
+        """What the members say, uncorrected."""
+        total: Any = 0.0
+        for member, weight in zip(self.members, self.weights, strict=True):
+            loss = member.losses(n, d, s, domain, draws=draws, u_pretrain=u_pretrain, u_special=u_special)
+            total = total + weight * np.log(np.maximum(loss, 1e-300))
+        return np.exp(total)
+
+    @cached_property
+    def uncorrected(self) -> np.ndarray:
+        """What the members say of every row fitted, [rows]."""
+        return mean_of([each.on(self.table) for each in self.members], self.weights)
+
+    @cached_property
+    def apart(self) -> np.ndarray:
+        """Rows that stand out from the law: a mask."""
+        return apart(self.table, self.uncorrected)
+
+    @cached_property
+    def correction(self) -> Correction | None:
+        """What the residuals of whole runs say of the law's misfit; None where they are noise."""
+        rows = np.isfinite(self.uncorrected) & (self.table.weight > 0) & ~self.apart
+        drawn = None
+        if self.drawn:
+            drawn = mean_of([each.on(self.table, draws=True) for each in self.members], self.weights)
+        return correction_of(self.table, rows, self.uncorrected, drawn)
+
+    @property
+    def _seen(self) -> np.ndarray:
+        return np.isfinite(self.uncorrected) & (self.table.weight > 0)
+
+    @property
+    def n(self) -> int:
+        """Rows that the members were fitted to."""
+        return int(self._seen.sum())
+
+    @property
+    def mre(self) -> float:
+        """Mean relative error on those rows, before any correction."""
+        at = self._seen
+        return float(np.abs(self.uncorrected[at] / self.table.loss[at] - 1.0).mean())
+
+    @property
+    def r2(self) -> float:
+        """Explained variance of those rows that do not stand out, before any correction."""
+        at = self._seen & ~self.apart
+        return explained(self.table.loss[at], self.uncorrected[at])
+
+    def told_apart(self) -> list[str]:
+        """The rows that stand out, in words: by run where the table has runs, the worst first."""
+        t = self.table
+        off = np.where(self.apart, t.loss / np.where(self.apart, self.uncorrected, 1.0) - 1.0, 0.0)
+        words = []
+        for row in np.argsort(-np.abs(np.log1p(off)), kind="stable")[: int(self.apart.sum())]:
+            name = f"row {row + 1}" if t.run is None else f"run {t.run[row]}"
+            words.append(f"{name}{f' ({t.domain[row]})' if t.domain[row] else ''} by {off[row]:+.0%}")
+        return words
+
+    def on(self, table: Table) -> np.ndarray:
+        """Predicted loss of every row of a table; infinite where a member or its domains cannot predict."""
+        out = mean_of([each.on(table) for each in self.members], self.weights)
+        if self.correction is None:
+            return out
+        return out * np.exp(self.correction.at(table.n_params, table.d_pretrain, table.d_special))
+
+
+def mean_of(predicted: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    """Weighted geometric mean of predictions."""
+    logs = [weight * np.log(np.maximum(each, 1e-300)) for each, weight in zip(predicted, weights, strict=True)]
+    return np.exp(np.sum(logs, 0))
+
+
+def apart(table: Table, predicted: np.ndarray) -> np.ndarray:
+    """Rows whose residual is far outside the others', by their median: a mask."""
+    at = np.isfinite(predicted) & (table.weight > 0)
+    residual = np.where(at, np.log(table.loss / np.where(at, predicted, 1.0)), 0.0)
+    common = 1.4826 * float(np.median(np.abs(residual[at]))) if at.any() else 0.0
+    return np.abs(residual) > max(APART * common, 0.02)

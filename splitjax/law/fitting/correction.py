@@ -1,0 +1,125 @@
+"""What no family gets right: smooth stretches in which a law is off, told by its own rows.
+
+A law's residuals are not all noise. Neighbouring cells are off the same way, by a per cent or two, because the form is
+not the truth. So log L = log law + m + noise, m a Gaussian process over (log N, log D, log D'): the discrepancy of
+Kennedy and O'Hagan (2001, Bayesian calibration of computer models, JRSS B 63). What the rows say of m corrects the law
+near them (kriging) and fades away from them; what they leave open of m widens its intervals.
+
+Runs are the observations: the mean over the domains of a run has less noise than each of them, and it is what a split is
+chosen by. What a domain has alone, beyond what all domains of a run share, is a process of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..tables.table import Table
+from .process import Kernel, Process, likeliest
+from .selection import clusters
+
+_MOST = 400
+"""Runs used at most: the cost grows with their cube."""
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """How far a law is off, beyond noise, as a function of N, D and D'.
+
+    Attributes:
+        common: what all domains of a run share.
+        origin: tokens added to D and D' before the log: below, more tokens make no difference.
+    """
+
+    common: Process
+    origin: float
+
+    @property
+    def scale(self) -> float:
+        """Standard deviation of the misfit, in log loss."""
+        return self.common.kernel.scale
+
+    @property
+    def kernel(self) -> Kernel:
+        return self.common.kernel
+
+    def to_json(self) -> dict[str, Any]:
+        """How far the law is off, and over which distances in log N and in log D, log D'."""
+        k = self.kernel
+        return {"scale": k.scale, "noise": k.noise, "length_n": k.lengths[0], "length_tokens": k.lengths[1]}
+
+    def at(self, n: Any, d: Any, s: Any, *, draws: bool = False) -> np.ndarray:
+        """Log of the factor that a prediction is off by, [points]; draws [draws, points]."""
+        points = _coordinates(n, d, s, self.origin)
+        return self.common.draws(points) if draws else self.common.given(points)
+
+
+def _coordinates(n: Any, d: Any, s: Any, origin: float) -> np.ndarray:
+    n, d, s = np.broadcast_arrays(*(np.asarray(part, float) for part in (n, d, s)))
+    return np.stack([np.log(n), np.log(d + origin), np.log(s + origin)], -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Means over the domains of each run.
+
+    Attributes:
+        n, d, s: of the run, [runs].
+        of: rows → runs, the matrix that takes means, [runs, rows].
+    """
+
+    n: np.ndarray
+    d: np.ndarray
+    s: np.ndarray
+    of: np.ndarray
+
+    @staticmethod
+    def of_table(table: Table, rows: np.ndarray) -> Runs:
+        """Of the given rows (a mask) alone; a run that has none is left out."""
+        unit = clusters(table)
+        names, first = np.unique(unit[rows], return_index=True)
+        first = np.flatnonzero(rows)[first]
+        of = (unit[None, :] == names[:, None]) & rows
+        return Runs(table.n_params[first], table.d_pretrain[first], table.d_special[first],
+                    of / of.sum(1, keepdims=True))
+
+    def residuals(self, loss: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Log of the measured mean over the predicted one, [runs], from rows; predictions [draws, rows] too."""
+        known = np.where(self.of.any(0), predicted, 0.0)
+        return np.log((self.of @ loss) / (known @ self.of.T))
+
+
+def correction_of(
+    table: Table, rows: np.ndarray, predicted: np.ndarray, drawn: np.ndarray | None = None, *,
+    like: Correction | None = None, seed: int = 0,
+) -> Correction | None:
+    """The correction of a law by its residuals.
+
+    Args:
+        table: rows that were fitted.
+        rows: those that tell something: predicted, and not standing out.
+        predicted: what the law says of each.
+        drawn: what its draws say, [draws, rows].
+        like: a correction whose kernel is taken over.
+        seed: of draws, and of which runs of a large table are used.
+
+    Returns:
+        None where noise alone explains the residuals as well, or where there are too few to tell.
+    """
+    if rows.sum() < 8:
+        return None
+    runs = Runs.of_table(table, rows)
+    if len(runs.n) > _MOST:
+        some = np.sort(np.random.default_rng(seed).permutation(len(runs.n))[:_MOST])
+        runs = Runs(runs.n[some], runs.d[some], runs.s[some], runs.of[some])
+    residual = runs.residuals(table.loss, predicted)
+    positive = np.concatenate([runs.d[runs.d > 0], runs.s[runs.s > 0]])
+    origin = like.origin if like else float(positive.min()) if len(positive) else 1.0
+    at = _coordinates(runs.n, runs.d, runs.s, origin)
+    kernel = like.kernel if like else likeliest(at, residual)
+    if kernel is None:
+        return None
+    left = None if drawn is None else runs.residuals(table.loss, drawn)
+    return Correction(Process(kernel, at, residual, left, seed), origin)
