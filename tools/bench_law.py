@@ -51,7 +51,7 @@ def main() -> None:
         rows = transfer()
         print(f"auto: 8 families, {len(rows)} rows, 1,000 draws")
         for name in ("cold", "warm"):
-            tell(name, *timed(lambda: fit(rows, bootstrap=1000)), lambda law: f"near the best: {', '.join(law.near)}")
+            tell(name, *timed(lambda: fit(rows, bootstrap=1000)), lambda law: f"combined: {', '.join(law.weights)}")
         tell("one family without draws, warm", *timed(lambda: fit(rows, "effective_data", bootstrap=0)), lambda law: "")
 
 

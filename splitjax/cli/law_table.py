@@ -112,6 +112,9 @@ def plan_law(args: argparse.Namespace) -> int:
 
 def _fit_text(told: Mapping[str, Any]) -> str:
     lines = [f"{told['family']}: L = {told['formula']}", ""]
+    if told["parameters_of"] != told["family"]:
+        first = told["families"][0]
+        lines += [f"{first['family']}: L = {first['formula']}", ""]
     for name, value in told["parameters"].items():
         interval = told["intervals"].get(name)
         values = value if isinstance(value, dict) else {"": value}
@@ -119,11 +122,12 @@ def _fit_text(told: Mapping[str, Any]) -> str:
             pair = interval[domain] if isinstance(interval, dict) else interval
             spread = f"   90 % {pair[0]:.4g} to {pair[1]:.4g}" if pair else ""
             lines.append(f"  {name + (f'[{domain}]' if domain else ''):<24}{number:>12.4g}{spread}")
-    lines += ["", f"  {'family':<16}{'parameters':>10}{'train mre':>11}{'held-out mre':>14}{'starts':>9}"]
+    lines += ["", f"  {'family':<16}{'weight':>7}{'parameters':>12}{'train mre':>11}{'held-out mre':>14}{'starts':>9}"]
     for family in told["families"]:
         held, starts = family["heldout"] or {}, family["starts"]
         lines.append(
-            f"  {family['family']:<16}{family['n_parameters']:>10}{family['mre']:>10.2%} "
+            f"  {family['family']:<16}{told['weights'].get(family['family'], 0):>7.0%}{family['n_parameters']:>12}"
+            f"{family['mre']:>10.2%} "
             f"{held.get('mre', float('nan')):>8.2%} ±{held.get('se', float('nan')):>4.1%}"
             f"{starts['agree']:>5}/{starts['of']}{'  ridge' if family['ridge'] else ''}"
         )
@@ -144,7 +148,7 @@ def _plan_text(told: Mapping[str, Any]) -> str:
     flat = told["flat_region"]
     lines = [
         f"{words[told['decision']]}; 90 % interval {low:.1%} to {high:.1%}; "
-        f"any split between {flat[0]:.1%} and {flat[1]:.1%} is within 0.1 % of the best",
+        f"splits between {flat[0]:.1%} and {flat[1]:.1%} cannot be told from it",
         f"N = {format_count(told['n_params'])}, T = {format_count(told['tokens'])} ({told['accounting']}), "
         f"{told['experts']} experts: D = {format_count(told['d_pretrain'])}, "
         f"D' = {format_count(told['d_special'])} each",
@@ -162,15 +166,13 @@ def _plan_text(told: Mapping[str, Any]) -> str:
 
 
 def _baseline_text(base: Mapping[str, Any], told: Mapping[str, Any]) -> str:
-    """The loss; where another family speaks, its own best beside it, for levels of two families do not compare."""
+    """The loss, and how often the split is better."""
     if base["predicted_loss"] is None:
-        return "not predicted by any family"
-    text, own = f"{base['predicted_loss']:.4f}", told["by_family"].get(base["family"])
+        return f"not predicted by {told['family']}"
+    text = f"{base['predicted_loss']:.4f}"
     if base.get("beaten") is not None:
         text += f"  worse than the split in {base['beaten']:.0%} of draws"
-    if base["family"] == told["family"] or own is None:
-        return text
-    return f"{text}  by {base['family']}, whose own best is {own['predicted_loss']:.4f} at {own['split_fraction']:.1%}"
+    return text
 
 
 def _progress(done: int, total: int, what: str) -> None:

@@ -32,7 +32,7 @@ def make_plan(config: Config, clock: Clock, sizes: Mapping[str, int], law_path: 
             fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=accounting, before=before,
             **unique_tokens(config, sizes),
         ).to_json()
-        held_out = fitted.chosen.heldout
+        held_out = fitted.heldout
         plan |= {
             "law": {"path": law_path.name, "hash": hash_file(law_path)},
             "outside_fit": _outside(fitted, size, before + tokens),

@@ -50,9 +50,9 @@ def _sections(plan: Mapping[str, Any], results: Mapping[str, Any], fitted: law.L
 
 
 def _picks(plan: Mapping[str, Any]) -> dict[str, str]:
-    """The split of each family that is told, in per cent; empty where no law was asked."""
+    """The split of each family that is combined, in per cent; empty where no law was asked."""
     told = plan["by_family"] if "curve" in plan else {}
-    return {name: f"{100 * pick['split_fraction']:.0f}" for name, pick in told.items()}
+    return {name: f"{100 * pick['split_fraction']:.0f}" for name, pick in told.items() if pick["weight"]}
 
 
 def _law(folder: RunFolder, fitted: law.LawFit) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _law(folder: RunFolder, fitted: law.LawFit) -> dict[str, Any]:
         for r in rows
     ]
     return {
-        "family": fitted.family, "formula": fitted.chosen.forms[0].family.formula, "rows": len(rows),
+        "family": fitted.family, "formula": fitted.chosen.formula, "rows": len(rows),
         "drawn": sum(value != float("inf") for value in predicted),
         "png": _text(plots.law_against_observations(predicted, rows)),
     }

@@ -28,10 +28,13 @@ def evidence(plan: Mapping[str, Any]) -> Section | None:
     told = "not held out" if error is None else f"off by {100 * error:.2g} % on larger runs held out"
     rows = []
     for name, view in plan["by_family"].items():
-        low, high = (100 * end for end in view["interval"])
-        cells = [f"{100 * view['split_fraction']:.0f} %", f"{low:.0f}–{high:.0f} %", f"{view['predicted_loss']:.3f}"]
-        rows.append(line(name, cells))
-    head = ("family", "its own best split", "90 % interval", "predicted loss")
+        spread = "–"
+        if view["interval"]:
+            low, high = (100 * end for end in view["interval"])
+            spread = f"{low:.0f}–{high:.0f} %"
+        cells = [f"{view['weight']:.0%}", f"{100 * view['split_fraction']:.0f} %", spread]
+        rows.append(line(name, [*cells, f"{view['predicted_loss']:.3f}"]))
+    head = ("family", "weight in the law", "its own best split", "90 % interval", "predicted loss")
     note = f"Fixed {plan['made']}, before the main run, by {plan['family']} ({told}); law {plan['law']['hash'][:12]}."
     return Section("The plan's evidence and its alternatives", head, tuple(rows), note=note)
 

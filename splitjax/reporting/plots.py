@@ -44,23 +44,16 @@ def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> bytes:
 
 
 def _draw_law(axes: Any, plan: Mapping[str, Any]) -> list[float]:
-    """The deciding family's curve, the interval, other families' picks and corners; returns losses to make room for."""
+    """The law's curve, the interval, and the picks of the families that it combines; returns losses to make room for."""
     x, loss, low, high = (np.asarray(plan["curve"][key], float) for key in ("fraction", "loss", "low", "high"))
-    spoken = [base for base in plan["baselines"].values() if base["split_fraction"] in (0.0, 1.0)]
-    spoken = [base for base in spoken if base["family"] != plan["family"] and base["predicted_loss"]]
-    own = ~np.isin(x, [base["split_fraction"] for base in spoken])
-    axes.fill_between(100 * x[own], low[own], high[own], color=BAND, label=f"law ({plan['family']}), 90 % band")
-    axes.plot(100 * x[own], loss[own], color=BLUE, label=f"law ({plan['family']})")
+    axes.fill_between(100 * x, low, high, color=BAND, label=f"law ({plan['family']}), 90 % band")
+    axes.plot(100 * x, loss, color=BLUE, label=f"law ({plan['family']})")
     start, end = (100 * edge for edge in plan["interval"])
     axes.axvspan(start, end, color=RED, alpha=0.08, lw=0, label="90 % interval of the split")
-    for base in spoken:
-        _mark(axes, base["split_fraction"], base["predicted_loss"], "corner, as another family predicts it", "o",
-              color="none", mec=BLUE, ms=7, zorder=3)  # fmt: skip
-    for told in plan["by_family"].values():
+    for told in (each for each in plan["by_family"].values() if each["weight"]):
         axes.plot(100 * told["split_fraction"], 0.02, "|", color=BLUE, ms=12, mew=2, clip_on=False,
                   transform=axes.get_xaxis_transform())  # fmt: skip
-    inside = loss[(x >= 0.1) & (x <= 0.9) & np.isfinite(loss)]
-    return [*inside, *(base["predicted_loss"] for base in spoken)]
+    return [*loss[(x >= 0.1) & (x <= 0.9) & np.isfinite(loss)]]
 
 
 def _mark(axes: Any, fraction: float, loss: float, label: str, mark: str, **style: Any) -> None:

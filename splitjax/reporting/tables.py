@@ -114,9 +114,12 @@ def families(fitted: Mapping[str, Any]) -> Section:
     rows = []
     for family in fitted["families"]:
         held_out = family.get("heldout") or {}
-        name = family["family"] + (" (chosen)" if family["family"] == fitted["family"] else "")
-        rows.append(line(name, [_percent(family["mre"]), _percent(held_out.get("mre")), str(held_out.get("n", "–"))]))
-    head = ("family", "on fitted rows", "on larger runs held out", "runs × domains held out")
+        weight = fitted["weights"].get(family["family"])
+        rows.append(line(family["family"], [
+            "–" if weight is None else f"{weight:.0%}", _percent(family["mre"]), _percent(held_out.get("mre")),
+            str(held_out.get("n", "–")),
+        ]))
+    head = ("family", "weight in the law", "on fitted rows", "on larger runs held out", "runs × domains held out")
     note = f"{' '.join(fitted['notes'])} Then refitted to all rows. 1 % of a loss of 4 nats is 4 % of perplexity."
     return Section("Families of laws, mean relative error", head, tuple(rows), note=note)
 

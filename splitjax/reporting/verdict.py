@@ -39,7 +39,7 @@ def _decision(plan: Mapping[str, Any]) -> str:
     flat = [100 * end for end in plan["flat_region"]]
     unknown = f"The sweep cannot tell where to split; its best guess is {percent}"
     start = (_CORNERS | {"undetermined": unknown}).get(plan["decision"], f"Split at {percent}")
-    return f"{start}, 90 % interval {low:.0f}–{high:.0f}, anything in {flat[0]:.0f}–{flat[1]:.0f} % is as good"
+    return f"{start}, 90 % interval {low:.0f}–{high:.0f}, nothing in {flat[0]:.0f}–{flat[1]:.0f} % can be told from it"
 
 
 def _against(name: str, gain: Mapping[str, Any], plural: bool = True) -> str:

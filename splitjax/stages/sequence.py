@@ -223,7 +223,7 @@ def _rows(job: Job, cell: Cell, losses: dict[str, float]) -> list[dict[str, obje
 
 
 def _fit_note(fitted: law.LawFit) -> str:
-    held_out = fitted.chosen.heldout
+    held_out = fitted.heldout
     error = f", {100 * held_out.mre:.2f} % on held-out larger runs" if held_out else ""
     return f"{fitted.family}: off by {100 * fitted.chosen.mre:.2f} % on the rows fitted{error}"
 

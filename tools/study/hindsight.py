@@ -29,7 +29,8 @@ def hindsight_table(study: Study, found: Mapping[str, Curves], rows: Rows) -> st
         for setting, curves in mine.items():
             for family in fitted.families:
                 split = best_split(study, setting, fitted, family.name)
-                label = family.name + (" (chosen)" if family is fitted.chosen else "")
+                weight = fitted.weights.get(family.name)
+                label = family.name + (f" ({weight:.0%} of the law)" if weight else "")
                 held = family.heldout.mre if family.heldout else np.nan
                 lines.append([setting, label, *(percent(share, 2) for share in (family.mre, held)),
                               percent(split), percent(regret(curves, split), 2)])  # fmt: skip

@@ -46,10 +46,10 @@ def pick(study: Study, name: str, rows: Rows, folder: Path) -> dict[str, Any]:
     fitted = fit_table(rows.table(part), study.base)
     fitted.save(study.folder / f"law.{name}.json")
     told = {key: _setting(study, key, fitted) for key in asked}
-    heldout = fitted.chosen.heldout
+    heldout = fitted.heldout
     write_record(path, {
-        "kind": KIND, "version": VERSION, "asked": wanted, "family": fitted.family, "near": list(fitted.near),
-        "parameters": fitted.chosen.parameters(), "mre": fitted.chosen.mre, "ranges": dict(fitted.ranges),
+        "kind": KIND, "version": VERSION, "asked": wanted, "family": fitted.family, "weights": dict(fitted.weights),
+        "parameters": fitted.families[0].parameters(), "mre": fitted.chosen.mre, "ranges": dict(fitted.ranges),
         "families": {one.name: {"fitted": one.mre, "held_out": one.heldout.mre if one.heldout else None}
                      for one in fitted.families},
         "held_out": heldout.to_json() if heldout else None, "notes": list(fitted.notes), "settings": told,
@@ -80,18 +80,10 @@ def predictions(part: Part, fitted: law.LawFit) -> list[dict[str, Any]]:
         d, s = cell.pretrain * clock.tokens_per_step, cell.special * clock.tokens_per_step
         told = {
             "split": fraction_of(clock, cell.pretrain, cell.special), "d_pretrain": d, "d_special": s,
-            "loss": {domain: _loss(fitted, n_params(cell.model), d, s, domain) for domain in fitted.domains},
+            "loss": {domain: float(fitted.predict(n_params(cell.model), d, s, domain)) for domain in fitted.domains},
         }  # fmt: skip
         found[d, s] = told
     return [found[key] for key in sorted(found)]
-
-
-def _loss(fitted: law.LawFit, size: float, d: float, s: float, domain: str) -> float:
-    """By the chosen family, or at a corner that it cannot predict by the one that speaks for it, as in a plan."""
-    loss = float(fitted.predict(size, d, s, domain))
-    if not np.isfinite(loss) and (speaker := fitted.at_corner(fitted.chosen, 1.0 if s == 0 else 0.0)):
-        loss = float(fitted.predict(size, d, s, domain, family=speaker.name))
-    return loss
 
 
 def fraction_of(clock: Clock, pretrain: int, special: int) -> float:

@@ -87,10 +87,10 @@ def law_table(records: Mapping[str, Mapping[str, Any]], study: Study) -> str:
         lines.append([
             name, str(part.experts), str(len({n_params(cell.model) for cell in part.cells})), str(len(part.cells)),
             record["family"], percent(record["mre"], 2), percent(held.get("mre", math.nan), 2),
-            ", ".join(record["near"]),
+            ", ".join(record.get("weights") or record["near"]),
         ])  # fmt: skip
     return table(["law", "K", "sizes", "cells", "family", "off on its rows", "off on larger runs held out",
-                  "near it"], lines)  # fmt: skip
+                  "combined, or near it"], lines)  # fmt: skip
 
 
 def pick_table(told: Mapping[str, Mapping[str, Any]]) -> str:

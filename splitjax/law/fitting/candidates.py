@@ -55,7 +55,7 @@ class Bench:
         problem = Problem(self.table, family, joint=self.joint)
         found = problem.search(self.loss, self.table.weight[None], STARTS, self._rng(family, 0))[0]
         weights = np.stack([np.where(test, 0.0, self.table.weight) for test in self.cuts.values()])
-        held = problem.search(self.loss, weights, HELDOUT_STARTS, self._rng(family, 1))
+        held = problem.search(self.loss, weights, HELDOUT_STARTS, self._rng(family, 1), found)
         predicted = {
             axis: problem.predict([x[None] for x in fold.xs])[0] for axis, fold in zip(self.cuts, held, strict=True)
         }

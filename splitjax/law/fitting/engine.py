@@ -18,7 +18,7 @@ CANDIDATES = 1024
 """Random nonlinear parameter vectors that are screened for starts."""
 AGREE = 1e-6
 """Starts whose objectives are within this relative distance of the best have found it too."""
-ENOUGH, LONGER = 4, 32
+ENOUGH, LONGER = 4, 8
 """Agreeing starts below which the best ones, LONGER in all, are given more steps."""
 
 
@@ -83,13 +83,16 @@ class Problem:
             lane[:, part.group, part.slot] = values[:, part.at]
         return Data(part.rows, *lanes)
 
-    def search(self, loss: Loss, weights: np.ndarray, starts: int, rng: np.random.Generator) -> list[Found]:
-        """Fit with many starts, once for each row of `weights` [fits, rows]."""
-        lanes = [self._descend(part, loss, weights, starts, rng) for part in self.parts]
+    def search(
+        self, loss: Loss, weights: np.ndarray, starts: int, rng: np.random.Generator, near: Found | None = None
+    ) -> list[Found]:
+        """Fit with many starts, once for each row of `weights` [fits, rows]; some of them ends of another fit."""
+        known = near.ends if near else [np.zeros((0, part.form.size)) for part in self.parts]
+        lanes = [self._descend(part, loss, weights, starts, rng, k) for part, k in zip(self.parts, known, strict=True)]
         return [Found.of([part[i] for part in lanes]) for i in range(len(weights))]
 
     def _descend(
-        self, part: Part, loss: Loss, weights: np.ndarray, starts: int, rng: np.random.Generator
+        self, part: Part, loss: Loss, weights: np.ndarray, starts: int, rng: np.random.Generator, known: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Ends and objectives of each fit's starts."""
         def run(x: np.ndarray, w: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -98,14 +101,15 @@ class Problem:
             x, values = refine(part.form, loss, self.data(part, y, w), x, low, high, **options)
             return x, np.where(np.isfinite(values), values, np.inf)
 
-        x = np.concatenate([self._starts(part, loss, w, starts, rng) for w in weights])
+        fresh = starts - len(known)
+        x = np.concatenate([row for w in weights for row in (known, self._starts(part, loss, w, fresh, rng))])
         x, values = run(x, np.repeat(weights, starts, 0), anneal=64.0)
         values = values.reshape(len(weights), starts)
         slow = [i for i, value in enumerate(values) if _agreeing(value) < ENOUGH]
         if slow:  # a crooked valley: the best go on for longer
             each = min(starts, max(1, LONGER // len(slow)))
             at = np.concatenate([i * starts + np.argsort(values[i])[:each] for i in slow])
-            x[at], values.reshape(-1)[at] = run(x[at], weights[at // starts], steps=1000 if len(weights) == 1 else 300)
+            x[at], values.reshape(-1)[at] = run(x[at], weights[at // starts], steps=500 if len(weights) == 1 else 200)
         return list(zip(x.reshape(len(weights), starts, -1), values, strict=True))
 
     def _starts(self, part: Part, loss: Loss, w: np.ndarray, starts: int, rng: np.random.Generator) -> np.ndarray:
@@ -174,24 +178,27 @@ class Found:
 
     Attributes:
         xs: solution of each part.
+        ends: a few good ends of the starts of each part, [ends, size].
         objective: summed over parts.
         agree, starts: how many starts found the best (the fewest over parts), of how many.
     """
 
     xs: list[np.ndarray]
+    ends: list[np.ndarray]
     objective: float
     agree: int
     starts: int
 
     @staticmethod
     def of(lanes: Sequence[tuple[np.ndarray, np.ndarray]]) -> Found:
-        xs, objective, agree = [], 0.0, []
+        xs, ends, objective, agree = [], [], 0.0, []
         for x, values in lanes:
-            best = int(np.argmin(values))
-            xs.append(x[best])
-            objective += float(values[best])
+            order = np.argsort(values, kind="stable")
+            xs.append(x[order[0]])
+            ends.append(x[order[: len(order) // 2 : max(1, len(order) // 6)]])
+            objective += float(values[order[0]])
             agree.append(_agreeing(values))
-        return Found(xs, objective, min(agree), len(lanes[0][1]))
+        return Found(xs, ends, objective, min(agree), len(lanes[0][1]))
 
 
 def _agreeing(values: np.ndarray) -> int:
