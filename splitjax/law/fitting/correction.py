@@ -1,8 +1,9 @@
 """What no family gets right: smooth stretches in which a law is off, told by its own rows.
 
 A law's residuals are not all noise. Neighbouring cells are off the same way, by a per cent or two, because the form is
-not the truth. So log L = log law + m + noise, m a Gaussian process over (log N, log D, log D'): the discrepancy of
-Kennedy and O'Hagan (2001, Bayesian calibration of computer models, JRSS B 63). What the rows say of m corrects the law
+not the truth. So log L = log law + m + noise, m the sum of two Gaussian processes: one over (log N, log (D + D')), off in
+all splits of a budget alike, and one over (log N, log D, log D'). It is the discrepancy of Kennedy and O'Hagan (2001,
+Bayesian calibration of computer models, JRSS B 63). What the rows say of m corrects the law
 near them (kriging) and fades away from them; what they leave open of m widens its intervals.
 
 Runs are the observations: the mean over the domains of a run has less noise than each of them, and it is what a split is
@@ -46,9 +47,10 @@ class Correction:
         return self.common.kernel
 
     def to_json(self) -> dict[str, Any]:
-        """How far the law is off, and over which distances in log N and in log D, log D'."""
-        k = self.kernel
-        return {"scale": k.scale, "noise": k.noise, "length_n": k.lengths[0], "length_tokens": k.lengths[1]}
+        """How far the law is off, in level and in shape, and over which distances in log N and in log tokens."""
+        level, shape = self.kernel.parts
+        return {"level": level.scale, "shape": shape.scale, "noise": self.kernel.noise,
+                "length_n": level.lengths[0], "length_tokens": level.lengths[LEVEL[1]]}
 
     def at(self, n: Any, d: Any, s: Any, *, draws: bool = False) -> np.ndarray:
         """Log of the factor that a prediction is off by, [points]; draws [draws, points]."""
@@ -58,7 +60,12 @@ class Correction:
 
 def _coordinates(n: Any, d: Any, s: Any, origin: float) -> np.ndarray:
     n, d, s = np.broadcast_arrays(*(np.asarray(part, float) for part in (n, d, s)))
-    return np.stack([np.log(n), np.log(d + origin), np.log(s + origin)], -1)
+    return np.stack([np.log(n), np.log(d + origin), np.log(s + origin), np.log(d + s + origin)], -1)
+
+
+LEVEL, SHAPE = (0, 3), (0, 1, 2)
+"""Coordinates of the two processes that a misfit is made of: how far a law is off in all splits of a budget alike, and
+how far it is off in one split more than in another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +125,7 @@ def correction_of(
     positive = np.concatenate([runs.d[runs.d > 0], runs.s[runs.s > 0]])
     origin = like.origin if like else float(positive.min()) if len(positive) else 1.0
     at = _coordinates(runs.n, runs.d, runs.s, origin)
-    kernel = like.kernel if like else likeliest(at, residual)
+    kernel = like.kernel if like else likeliest(at, residual, LEVEL, SHAPE)
     if kernel is None:
         return None
     left = None if drawn is None else runs.residuals(table.loss, drawn)
