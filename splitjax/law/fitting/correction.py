@@ -63,7 +63,7 @@ def _coordinates(n: Any, d: Any, s: Any, origin: float) -> np.ndarray:
     return np.stack([np.log(n), np.log(d + origin), np.log(s + origin), np.log(d + s + origin)], -1)
 
 
-LEVEL, SHAPE = (0, 3), (0, 1, 2)
+LEVEL, SHAPE = [0, 3], [0, 1, 2]
 """Coordinates of the two processes that a misfit is made of: how far a law is off in all splits of a budget alike, and
 how far it is off in one split more than in another."""
 

@@ -7,17 +7,18 @@ of the prior from its spectrum, plus what the observations say of the difference
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
 
-_LENGTHS = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6)
-_NOISE = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Variance of the noise over that of the process, tried."""
-_SHARES = (0.03, 0.1, 0.3, 0.6, 0.95)
-"""Of the variance, what varies along a budget; tried."""
+_BOUNDS = np.log([(0.5, 8.0), (0.5, 8.0), (0.02, 50.0), (1e-3, 1.0)])
+"""Of what is searched, in logs: two lengths, the odds that variance lies along a budget, and noise over process."""
+_STARTS = tuple(product(np.log([1.0, 3.0]), np.log([0.8, 2.0]), np.log([0.2, 1.0]), [np.log(0.03)]))
 _GAIN = 4.0
 """Log likelihood that a process must gain over noise alone: one for each parameter that it has (Akaike)."""
 _FREQUENCIES = 256
@@ -60,7 +61,7 @@ class Kernel:
         return np.sum([part.between(one, other) for part in self.parts], 0)
 
 
-def likeliest(at: np.ndarray, values: np.ndarray, level: Sequence[int], shape: Sequence[int]) -> Kernel | None:
+def likeliest(at: np.ndarray, values: np.ndarray, level: list[int], shape: list[int]) -> Kernel | None:
     """The likeliest kernel of values seen at points: the sum of two processes that change over the same lengths.
 
     Args:
@@ -74,33 +75,29 @@ def likeliest(at: np.ndarray, values: np.ndarray, level: Sequence[int], shape: S
     count, whole = len(values), float(np.square(values).mean())
     if count < 8 or whole <= 0:
         return None
+    apart = np.square(at[:, None] - at[None])
 
-    def tried(one: float, other: float, share: float) -> tuple[float, Kernel]:
-        lengths = [{axis: one if axis == 0 else other for axis in axes} for axes in (level, shape)]
-        parts = [Part(float(np.sqrt(v)), each) for v, each in zip((1.0 - share, share), lengths, strict=True)]
-        spectrum, vectors = np.linalg.eigh(Kernel(tuple(parts), 0.0).between(at, at))
-        square = np.square(vectors.T @ values)
-        spread = np.maximum(spectrum, 0.0)[:, None] + np.array(_NOISE)
-        variance = (square[:, None] / spread).mean(0)
-        likelihood = -0.5 * (count * np.log(variance) + np.log(spread).sum(0))
-        best = int(np.argmax(likelihood))
-        size = float(np.sqrt(variance[best]))
-        scaled = tuple(Part(size * part.scale, part.lengths) for part in parts)
-        return float(likelihood[best]), Kernel(scaled, size * float(np.sqrt(_NOISE[best])))
+    def correlation(logs: np.ndarray) -> np.ndarray:
+        one, other, odds, noise = np.exp(logs)
+        distance = [apart[..., axes[0]] / one**2 + apart[..., axes[1:]].sum(-1) / other**2 for axes in (level, shape)]
+        own, along = (matern(np.sqrt(each)) for each in distance)
+        return (own + odds * along) / (1.0 + odds) + noise * np.eye(count)
 
-    grid = [(a, b, share) for a in _LENGTHS[::2] for b in _LENGTHS[::2] for share in _SHARES[1:3]]
-    best = max(((*tried(*each), each) for each in grid), key=lambda found: found[0])
-    for _ in range(2):
-        one, other, share = best[2]
-        near = [(a, other, share) for a in _beside(_LENGTHS, one)] + [(one, b, share) for b in _beside(_LENGTHS, other)]
-        near += [(one, other, s) for s in _beside(_SHARES, share)]
-        best = max([best, *((*tried(*each), each) for each in near)], key=lambda found: found[0])
-    return best[1] if best[0] + 0.5 * count * np.log(whole) > _GAIN else None
+    def unlikely(logs: np.ndarray) -> float:
+        root = np.linalg.cholesky(correlation(logs))
+        white = solve_triangular(root, values, lower=True)
+        return float(0.5 * count * np.log(np.square(white).mean()) + np.log(np.diagonal(root)).sum())
 
-
-def _beside(values: Sequence[float], one: float) -> list[float]:
-    at = values.index(one)
-    return [values[i] for i in (at - 1, at + 1) if 0 <= i < len(values)]
+    start = min(_STARTS, key=lambda each: unlikely(np.array(each)))
+    found = minimize(unlikely, start, method="L-BFGS-B", bounds=_BOUNDS, options={"maxiter": 30})
+    if 0.5 * count * np.log(whole) - found.fun <= _GAIN:
+        return None
+    one, other, odds, noise = np.exp(found.x)
+    variance = float(values @ np.linalg.solve(correlation(found.x), values)) / count
+    scales = np.sqrt(variance * np.array([1.0, odds]) / (1.0 + odds))
+    parts = [Part(float(scale), {axis: float(other if axis else one) for axis in axes})
+             for scale, axes in zip(scales, (level, shape), strict=True)]
+    return Kernel(tuple(parts), float(np.sqrt(variance * noise)))
 
 
 def matern(distance: np.ndarray) -> np.ndarray:
