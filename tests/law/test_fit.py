@@ -43,7 +43,7 @@ def test_auto_finds_the_family_and_compares_all(law: LawFit) -> None:
 def test_families_are_fitted_where_they_are_finite_only(law: LawFit) -> None:
     t = DATA
     assert law.named("effective_data").n == len(t)
-    assert law.named("shifted").n == (t.d_pretrain > 0).sum()
+    assert law.named("blending").n == (t.d_pretrain > 0).sum()
     assert law.named("additive").n == ((t.d_pretrain > 0) & (t.d_special > 0)).sum()
 
 

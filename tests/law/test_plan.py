@@ -26,7 +26,7 @@ def laws(draw) -> LawFit:
     for key, value in TRUTHS[name].items():
         low, high = PARAMETERS.get(key, (value / 4, value * 4))
         p[key] = draw(st.floats(low, high))
-    if name == "shifted":
+    if name == "blending":
         p["E"] = p["S"] + draw(st.floats(0.1, 2.0))
     return exact(name, p)
 
@@ -53,14 +53,14 @@ def test_the_split_is_the_minimum_over_a_dense_grid(
 
 
 @pytest.mark.parametrize("accounting", ["total", "per_model"])
-@pytest.mark.parametrize("family", ["additive", "transfer_gap", "shifted", "rectified"])
+@pytest.mark.parametrize("family", ["additive", "transfer_gap", "blending", "two_skills"])
 def test_marginal_gains_are_equal_at_the_split(family: str, accounting: str) -> None:
     marginal = plan(exact(family), 1e7, 3e8, 8, accounting).marginal
     assert marginal["pretrain"] == pytest.approx(marginal["special"], rel=1e-3)
 
 
 def test_the_accounting_matters() -> None:
-    law = exact("shifted")
+    law = exact("blending")
     total, each = (plan(law, 1e7, 3e8, 8, accounting) for accounting in ("total", "per_model"))
     assert total.d_pretrain + 8 * total.d_special == pytest.approx(3e8)
     assert each.d_pretrain + each.d_special == pytest.approx(3e8)
@@ -107,8 +107,8 @@ def test_a_family_that_cannot_predict_a_corner_keeps_out_of_it() -> None:
 
 def test_the_interval_spans_all_near_families(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LawFit, "misfit", lambda law, fitted: None)  # of a table that is not the second one's
-    one, two = exact("effective_data", draws=50, spread=0.002), exact("shifted", draws=50, spread=0.002)
-    both = dataclasses.replace(one, families=(*one.families, *two.families), near=("effective_data", "shifted"))
+    one, two = exact("effective_data", draws=50, spread=0.002), exact("blending", draws=50, spread=0.002)
+    both = dataclasses.replace(one, families=(*one.families, *two.families), near=("effective_data", "blending"))
     alone, together = plan(one, 1e7, 3e8, 8), plan(both, 1e7, 3e8, 8)
     other = plan(two, 1e7, 3e8, 8)
     assert together.interval == (min(alone.interval[0], other.interval[0]), max(alone.interval[1], other.interval[1]))
@@ -150,7 +150,7 @@ def test_a_rival_is_beaten_in_a_share_of_draws() -> None:
 
 
 def test_bands_hold_the_curve_and_the_loss() -> None:
-    found = plan(exact("shifted", draws=200, spread=0.005), 1e7, 3e8, 8)
+    found = plan(exact("blending", draws=200, spread=0.005), 1e7, 3e8, 8)
     seen = np.isfinite(found.curve.loss)
     assert (found.curve.low[seen] <= found.curve.loss[seen]).all()
     assert (found.curve.loss[seen] <= found.curve.high[seen]).all()
@@ -174,11 +174,11 @@ def test_weights_and_domains() -> None:
 
 def exact_domains() -> LawFit:
     """Two domains: one that pretraining serves well and one that it does not."""
-    near, far = exact("shifted"), exact("shifted", TRUTHS["shifted"] | {"S": 1.6})
+    near, far = exact("blending"), exact("blending", TRUTHS["blending"] | {"S": 1.6})
     form = dataclasses.replace(near.chosen.forms[0], domains=("near",))
     other = dataclasses.replace(form, domains=("far",))
     both = dataclasses.replace(near.chosen, forms=(form, other), xs=(near.chosen.xs[0], far.chosen.xs[0]))
-    return dataclasses.replace(near, families=(both,), table=table("shifted", domains={"near": {}, "far": {"S": 1.6}}))
+    return dataclasses.replace(near, families=(both,), table=table("blending", domains={"near": {}, "far": {"S": 1.6}}))
 
 
 def test_unique_tokens_hold_repetition_against_a_split() -> None:
@@ -193,7 +193,7 @@ def test_unique_tokens_hold_repetition_against_a_split() -> None:
 
 
 def test_refusals() -> None:
-    law = exact("shifted")
+    law = exact("blending")
     with pytest.raises(UserError, match=r"N = 1B is 100 times outside the fitted 300k to 10M.*--extrapolate"):
         plan(law, 1e9, 3e8, 8)
     with pytest.raises(UserError, match=r"T = 30B is 143 times outside"):
@@ -211,7 +211,7 @@ def test_refusals() -> None:
 
 
 def test_n_is_chosen_under_a_compute_budget() -> None:
-    law, flops = exact("shifted", draws=20, spread=0.01), 2e16
+    law, flops = exact("blending", draws=20, spread=0.01), 2e16
     found = choose_size(law, flops, 8)
     assert 6 * found.budget.n_params * found.budget.tokens == pytest.approx(flops)
     for n in found.budget.n_params * np.array([0.7, 0.9, 1.1, 1.4]):
