@@ -19,7 +19,7 @@ from .combined import Combined
 from .engine import Problem
 from .families import FAMILIES, Family, family_named
 from .fitted import Fitted
-from .identify import check_design
+from .identify import check_design, check_sense
 from .law_fit import LawFit
 
 Progress = Callable[[int, int, str], None]
@@ -61,6 +61,7 @@ def fit(
     kept = _kept(table, holdout)
     train = table.select(kept)
     check_design(train)
+    check_sense(train)
     families, notes = _families(train, family)
     bench = Bench(train, seed, loss, delta, domains == "joint", bootstrap)
     count = _Counter(progress, len(families) + 1)

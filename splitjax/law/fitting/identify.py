@@ -12,6 +12,8 @@ TIED = 0.9999
 """Two logarithms that correlate more than this are one variable."""
 RIDGE = 1e-5
 """Smallest over largest singular value of the scaled Jacobian below which a fit lies on a ridge."""
+_COMPARED, _PAIRS, _SENSELESS = 1000, 20, 0.7
+"""Rows of a domain that are compared at most; fewer pairs say nothing; share of them from which a table is refused."""
 _MEND = "Add runs that break the tie, for example a grid over N, D and D'."
 
 
@@ -33,6 +35,24 @@ def check_design(table: Table) -> None:
         for second in names[i + 1 :]:
             _refuse_tie(first, columns[first], second, columns[second])
     _refuse_plane({name: columns[name] for name in names})
+
+
+def check_sense(table: Table) -> None:
+    """Refuse a table whose loss grows where everything else grows too.
+
+    Raises:
+        UserError: in most pairs of rows of a domain in which one has at least as much of N, D and D'.
+    """
+    pairs = grown = 0
+    for domain in table.domains:
+        at = np.flatnonzero((table.domain == domain) & (table.weight > 0))[:_COMPARED]
+        axes = [part[at] for part in (table.n_params, table.d_pretrain, table.d_special)]
+        more = np.all([part[:, None] >= part for part in axes], 0) & np.any([part[:, None] > part for part in axes], 0)
+        pairs += int(more.sum())
+        grown += int((more & (table.loss[at][:, None] > table.loss[at])).sum())
+    if pairs >= _PAIRS and grown > _SENSELESS * pairs:
+        what = f"the loss grows with tokens in {100 * grown / pairs:.0f} % of comparable rows: is it an accuracy?"
+        raise UserError(what, where="loss", mend="Give a loss, for an accuracy --column 'loss=1-acc'.")
 
 
 def _refuse_tie(first: str, a: np.ndarray, second: str, b: np.ndarray) -> None:

@@ -14,6 +14,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.linalg.lapack import dposv
 
 from . import jets
 from .families import Rows
@@ -167,46 +168,35 @@ def _newton_step(local: _Local, x: np.ndarray, low: np.ndarray, high: np.ndarray
     lower, upper = (low - x) / unit, (high - x) / unit
     held = ((lower >= 0) & (g >= 0)) | ((upper <= 0) & (g <= 0)) | (low >= high)
     fixed = np.zeros_like(x)
-    step, good = _solve(matrix, g, held, fixed, check=True)
+    step = _solve(matrix, g, held, fixed)
     for _ in range(2):
         out = (step < lower) | (step > upper)
         if not out.any():
             break
         fixed = np.where(out, np.clip(step, lower, upper), fixed)
         held = held | out
-        step, _ = _solve(matrix, g, held, fixed)
-    return np.where(good[:, None], np.clip(x + step * unit, low, high), np.nan)
+        step = _solve(matrix, g, held, fixed)
+    return np.clip(x + step * unit, low, high)
 
 
-def _solve(
-    matrix: np.ndarray, g: np.ndarray, held: np.ndarray, fixed: np.ndarray, check: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def _solve(matrix: np.ndarray, g: np.ndarray, held: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+    """Steps of the parameters that are free, the held ones as they are fixed; NaN where no step leads down."""
     free = ~held
     inner = matrix * free[:, :, None] * free[:, None, :]
     at = np.arange(matrix.shape[1])
     inner[:, at, at] += np.where(free, 1e-14, 1.0)
     b = np.where(free, -g - (matrix @ fixed[..., None])[..., 0], 0.0)
-    good = _positive(inner) if check else np.ones(len(b), bool)
-    if not good.all():
-        inner[~good] = np.eye(matrix.shape[1])
-    step = np.linalg.solve(inner, b[..., None])[..., 0]
-    return np.where(held, fixed, step), good
-
-
-def _positive(matrices: np.ndarray) -> np.ndarray:
-    """Which are positive definite."""
-    try:
-        return np.isfinite(np.linalg.cholesky(matrices)).all((1, 2))
-    except np.linalg.LinAlgError:
-        if len(matrices) == 1:
-            return np.zeros(1, bool)
-        half = len(matrices) // 2
-        return np.concatenate([_positive(matrices[:half]), _positive(matrices[half:])])
+    step = np.full_like(b, np.nan)
+    for lane in range(len(b)):  # a batched factorisation gives up on all lanes where one fails
+        _, found, failed = dposv(inner[lane], b[lane], lower=1)
+        if not failed:
+            step[lane] = found
+    return np.where(held, fixed, step)
 
 
 def refine(
     form: Form, loss: Loss, data: Data, x: np.ndarray, low: np.ndarray, high: np.ndarray, *,
-    anneal: float = 1.0, steps: int = 60,
+    anneal: float = 1.0, steps: int = 60, exact: float = 1e-11,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimise from each start.
 
@@ -217,18 +207,20 @@ def refine(
         x, low, high: starts and bounds [lanes, size]; equal bounds hold a parameter still.
         anneal: Huber's delta begins this many times larger and shrinks, to step over small local minima.
         steps: at most.
+        exact: relative gain of a step below which, three times, a lane has settled.
 
     Returns:
         Minimisers [lanes, size] and objectives [lanes].
     """
     found = np.concatenate([
-        _descend(form, loss, data.lanes(at), x[at], low[at], high[at], anneal, steps) for at in _chunks(data, len(x))
+        _descend(form, loss, data.lanes(at), x[at], low[at], high[at], anneal, steps, exact) for at in _chunks(data, len(x))
     ])
     return found, objective(form, loss, data, found)
 
 
 def _descend(
-    form: Form, loss: Loss, data: Data, x: np.ndarray, low: np.ndarray, high: np.ndarray, anneal: float, steps: int
+    form: Form, loss: Loss, data: Data, x: np.ndarray, low: np.ndarray, high: np.ndarray, anneal: float, steps: int,
+    exact: float,
 ) -> np.ndarray:
     """Lanes that have settled are set aside, so that the others do not wait for them."""
     out = np.array(x)
@@ -242,7 +234,7 @@ def _descend(
         better = after < local.value  # False for NaN: a failed factorisation is a rejected step
         gain = np.where(better, (local.value - after) / np.maximum(local.value, _TINY), 0.0)
         slow = np.where(better, gain < _SLOW, damping > 1e3)
-        settled = (now <= loss.delta) & np.where(better, gain < 1e-11, damping > 1e8)
+        settled = (now <= loss.delta) & np.where(better, gain < exact, damping > 1e8)
         x = np.where(better[:, None], trial, x)
         damping = np.clip(damping * np.where(better, 0.2, 6.0), 1e-9, 1e12)
         level = level + slow
