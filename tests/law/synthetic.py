@@ -103,4 +103,4 @@ def exact(family: str, p: Mapping[str, float] | None = None, *, draws: int = 0, 
     rng = np.random.default_rng(0)
     scattered = (np.tile(x, (draws, 1)) * np.exp(spread * rng.normal(size=(draws, len(x)))),) if draws else ()
     fitted = Fitted((form,), Reference(0.0, unit), (x,), 80, 0.0, 0.0, 1.0, 1, 1, draws=scattered)
-    return LawFit((fitted,), {family: 1.0}, table(family), {"loss": "huber", "delta": 1e-3})
+    return LawFit((fitted,), {family: 1.0}, table(family, truth=p), {"loss": "huber", "delta": 1e-3})

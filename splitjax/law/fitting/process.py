@@ -21,6 +21,8 @@ _BOUNDS = np.log([(0.5, 8.0), (0.5, 8.0), (0.02, 50.0), (1e-3, 1.0)])
 _STARTS = tuple(product(np.log([1.0, 3.0]), np.log([0.8, 2.0]), np.log([0.2, 1.0]), [np.log(0.03)]))
 _GAIN = 4.0
 """Log likelihood that a process must gain over noise alone: one for each parameter that it has (Akaike)."""
+_ROUNDING = 1e-7
+"""Values that are smaller on the whole tell nothing."""
 _FREQUENCIES = 256
 
 
@@ -73,7 +75,7 @@ def likeliest(at: np.ndarray, values: np.ndarray, level: list[int], shape: list[
         None where noise alone explains the values as well, or where there are too few to tell.
     """
     count, whole = len(values), float(np.square(values).mean())
-    if count < 8 or whole <= 0:
+    if count < 8 or whole < _ROUNDING**2:
         return None
     apart = np.square(at[:, None] - at[None])
 
