@@ -16,7 +16,10 @@ from splitjax.law.splitting.plan import _decision
 
 from .synthetic import TRUTHS, exact, table
 
-PARAMETERS = {"a": (0.1, 0.6), "b": (0.1, 0.6), "c": (0.05, 0.6), "g": (0.3, 1.2), "h": (0.0, 0.6), "m": (-0.3, 0.3), "r": (-0.05, 0.05)}
+PARAMETERS = {
+    "a": (0.1, 0.6), "b": (0.1, 0.6), "c": (0.05, 0.6), "g": (0.3, 1.2), "h": (0.0, 0.6), "m": (-0.3, 0.3),
+    "r": (-0.05, 0.05),
+}
 
 
 @st.composite
