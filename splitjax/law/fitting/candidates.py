@@ -10,7 +10,7 @@ import numpy as np
 
 from ..tables.table import Table
 from . import selection
-from .bootstrap import bootstrap
+from .bootstrap import bootstrap, redrawn
 from .combined import apart, mean_of
 from .correction import Correction, correction_of
 from .engine import Found, Problem
@@ -61,14 +61,17 @@ class Bench:
         }
         return Candidate(problem, found, problem.predict([x[None] for x in found.xs])[0], predicted)
 
-    def with_draws(self, candidate: Candidate) -> Candidate:
-        """The noise falls alike for all families, so that their draws can be combined one by one."""
-        if not self.bootstrap:
-            return candidate
+    def noise(self, members: Sequence[Candidate], weights: np.ndarray) -> np.ndarray:
+        """How the noise might have fallen, [draws, rows]: on all families alike, so that draws combine one by one."""
+        fitted = np.all([each.problem.usable for each in members], 0) & (self.table.weight > 0)
+        spent = round(sum(w * each.problem.n_free for each, w in zip(members, weights, strict=True)))
+        predicted = mean_of([each.predicted for each in members], weights)
         rng = np.random.default_rng([self.seed, 2])
-        draws = bootstrap(
-            candidate.problem, self.loss, candidate.found.xs, self.table.weight, self.bootstrap, rng
-        )
+        return redrawn(self.table, predicted, fitted, self.loss, spent, self.bootstrap, rng)
+
+    def with_draws(self, candidate: Candidate, noise: np.ndarray) -> Candidate:
+        """The family fitted again to each draw of the noise."""
+        draws = bootstrap(candidate.problem, self.loss, candidate.found.xs, self.table.weight, noise)
         return replace(candidate, draws=tuple(draws))
 
     def usual(self, tried: Sequence[Candidate]) -> np.ndarray:

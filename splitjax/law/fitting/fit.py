@@ -70,7 +70,10 @@ def fit(
         members = _members(tried, train)
         shares = bench.weights(members)
         speaking = [each for each, share in zip(members, shares, strict=True) if share > 0]
-        drawn = dict(zip(map(_name, speaking), pool.map(bench.with_draws, speaking), strict=True))
+        if bootstrap:
+            noise = bench.noise(speaking, shares[shares > 0])
+            speaking = list(pool.map(lambda each: bench.with_draws(each, noise), speaking))
+    drawn = {_name(each): each for each in speaking}
     count(None, "bootstrap")
     scores, told = bench.scores(tried)
     fitted = {_name(each): bench.fitted(drawn.get(_name(each), each), score)
