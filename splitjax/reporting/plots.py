@@ -44,7 +44,7 @@ def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> bytes:
 
 
 def _draw_law(axes: Any, plan: Mapping[str, Any]) -> list[float]:
-    """The law's curve, the interval, and the picks of the families that it combines; returns losses to make room for."""
+    """The law's curve, the interval, and the picks of the families in it; returns losses to make room for."""
     x, loss, low, high = (np.asarray(plan["curve"][key], float) for key in ("fraction", "loss", "low", "high"))
     axes.fill_between(100 * x, low, high, color=BAND, label=f"law ({plan['family']}), 90 % band")
     axes.plot(100 * x, loss, color=BLUE, label=f"law ({plan['family']})")

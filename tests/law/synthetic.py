@@ -13,7 +13,7 @@ from splitjax.law.fitting.scale import Reference
 SIZES = (3e5, 1e6, 3e6, 1e7)
 PRETRAIN = (2e6, 6e6, 2e7, 6e7, 2e8)
 SPECIAL = (0.0, 4e5, 2e6, 1e7)
-UNIT = float(np.exp(np.mean(np.log([d for d in PRETRAIN for _ in SPECIAL] + [s for s in SPECIAL[1:] for _ in PRETRAIN]))))
+UNIT = float(np.exp(np.mean(np.log([*PRETRAIN * len(SPECIAL), *SPECIAL[1:] * len(PRETRAIN)]))))
 """Geometric mean of the tokens of the default table: families that measure tokens in it are exact there alone."""
 
 TRUTHS: dict[str, dict[str, float]] = {
@@ -25,7 +25,8 @@ TRUTHS: dict[str, dict[str, float]] = {
     "transfer_gap": {"E": 1.5, "A": 120, "B": 1600, "G": 8, "a": 0.34, "b": 0.3, "c": 0.15},
     "multiplicative": {"E": 1.5, "A": 600, "a": 0.12, "b": 0.14, "c": 0.1},
     "coupled": {"E": 1.8, "A": 120, "B": 0.8, "a": 0.34, "b": 0.4, "m": 0.03, "r": -0.03, "U": UNIT},
-    "blending": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 1.2, "g": 0.8, "h0": 0.4, "q": 0.1, "U": UNIT},
+    "blending": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 1.2, "g": 0.8, "h0": 0.4, "q": 0.1,
+                 "U": UNIT},
     "two_skills": {"E": 1.5, "A": 120, "B": 60, "C": 0.4, "a": 0.34, "b": 0.3, "q": 0.4, "k": 0.05, "c": 0.4, "m": 0.02,
                    "r": -0.03, "U": UNIT},
 }

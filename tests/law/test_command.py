@@ -47,9 +47,9 @@ def failing(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
 
 def test_fit_prints_json(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = out(
-        capsys, "fit", runs, "--family", "blending", "--bootstrap", "20", "--json", "--holdout", "d_pretrain > 64000000",
-        "--profile", "b",
-    )  # fmt: skip
+        capsys, "fit", runs, "--family", "blending", "--bootstrap", "20", "--json", "--holdout",
+        "d_pretrain > 64000000", "--profile", "b",
+    )
     keys = {"family", "parameters", "objective", "mre", "r2", "n", "holdout", "intervals", "families"}
     assert keys <= told.keys()
     assert told["family"] == "blending"
@@ -63,7 +63,8 @@ def test_fit_prints_json(runs: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_fit_prints_text(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "law.png"
-    words = ["fit", str(runs), "--family", "blending", "--bootstrap", "20", "--loss", "squared", "--plot", str(picture)]
+    words = ["fit", str(runs), "--family", "blending", "--bootstrap", "20", "--loss", "squared", "--plot",
+             str(picture)]
     assert cli.main(words) == 0
     shown = capsys.readouterr()
     assert "blending: L = E + A/N^a" in shown.out

@@ -82,7 +82,8 @@ def test_level_and_shape_are_told_apart() -> None:
     """Values that depend on the budget alone leave nothing for the process along a budget."""
     rng = np.random.default_rng(1)
     points = grid(SIZES, PRETRAIN, SPECIAL)
-    at = np.stack([np.log(points[:, 0]), np.log(points[:, 1]), np.log(points[:, 2] + 1e5), np.log(points[:, 1:].sum(1))], 1)
+    n, d, s = points.T
+    at = np.log(np.stack([n, d, s + 1e5, d + s], 1))
     level = np.linalg.cholesky(Part(0.02, {0: 2.0, 3: 1.0}).between(at, at) + 1e-10 * np.eye(len(at)))
     kernel = likeliest(at, level @ rng.normal(size=len(at)) + 1e-4 * rng.normal(size=len(at)), [0, 3], [0, 1, 2])
     assert kernel is not None

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from splitjax import law
 from splitjax.config import UserError, read_record, tokens_of, write_record
 from splitjax.model import n_params

@@ -10,7 +10,8 @@ from .solver import Loss
 
 
 def redrawn(
-    table: Table, predicted: np.ndarray, fitted: np.ndarray, loss: Loss, spent: int, draws: int, rng: np.random.Generator
+    table: Table, predicted: np.ndarray, fitted: np.ndarray, loss: Loss, spent: int, draws: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Noise in log loss as it might have fallen, [draws, rows]: residuals of a law, redrawn.
 

@@ -26,7 +26,7 @@ HELDOUT_STARTS = 8
 
 @dataclass(frozen=True)
 class Candidate:
-    """A family on its way: solution, predictions of all rows by the whole table's fit and by each held-out fit, draws."""
+    """A family on its way: solution, what it says of all rows, also by each held-out fit, and draws."""
 
     problem: Problem
     found: Found
@@ -61,7 +61,7 @@ class Bench:
         }
         return Candidate(problem, found, problem.predict([x[None] for x in found.xs])[0], predicted)
 
-    def noise(self, members: Sequence[Candidate], weights: np.ndarray) -> np.ndarray:
+    def noise(self, members: Sequence[Candidate], weights: Sequence[float]) -> np.ndarray:
         """How the noise might have fallen, [draws, rows]: on all families alike, so that draws combine one by one."""
         fitted = np.all([each.problem.usable for each in members], 0) & (self.table.weight > 0)
         spent = round(sum(w * each.problem.n_free for each, w in zip(members, weights, strict=True)))
@@ -94,20 +94,23 @@ class Bench:
         return found, [f"Held out: {', '.join(cuts)}; {found[0].n} rows{every}."]
 
     def whole(
-        self, members: Sequence[Candidate], weights: np.ndarray, correction: Correction | None
+        self, members: Sequence[Candidate], weights: Sequence[float], correction: Correction | None
     ) -> tuple[selection.Score, bool]:
-        """Errors of the combined law, corrected in each cut by the rows that are left, and whether the mean does worse."""
+        """Errors of the combined law, in each cut corrected by the rows left, and whether the mean does worse."""
         rows = np.all([each.problem.usable for each in members], 0) & self.usual(members)
         cuts = self._telling(rows)
         told = {axis: self._held(members, weights, correction, axis, rows) for axis in cuts}
         score = selection.score(self.table, cuts, told, rows)
-        at = [(np.abs(told[axis][test & rows] / self.table.loss[test & rows] - 1.0), selection.clusters(self.table)[test & rows])
-              for axis, test in cuts.items()]
-        gain = selection.mean_errors(self.table, cuts, rows) - np.concatenate([error for error, _ in at])
-        return score, bool(gain.mean() > selection.clustered_se(gain, np.concatenate([unit for _, unit in at])))
+        seen = [test & rows for test in cuts.values()]
+        error = np.concatenate([np.abs(told[axis][at] / self.table.loss[at] - 1.0)
+                                for axis, at in zip(cuts, seen, strict=True)])
+        unit = selection.clusters(self.table)
+        gain = selection.mean_errors(self.table, cuts, rows) - error
+        return score, bool(gain.mean() > selection.clustered_se(gain, np.concatenate([unit[at] for at in seen])))
 
     def _held(
-        self, members: Sequence[Candidate], weights: np.ndarray, correction: Correction | None, axis: str, rows: np.ndarray
+        self, members: Sequence[Candidate], weights: Sequence[float], correction: Correction | None, axis: str,
+        rows: np.ndarray,
     ) -> np.ndarray:
         """What the combined law says of every row without those of a cut."""
         told = mean_of([each.heldout[axis] for each in members], weights)

@@ -1,13 +1,13 @@
 """What no family gets right: smooth stretches in which a law is off, told by its own rows.
 
 A law's residuals are not all noise. Neighbouring cells are off the same way, by a per cent or two, because the form is
-not the truth. So log L = log law + m + noise, m the sum of two Gaussian processes: one over (log N, log (D + D')), off in
-all splits of a budget alike, and one over (log N, log D, log D'). It is the discrepancy of Kennedy and O'Hagan (2001,
-Bayesian calibration of computer models, JRSS B 63). What the rows say of m corrects the law
+not the truth. So log L = log law + m + noise, m the sum of two Gaussian processes: one over (log N, log (D + D')), by
+which the law is off in all splits of a budget alike, and one over (log N, log D, log D'). It is the discrepancy of
+Kennedy and O'Hagan (2001, Bayesian calibration of computer models, JRSS B 63). What the rows say of m corrects the law
 near them (kriging) and fades away from them; what they leave open of m widens its intervals.
 
-Runs are the observations: the mean over the domains of a run has less noise than each of them, and it is what a split is
-chosen by. What a domain has alone, beyond what all domains of a run share, is a process of its own.
+Runs are the observations: the mean over the domains of a run has less noise than each of them, and it is what a split
+is chosen by. All domains are corrected alike.
 """
 
 from __future__ import annotations

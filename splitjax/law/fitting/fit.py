@@ -71,7 +71,7 @@ def fit(
         shares = bench.weights(members)
         speaking = [each for each, share in zip(members, shares, strict=True) if share > 0]
         if bootstrap:
-            noise = bench.noise(speaking, shares[shares > 0])
+            noise = bench.noise(speaking, [share for share in shares if share > 0])
             speaking = list(pool.map(lambda each: bench.with_draws(each, noise), speaking))
     drawn = {_name(each): each for each in speaking}
     count(None, "bootstrap")
@@ -84,7 +84,7 @@ def fit(
     weights = dict(sorted(weights.items(), key=lambda pair: -pair[1]))
     law = Combined(tuple(fitted[name] for name in weights), tuple(weights.values()), train)
     _refuse_senseless(law)
-    heldout, beats = bench.whole([drawn[name] for name in weights], np.array([*weights.values()]), law.correction)
+    heldout, beats = bench.whole([drawn[name] for name in weights], [*weights.values()], law.correction)
     settings = {"loss": loss, "delta": delta, "bootstrap": bootstrap, "seed": seed, "holdout": holdout,
                 "domains": domains}
     rest = sorted(fitted.keys() - weights.keys(), key=lambda name: _error(fitted[name]))
@@ -206,10 +206,11 @@ def _notes(law: Combined, draws: int) -> list[str]:
     if draws and table.run is None:
         notes.append("No 'run' column: residuals were redrawn row by row.")
     if told := law.told_apart():
-        notes.append(f"{len(told)} rows stand out and correct nothing: {'; '.join(told[:5])}{'; …' if told[5:] else ''}.")
+        listed = "; ".join([*told[:5], *(["…"] if told[5:] else [])])
+        notes.append(f"{len(told)} rows stand out and correct nothing: {listed}.")
     if found := law.correction:
-        notes.append(f"The law is off by {found.scale:.1%} in stretches that are no noise: it is corrected near its rows, "
-                     "and its intervals allow for as much away from them.")
+        notes.append(f"The law is off by {found.scale:.1%} in stretches that are no noise: it is corrected near its "
+                     "rows, and its intervals allow for as much away from them.")
     for each in law.members:
         if each.ridge:
             notes.append(f"{each.name} lies on a ridge: {', '.join(each.ridge)} are not determined.")

@@ -91,7 +91,7 @@ class Fitted:
         raise UserError(f"no domain '{domain}' in this law", where="domain")
 
     def on(self, table: Table, *, draws: bool = False) -> np.ndarray:
-        """Predicted loss of every row of a table, [rows], or [draws, rows]; infinite where the family cannot predict."""
+        """Predicted loss of every row of a table, [rows] or [draws, rows]; infinite where it cannot be predicted."""
         out = np.full((self.drawn, len(table)) if draws else len(table), np.inf)
         known = {domain for form in self.forms for domain in form.domains}
         for domain in known.intersection(table.domains):

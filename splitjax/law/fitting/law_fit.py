@@ -281,5 +281,6 @@ def _from_json(tree: dict[str, Any]) -> LawFit:
     heldout, holdout = (Score(**tree[key]) if tree[key] else None for key in ("heldout", "holdout"))
     return LawFit(
         tuple(families), {name: float(weight) for name, weight in tree["weights"].items()},
-        Table.from_json(tree["table"]["rows"]), tree["settings"], tree["beats_mean"], tuple(tree["notes"]), heldout, holdout,
+        Table.from_json(tree["table"]["rows"]), tree["settings"], tree["beats_mean"], tuple(tree["notes"]),
+        heldout, holdout,
     )

@@ -1,8 +1,8 @@
 """A smooth random function seen with noise: what is known of it elsewhere, and draws of the whole function.
 
-The prior is a sum of Gaussian processes of mean zero with Matérn 3/2 kernels. Draws are functions, not values at points: a draw
-of the prior from its spectrum, plus what the observations say of the difference (pathwise conditioning: Wilson et al.
-2020, arXiv 2002.09309). So whoever asks a draw twice, here and there, asks the same function.
+The prior is a sum of Gaussian processes of mean zero with Matérn 3/2 kernels. Draws are functions, not values at
+points: a draw of the prior from its spectrum, plus what the observations say of the difference (pathwise conditioning: Wilson
+et al. 2020, arXiv 2002.09309). So whoever asks a draw twice, here and there, asks the same function.
 """
 
 from __future__ import annotations
@@ -162,16 +162,16 @@ class _Prior:
     def __init__(self, kernel: Kernel, draws: int, seed: int) -> None:
         rng = np.random.default_rng([seed, 0])
         axes = 1 + max(axis for part in kernel.parts for axis in part.lengths)
-        self.frequencies = np.zeros((axes, len(kernel.parts), _FREQUENCIES))
-        self.weights = rng.normal(size=(2, draws, len(kernel.parts), _FREQUENCIES)) / np.sqrt(_FREQUENCIES)
+        waves = np.zeros((axes, len(kernel.parts), _FREQUENCIES))
+        weights = rng.normal(size=(2, draws, len(kernel.parts), _FREQUENCIES)) / np.sqrt(_FREQUENCIES)
         for i, part in enumerate(kernel.parts):
             # The spectrum of Matérn 3/2 is Student's t with three degrees of freedom.
             heavy = np.sqrt(3.0 / rng.chisquare(3, _FREQUENCIES))
             for axis, length in part.lengths.items():
-                self.frequencies[axis, i] = rng.normal(size=_FREQUENCIES) * heavy / length
-            self.weights[:, :, i] *= part.scale
-        self.frequencies = self.frequencies.reshape(axes, -1)
-        self.weights = self.weights.reshape(2, draws, -1)
+                waves[axis, i] = rng.normal(size=_FREQUENCIES) * heavy / length
+            weights[:, :, i] *= part.scale
+        self.frequencies = waves.reshape(axes, -1)
+        self.weights = weights.reshape(2, draws, -1)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         phase = points @ self.frequencies

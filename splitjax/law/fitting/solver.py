@@ -25,8 +25,9 @@ CELLS = 16384
 _SLOW = 1e-2
 """Relative gain of a step below which the annealed Huber threshold is halved."""
 _TINY = 1e-300
-_ROBUST = 3
-"""Times that the linear parameters of a screened candidate are solved for again, with wild rows weighed down."""
+_ROBUST, _WIDE = 3, 32.0
+"""Times that the linear parameters of a screened candidate are solved for, rows that are off by more than WIDE times
+Huber's threshold weighed down from the second time on."""
 
 
 class Loss(NamedTuple):
@@ -213,19 +214,20 @@ def refine(
         Minimisers [lanes, size] and objectives [lanes].
     """
     found = np.concatenate([
-        _descend(form, loss, data.lanes(at), x[at], low[at], high[at], anneal, steps, exact) for at in _chunks(data, len(x))
+        _descend(form, loss, data.lanes(at), x[at], low[at], high[at], anneal, steps, exact)
+        for at in _chunks(data, len(x))
     ])
     return found, objective(form, loss, data, found)
 
 
 def _descend(
-    form: Form, loss: Loss, data: Data, x: np.ndarray, low: np.ndarray, high: np.ndarray, anneal: float, steps: int,
-    exact: float,
+    form: Form, loss: Loss, data: Data, x: Any, low: Any, high: Any, anneal: float, steps: int, exact: float
 ) -> np.ndarray:
     """Lanes that have settled are set aside, so that the others do not wait for them."""
     out = np.array(x)
-    lane = np.arange(len(x))
-    damping, level, still = np.ones(len(x)), np.zeros(len(x)), np.zeros(len(x), int)
+    lane: Any = np.arange(len(x))
+    damping: Any = np.ones(len(x))
+    level, still = np.zeros(len(x)), np.zeros(len(x), int)
     for _ in range(steps):
         now = loss.delta * np.maximum(1.0, anneal * 0.5**level)
         local = _local(form, loss.kind, data, x, now)
@@ -265,18 +267,15 @@ def _screen(form: Form, loss: Loss, data: Data, thetas: np.ndarray) -> tuple[np.
     with np.errstate(all="ignore"):
         columns = form.columns(np, [thetas[..., i, None] for i in range(thetas.shape[-1])], data.rows)
         stacked = np.stack([np.broadcast_to(column, (len(thetas), *y.shape)) for column in columns], 2)  # [M, G, J, n]
-        weight = np.broadcast_to(w / (y * y) if loss.kind == "huber" else w, (len(thetas), *y.shape))
-        c: Any = None
+        plain = np.broadcast_to(w / (y * y) if loss.kind == "huber" else w, (len(thetas), *y.shape))
+        weight, wide = plain, _WIDE * loss.delta
+        c = r = np.zeros(0)
         for again in range(_ROBUST if loss.kind == "huber" else 1):
             if again:
-                weight = weight0 / np.maximum(np.abs(r), wide)
-            else:
-                weight0 = weight
-            weighted = stacked * weight[:, :, None]
-            c = _nnls(weighted @ stacked.swapaxes(2, 3), (weighted @ y[None, ..., None])[..., 0])
-            f = (c[..., None, :] @ stacked)[..., 0, :]
-            r = _residual(loss.kind, f, y)
-            wide = 32 * loss.delta
+                weight = plain / np.maximum(np.abs(r), wide)
+            gram = (stacked * weight[:, :, None]) @ stacked.swapaxes(2, 3)
+            c = _nnls(gram, (stacked @ (weight * y)[..., None])[..., 0])
+            r = _residual(loss.kind, (c[..., None, :] @ stacked)[..., 0, :], y)
         score = (w * _rho(loss.kind, r, np.full(len(thetas), loss.delta))).sum((1, 2))
     return score, c
 

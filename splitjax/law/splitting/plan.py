@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,8 +52,8 @@ class SplitPlan:
         predicted_loss: weighted mean over domains at the split, nats per token.
         interval: 90 % interval of the split fraction, over the draws of the combined law and of its correction.
         loss_interval: the same for the predicted loss at the split.
-        flat_region: fractions around the split that cannot be told from it: they cost more than 0.1 % in fewer than 95 %
-            of the draws of the difference.
+        flat_region: fractions around the split that cannot be told from it: they cost more than 0.1 % in fewer than
+            95 % of the draws of the difference.
         baselines: name → family that predicts it, split_fraction, d_pretrain, d_special, and predicted_loss, interval
             (None if not predictable); beaten: share of draws in which the split is better.
         per_domain: domain → its own best split_fraction, interval, and predicted_loss there.
@@ -164,19 +164,24 @@ def plan(
     mean = domain_weights(law, weights)
     view = View(law.chosen, budget, mean)
     told = view.told()
-    best, interval, at = told["split_fraction"], tuple(told["interval"]), np.array([told["split_fraction"]])
+    best, interval = told["split_fraction"], _pair(told["interval"])
+    at = np.array([best])
     baselines = _baselines(view, best)
     d, s = (float(part[0]) for part in budget.spend(at))
     by_family = {family.name: _word(law, family, budget, mean) for family in law.families}
     return SplitPlan(
         decision=_decision(best, interval, baselines["dense"]["beaten"]),
         split_fraction=best, d_pretrain=d - budget.before, d_special=s, predicted_loss=told["predicted_loss"],
-        interval=interval, loss_interval=tuple(percentiles(view.loss(at, draws=True)[:, 0])),
+        interval=interval, loss_interval=_pair(percentiles(view.loss(at, draws=True)[:, 0])),
         flat_region=_flat(view, best), baselines=baselines,
         per_domain={name: View(law.chosen, budget, {name: 1.0}).told() for name in mean},
         by_family=by_family, marginal=_marginal(view, best), budget=budget, family=law.family, curve=_curve(view),
         notes=_notes(law, view, by_family),
     )
+
+
+def _pair(ends: Sequence[float]) -> tuple[float, float]:
+    return float(ends[0]), float(ends[1])
 
 
 def _word(law: LawFit, family: Fitted, budget: Budget, mean: Mapping[str, float]) -> dict[str, Any]:
@@ -242,8 +247,8 @@ def _decision(best: float, interval: tuple[float, float], beats_dense: float | N
 def _flat(view: View, best: float) -> tuple[float, float]:
     """The stretch of fractions around the best that cannot be told from it.
 
-    A split is told from the best where it costs more than 0.1 % in 95 % of draws: draws of the difference, in which what
-    both have in common cancels.
+    A split is told from the best where it costs more than 0.1 % in 95 % of draws: draws of the difference, in which
+    what both have in common cancels.
     """
     grid = np.unique(np.append(GRID, best))
     losses = view.loss(grid, draws=True)
@@ -319,8 +324,8 @@ def _notes(law: LawFit, view: View, by_family: Mapping[str, Mapping[str, Any]]) 
         told = ", ".join(f"{name} {each['split_fraction']:.0%}" for name, each in by_family.items() if each["weight"])
         notes.append(f"The families that are combined put the split at: {told}.")
     if law.chosen.correction:
-        notes.append(f"The law is off by {law.chosen.correction.scale:.1%} in stretches that are no noise; it is corrected "
-                     "near its rows, and the intervals allow for as much away from them.")
+        notes.append(f"The law is off by {law.chosen.correction.scale:.1%} in stretches that are no noise; it is "
+                     "corrected near its rows, and the intervals allow for as much away from them.")
     if not view.law.drawn:
         notes.append("The law has no bootstrap draws: the intervals are points.")
     reach = view.budget.before + view.budget.tokens
