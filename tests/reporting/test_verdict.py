@@ -37,7 +37,7 @@ def plan(decision: str = "split", fraction: float = 0.22) -> dict[str, Any]:
 
 def test_a_split_that_paid() -> None:
     assert headline(plan(), results(6.04, 2.5)) == (
-        "Split at 22 %, 90 % interval 15–31, anything in 10–38 % is as good; experts beat dense by 6.0 ± 0.4 % "
+        "Split at 22 %, 90 % interval 15–31, nothing in 10–38 % can be told from it; experts beat dense by 6.0 ± 0.4 % "
         "perplexity, beat 80/20 by 2.5 ± 0.4 % perplexity (accounting total; routed by a 32-token prefix, scored "
         "after it). At equal training tokens, splitting paid."
     )

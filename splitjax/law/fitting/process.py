@@ -1,8 +1,8 @@
 """A smooth random function seen with noise: what is known of it elsewhere, and draws of the whole function.
 
 The prior is a sum of Gaussian processes of mean zero with Matérn 3/2 kernels. Draws are functions, not values at
-points: a draw of the prior from its spectrum, plus what the observations say of the difference (pathwise conditioning: Wilson
-et al. 2020, arXiv 2002.09309). So whoever asks a draw twice, here and there, asks the same function.
+points: a draw of the prior from its spectrum, and what the observations say of the difference (pathwise conditioning:
+Wilson et al. 2020, arXiv 2002.09309). So whoever asks a draw twice, here and there, asks the same function.
 """
 
 from __future__ import annotations
