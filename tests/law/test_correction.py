@@ -127,6 +127,29 @@ def test_intervals_allow_for_a_misfit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any("off by" in note for note in noise.notes)
 
 
+def test_what_a_domain_has_alone_corrects_it_and_cancels_in_the_mean() -> None:
+    rows = table("effective_data", noise=0.002, domains={name: {} for name in "abcd"})
+    off = np.zeros(len(rows))
+    for i, name in enumerate("abcd"):
+        at = rows.domain == name
+        off[at] = wander(rows.n_params[at], rows.d_pretrain[at], rows.d_special[at], 0.02, i)
+    law = fit(dataclasses.replace(rows, loss=rows.loss * np.exp(off)), "effective_data", bootstrap=40)
+    found = law.chosen.correction
+    assert found is not None
+    assert set(found.own) == set("abcd")
+    truth = law.table.loss
+    shared = law.chosen.uncorrected * np.exp(found.at(rows.n_params, rows.d_pretrain, rows.d_special))
+    assert np.abs(law.chosen.on(law.table) / truth - 1).mean() < 0.5 * np.abs(shared / truth - 1).mean()
+    d, s = np.array([1e8, 3e8]), np.array([1e7, 0.0])
+    apart = [law.chosen.losses(3e7, d, s, name, draws=True, alone=True) for name in "abcd"]
+    among = np.mean([law.chosen.losses(3e7, d, s, name, draws=True) for name in "abcd"], 0)
+    assert np.std(np.log(apart[0]), 0).min() > 1.2 * np.std(np.log(among), 0).max()
+    told = plan(law, 3e7, 5e8, 4)
+    assert law.predict(3e7, told.d_pretrain, told.d_special) == pytest.approx(told.predicted_loss)
+    one = plan(law, 3e7, 5e8, 4, weights={"a": 1.0})
+    assert law.predict(3e7, one.d_pretrain, one.d_special, "a") == pytest.approx(one.predicted_loss)
+
+
 def test_a_draw_is_one_function_wherever_it_is_asked() -> None:
     law = fit(bent(table("effective_data", noise=0.002), 0.02, 1), "effective_data", bootstrap=20)
     d, s = np.array([1e7, 3e7, 1e8]), np.array([1e6, 2e6, 0.0])

@@ -7,18 +7,20 @@ Kennedy and O'Hagan (2001, Bayesian calibration of computer models, JRSS B 63). 
 near them (kriging) and fades away from them; what they leave open of m widens its intervals.
 
 Runs are the observations: the mean over the domains of a run has less noise than each of them, and it is what a split
-is chosen by. All domains are corrected alike.
+is chosen by. What a domain has alone, beyond what all domains of a run share, is a process of its own over the same
+lengths: it corrects and widens what is said of that domain, and cancels in the mean over all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..tables.table import Table
-from .process import Kernel, Process, likeliest
+from .process import Kernel, Process, likeliest, resized
 from .selection import clusters
 
 _MOST = 400
@@ -31,10 +33,12 @@ class Correction:
 
     Attributes:
         common: what all domains of a run share.
+        own: domain → what it has beyond that; empty where that is noise.
         origin: tokens added to D and D' before the log: below, more tokens make no difference.
     """
 
     common: Process
+    own: Mapping[str, Process]
     origin: float
 
     @property
@@ -52,10 +56,16 @@ class Correction:
         return {"level": level.scale, "shape": shape.scale, "noise": self.kernel.noise,
                 "length_n": level.lengths[0], "length_tokens": level.lengths[LEVEL[1]]}
 
-    def at(self, n: Any, d: Any, s: Any, *, draws: bool = False) -> np.ndarray:
-        """Log of the factor that a prediction is off by, [points]; draws [draws, points]."""
+    def at(self, n: Any, d: Any, s: Any, *, draws: bool = False, domain: str | None = None) -> np.ndarray:
+        """Log of the factor that a prediction is off by, [points], or [draws, points]: the part that all domains share.
+
+        Of a `domain`: the part that it has beyond that.
+        """
+        process = self.common if domain is None else self.own.get(domain)
+        if process is None:
+            return np.zeros(1)
         points = _coordinates(n, d, s, self.origin)
-        return self.common.draws(points) if draws else self.common.given(points)
+        return process.draws(points) if draws else process.given(points)
 
 
 def _coordinates(n: Any, d: Any, s: Any, origin: float) -> np.ndarray:
@@ -129,4 +139,25 @@ def correction_of(
     if kernel is None:
         return None
     left = None if drawn is None else runs.residuals(table.loss, drawn)
-    return Correction(Process(kernel, at, residual, left, seed), origin)
+    own = {} if like else _own(table, runs, predicted, drawn, Process(kernel, at, residual, left, seed))
+    return Correction(Process(kernel, at, residual, left, seed), own, origin)
+
+
+def _own(
+    table: Table, runs: Runs, predicted: np.ndarray, drawn: np.ndarray | None, common: Process
+) -> dict[str, Process]:
+    """What each domain is off by beyond the others, over the same lengths; {} where that is noise."""
+    rows: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for domain in table.domains if len(table.domains) > 1 else ():
+        mine = (runs.of > 0) & (table.domain == domain)
+        rows[domain] = np.flatnonzero(mine.sum(1) == 1), np.argmax(mine, 1)
+    beyond = {}
+    for domain, (run, row) in rows.items():
+        told = [np.log(table.loss[row[run]] / each[..., row[run]]) - shared[..., run] for each, shared in
+                ((predicted, common.values), *(() if drawn is None else ((drawn, common.drawn),)))]
+        beyond[domain] = run, told[0], told[1] if drawn is not None else None
+    kernel = resized(common.kernel, [(common.at[run], values) for run, values, _ in beyond.values()])
+    if kernel is None:
+        return {}
+    return {domain: Process(kernel, common.at[run], values, left, common.seed + 1 + i)
+            for i, (domain, (run, values, left)) in enumerate(beyond.items())}

@@ -137,7 +137,8 @@ class LawFit:
             for u in (u_pretrain, u_special)
         )
         points = (n_params, d.ravel(), s.ravel())
-        loss = np.mean([fitted.losses(*points, name, u_pretrain=u_d, u_special=u_s) for name in names], 0)
+        alone = domain is not None
+        loss = np.mean([fitted.losses(*points, name, u_pretrain=u_d, u_special=u_s, alone=alone) for name in names], 0)
         return float(loss[0]) if d.ndim == 0 else loss.reshape(d.shape)
 
     def summary(self) -> dict[str, Any]:

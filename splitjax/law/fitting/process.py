@@ -7,7 +7,7 @@ Wilson et al. 2020, arXiv 2002.09309). So whoever asks a draw twice, here and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -19,6 +19,10 @@ from scipy.optimize import minimize
 _BOUNDS = np.log([(0.5, 8.0), (0.5, 8.0), (0.02, 50.0), (1e-3, 1.0)])
 """Of what is searched, in logs: two lengths, the odds that variance lies along a budget, and noise over process."""
 _STARTS = tuple(product(np.log([1.0, 3.0]), np.log([0.8, 2.0]), np.log([0.2, 1.0]), [np.log(0.03)]))
+_NOISES = np.geomspace(1e-3, 10.0, 17)
+"""Noise over process, tried where the lengths are known."""
+_FEWEST = 8
+"""Values that tell something of a process."""
 _GAIN = 4.0
 """Log likelihood that a process must gain over noise alone: one for each parameter that it has (Akaike)."""
 _ROUNDING = 1e-7
@@ -75,7 +79,7 @@ def likeliest(at: np.ndarray, values: np.ndarray, level: list[int], shape: list[
         None where noise alone explains the values as well, or where there are too few to tell.
     """
     count, whole = len(values), float(np.square(values).mean())
-    if count < 8 or whole < _ROUNDING**2:
+    if count < _FEWEST or whole < _ROUNDING**2:
         return None
     apart = np.square(at[:, None] - at[None])
 
@@ -100,6 +104,32 @@ def likeliest(at: np.ndarray, values: np.ndarray, level: list[int], shape: list[
     parts = [Part(float(scale), {axis: float(other if axis else one) for axis in axes})
              for scale, axes in zip(scales, (level, shape), strict=True)]
     return Kernel(tuple(parts), float(np.sqrt(variance * noise)))
+
+
+def resized(kernel: Kernel, seen: Sequence[tuple[np.ndarray, np.ndarray]]) -> Kernel | None:
+    """The same kernel with the likeliest size and noise for values seen at points, several sets of them.
+
+    Returns:
+        None where noise alone explains the values as well, or where there are too few to tell.
+    """
+    values = np.concatenate([part for _, part in seen]) if seen else np.zeros(0)
+    count, whole = len(values), float(np.square(values).mean()) if len(values) else 0.0
+    if count < _FEWEST or whole < _ROUNDING**2:
+        return None
+    spectra, squares = [], []
+    for at, part in seen:
+        spectrum, vectors = np.linalg.eigh(kernel.between(at, at) / kernel.scale**2)
+        spectra.append(np.maximum(spectrum, 0.0))
+        squares.append(np.square(vectors.T @ part))
+    spread = np.concatenate(spectra)[:, None] + _NOISES
+    variance = (np.concatenate(squares)[:, None] / spread).mean(0)
+    likelihood = -0.5 * (count * np.log(variance) + np.log(spread).sum(0))
+    best = int(np.argmax(likelihood))
+    if likelihood[best] + 0.5 * count * np.log(whole) <= 1.0:  # one parameter more than noise alone
+        return None
+    size = float(np.sqrt(variance[best]))
+    parts = tuple(Part(size * part.scale / kernel.scale, part.lengths) for part in kernel.parts)
+    return Kernel(parts, size * float(np.sqrt(_NOISES[best])))
 
 
 def matern(distance: np.ndarray) -> np.ndarray:

@@ -101,13 +101,14 @@ def mean_loss(
 ) -> np.ndarray:
     """Weighted mean of domain losses at D and D', [draws, points]; the estimate where the law has no draws."""
     total: Any = 0.0
+    alone = len(weights) == 1 or len(set(weights.values())) > 1  # in a plain mean, what domains have alone cancels
     for domain, weight in weights.items():
         u_d, u_s = (
             None if u is None else np.minimum(u, tokens)
             for u, tokens in zip(budget.unique(domain), (d, s), strict=True)
         )
         loss = law.losses(
-            budget.n_params, d, s, domain, draws=draws and bool(law.drawn), u_pretrain=u_d, u_special=u_s
+            budget.n_params, d, s, domain, draws=draws and bool(law.drawn), u_pretrain=u_d, u_special=u_s, alone=alone
         )
         total = total + weight * np.atleast_2d(loss)
     return np.asarray(total)
