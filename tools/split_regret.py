@@ -14,7 +14,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -116,19 +116,18 @@ def main() -> None:
     parser.add_argument("--bootstrap", type=int, default=200, help="draws behind the intervals")
     args = parser.parse_args()
     outcomes = []
+    laws: dict[str, LawFit] = {}
     for study in STUDIES:
         with open(ROOT / "docs" / "study" / study / "observations.csv", encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        laws: dict[str, LawFit] = {}
         for setting in settings(study, rows):
-            if setting.law not in laws:
-                mine = [{k: v for k, v in row.items() if k in COLUMNS} for row in rows if row["part"] == setting.law]
-                laws[setting.law] = fit(Table.from_rows(mine), args.family.split(","), bootstrap=args.bootstrap)
+            mine = [{k: v for k, v in row.items() if k in COLUMNS} for row in rows if row["part"] == setting.law]
+            small = Table.from_rows(mine)
+            if small.hash not in laws:
+                laws[small.hash] = fit(small, args.family.split(","), bootstrap=args.bootstrap)
                 if args.uncorrected:
-                    chosen = replace(laws[setting.law].chosen)
-                    chosen.__dict__["correction"] = None
-                    laws[setting.law].__dict__["chosen"] = chosen
-            outcomes.append(outcome(laws[setting.law], setting))
+                    laws[small.hash].chosen.__dict__["correction"] = None
+            outcomes.append(outcome(laws[small.hash], setting))
     print(table(HEAD, [*map(_line, outcomes), _mean(outcomes)]))
 
 

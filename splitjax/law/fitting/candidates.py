@@ -20,7 +20,7 @@ from .identify import ridge
 from .solver import Loss
 
 DELTA = 1e-3
-STARTS = 32
+STARTS = 48
 HELDOUT_STARTS = 8
 
 
