@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from splitjax import cli
 from splitjax.config import Data, UserError, hash_json, load, write_record
@@ -55,6 +57,7 @@ def parsers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Parser]:
     home = tmp_path_factory.mktemp("fuzz")
     corpus = write_corpus(home / "docs.jsonl", 30)
     found = {"config": _config(home, corpus), "overrides": _overrides(home, corpus), "jsonl": _jsonl(home)}
+    found |= {"table of lines": _table_of_lines(home), "parquet": _parquet(home)}
     found |= {"table": _table(home), "law": _law(home), "plan": _plan(home), "stage record": _stage(home)}
     found |= {"phase record": _phase(home), "manifest": _manifest(home)}
     return found | {"checkpoint record": _checkpoint(home), "metrics": _metrics(home)}
@@ -62,7 +65,7 @@ def parsers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Parser]:
 
 NAMES = (
     "config", "overrides", "jsonl", "table", "law", "plan", "stage record", "phase record", "manifest",
-    "checkpoint record", "metrics",
+    "checkpoint record", "metrics", "table of lines", "parquet",
 )  # fmt: skip
 
 
@@ -188,6 +191,18 @@ def _table(home: Path) -> Parser:
     lines = [",".join(rows[0])] + [",".join(map(repr, map(float, row.values()))) for row in rows]
     valid = "\n".join(lines).encode()
     return Parser(path, valid, lambda: Table.read(path).hash, "text", ("fit", str(path)))
+
+
+def _table_of_lines(home: Path) -> Parser:
+    path = home / "t.jsonl"
+    valid = "".join(json.dumps(row) + "\n" for row in _rows()).encode()
+    return Parser(path, valid, lambda: Table.read(path).hash, "text", ("fit", str(path)))
+
+
+def _parquet(home: Path) -> Parser:
+    path = home / "t.parquet"
+    parquet.write_table(pa.Table.from_pylist(_rows()), path)
+    return Parser(path, path.read_bytes(), lambda: Table.read(path).hash, "text", ("fit", str(path)))
 
 
 def _law(home: Path) -> Parser:

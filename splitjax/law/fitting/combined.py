@@ -141,8 +141,7 @@ class Combined:
         off = np.where(self.apart, t.loss / np.where(self.apart, self.uncorrected, 1.0) - 1.0, 0.0)
         words = []
         for row in np.argsort(-np.abs(np.log1p(off)), kind="stable")[: int(self.apart.sum())]:
-            name = f"row {row + 1}" if t.run is None else f"run {t.run[row]}"
-            words.append(f"{name}{f' ({t.domain[row]})' if t.domain[row] else ''} by {off[row]:+.0%}")
+            words.append(f"{t.place(int(row))}{f' ({t.domain[row]})' if t.domain[row] else ''} by {off[row]:+.0%}")
         return words
 
     def on(self, table: Table) -> np.ndarray:

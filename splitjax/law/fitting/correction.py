@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tables.table import Table
+from ..tables.table import Table, clusters
 from .process import Kernel, Process, likeliest, resized
-from .selection import clusters
 
 _MOST = 400
 """Runs used at most: the cost grows with their cube."""

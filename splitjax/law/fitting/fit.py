@@ -19,7 +19,7 @@ from .combined import Combined
 from .engine import Problem
 from .families import FAMILIES, Family, family_named
 from .fitted import Fitted
-from .identify import check_design, check_sense
+from .identify import check_design, check_sense, unpredicted
 from .law_fit import LawFit
 
 Progress = Callable[[int, int, str], None]
@@ -90,7 +90,7 @@ def fit(
     rest = sorted(fitted.keys() - weights.keys(), key=lambda name: _error(fitted[name]))
     return LawFit(
         tuple(fitted[name] for name in (*weights, *rest)), weights, train, settings, beats,
-        tuple(notes + told + _notes(law, bootstrap)), heldout,
+        (*table.notes, *notes, *told, *unpredicted(train, families), *_notes(law, bootstrap)), heldout,
         None if holdout is None else _score_kept_out(law, table, kept),
     )
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from splitjax.config import UserError
 
 from ..tables.table import Table
+from .families import Family
 
 TIED = 0.9999
 """Two logarithms that correlate more than this are one variable."""
@@ -80,6 +83,19 @@ def _refuse_plane(columns: dict[str, np.ndarray]) -> None:
     if np.square(left).sum() <= (1 - TIED**2) * np.square(y - y.mean()).sum():
         what = f"{last} is fixed by {' and '.join(others)}: their effects cannot be told apart"
         raise UserError(what, where=", ".join(columns), mend=_MEND)
+
+
+def unpredicted(table: Table, families: Sequence[Family]) -> list[str]:
+    """A sentence on the rows that none of the families can predict."""
+    lost = ~np.any([family.finite(table.d_pretrain, table.d_special) for family in families], 0)
+    if not lost.any():
+        return []
+    no_d, no_s = (lost & (column == 0) for column in (table.d_pretrain, table.d_special))
+    kinds = {"D = 0": no_d & ~no_s, "D' = 0": no_s & ~no_d, "D = D' = 0": no_d & no_s}
+    if not table.has_special:
+        kinds = {"D = 0": no_d}
+    told = ", ".join(f"{count} with {kind}" for kind, mask in kinds.items() if (count := int(mask.sum())))
+    return [f"{int(lost.sum())} of {len(table)} rows are predicted by none of the families and were not used: {told}."]
 
 
 def ridge(names: list[str], jacobian: np.ndarray, free: np.ndarray) -> list[str]:
