@@ -8,7 +8,7 @@ import numpy as np
 
 from splitjax import law
 from splitjax.config import tokens_of
-from splitjax.law.splitting.view import Budget
+from splitjax.law import Budget
 from splitjax.model import n_params
 
 from .rows import Rows

@@ -109,6 +109,16 @@ class LawFit:
         raise UserError(f"{what}: {reason}, so N = {format_count(n_params)} cannot be predicted", where="n_params",
                         mend="Add runs of at least three N.")  # fmt: skip
 
+    def check_worth(self) -> None:
+        """Refuse to plan with a law that knows nothing.
+
+        Raises:
+            UserError: it predicts no better than the mean.
+        """
+        if not self.beats_mean:
+            raise UserError("no family predicts held-out rows better than their mean does", where="law",
+                            mend="Add runs, larger or less noisy, before planning with it.")
+
     def predict(
         self, n_params: float, d_pretrain: Any, d_special: Any = 0.0, domain: str | None = None, *,
         family: str | None = None, u_pretrain: Any = None, u_special: Any = None,

@@ -27,7 +27,8 @@ from ..fitting.fitted import Fitted
 from ..fitting.form import Form
 from ..fitting.law_fit import LawFit
 from ..fitting.scale import Reference
-from .view import Budget, View, best_fraction, mean_loss
+from .budget import Budget
+from .view import View, best_fraction, mean_loss
 
 DECAY = 0.2
 """Share of a path that decays the rate; a run without specialisation branches off its trunk that early."""
