@@ -35,6 +35,7 @@ results = splitjax.run(splitjax.load("configs/demo_quick.yaml", ["run_dir=runs/q
 law = splitjax.fit(splitjax.Table.read("runs.csv"))
 plan = splitjax.plan(law, n_params=2.7e9, tokens=100e9, experts=8)
 plan.plot()
+splitjax.predict(law, n_params=1e9, d_pretrain=20e9, d_special=2e9).interval
 ```
 """
 
