@@ -48,11 +48,11 @@ class Build:
             tokenizer = given(self.data.tokenizer) or self._train_tokenizer()
             tokenizer.save(self.out)
         with self.progress.stage("tokenising", 0.35, 0.75) as tell:
-            self._run_tasks([Tokenise(spool, self.out) for spool in self.rows.spools], tell)
+            self._run_tasks([Tokenise(spool, self.out, tokenizer.end_id) for spool in self.rows.spools], tell)
         with self.progress.stage("making domains", 0.75, 0.9) as tell:
             names, domain_N = self._label() if self.data.domains.method == "label" else self._cluster(tell)
         with self.progress.stage("writing shards", 0.9, 1.0) as tell:
-            shards = self._write_shards(names, domain_N, tokenizer.vocab_size, tell)
+            shards = self._write_shards(names, domain_N, tokenizer, tell)
             self._write_questions(names)
             return self._finish(names, domain_N, shards, tokenizer, identities)
 
@@ -125,7 +125,7 @@ class Build:
         ]
 
     def _write_shards(
-        self, names: tuple[str, ...], domain_N: NDArray[np.int64], vocab_size: int, tell: Tell
+        self, names: tuple[str, ...], domain_N: NDArray[np.int64], tokenizer: Tokenizer, tell: Tell
     ) -> list[Shard]:
         count, split_N = self.data.shards, self.rows.split_N
         length_N, start_N = self.rows.lengths(), self.rows.token_starts()
@@ -140,7 +140,8 @@ class Build:
             file = f"{split}/{domain:04d}-{shard:05d}-of-{count:05d}.arrayrecord"
             (self.out / file).parent.mkdir(exist_ok=True)
             where = np.stack([self.rows.spool_N[rows], start_N[rows], length_N[rows] - 1], axis=1)
-            tasks.append(WriteShard(self.out / file, self.rows.spools, where, vocab_size))
+            ids = tokenizer.vocab_size, tokenizer.end_id
+            tasks.append(WriteShard(self.out / file, self.rows.spools, where, *ids))
             shards.append(Shard(file, names[domain], split, len(rows), int(length_N[rows].sum()), ""))
         self._refuse_empty(names, shards)
         self._run_tasks(tasks, tell)
@@ -172,7 +173,7 @@ class Build:
             weights=self._weights(names, shards),
             sources=tuple({"type": source.type, "part": part, "hash": told}
                           for (source, part), told in zip(self.parts, identities, strict=True)),
-            window_order=window_order(),
+            window_order=window_order(), end_id=tokenizer.end_id,
         )
         manifest.save(self.out)
         return manifest

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 
 from splitjax.config import UserError, did_you_mean, read_json
 
-from .tokenizer import END_OF_TEXT, Tokenizer, token_bytes
+from .tokenizer import END_OF_TEXT, Tokenizer
 
 _END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "<|eos|>", "[SEP]")
+_MOST_IDS = 1 << 31
+"""Ids are int32 wherever they are used."""
+_BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
 
 class FastTokenizer(Tokenizer):
@@ -23,26 +27,33 @@ class FastTokenizer(Tokenizer):
 
     FILE = "tokenizer.json"
 
-    def __init__(self, data: bytes, end_id: int = 0) -> None:
+    def __init__(self, data: bytes, end_id: int | None = 0) -> None:
         from tokenizers import Tokenizer as Fast
 
-        super().__init__(data, end_id)
+        super().__init__(data, end_id or 0)
         self._fast: Any = Fast.from_str(data.decode())
         self._fast.encode_special_tokens = True
-        # A unigram model holds its end token as a piece like any other, which a text may spell.
-        self._spelled = self._fast.id_to_token(0) if b'"Unigram"' in data else None
+        self._end: str | None = self._fast.id_to_token(self.end_id)
 
     @cached_property
     def vocab_size(self) -> int:
-        return int(self._fast.get_vocab_size())
+        return max(self._fast.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    @property
+    def end_token(self) -> str:
+        return self._end or ""
 
     def encode(self, text: str) -> list[int]:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        if self._spelled is None or not any(self._spelled in text for text in texts):
-            return [one.ids for one in self._fast.encode_batch_fast(texts, add_special_tokens=False)]
-        return [self._encode_apart(text, self._spelled) for text in texts]
+        found = [one.ids for one in self._fast.encode_batch_fast(texts, add_special_tokens=False)]
+        if self._end:
+            # Some models hold their end token as a piece like any other, which a text may spell.
+            for index, text in enumerate(texts):
+                if self._end in text and self.end_id in found[index]:
+                    found[index] = self._encode_apart(text, self._end)
+        return found
 
     def _encode_apart(self, text: str, end: str) -> list[int]:
         """Ids of the text cut amid each spelling of `end`."""
@@ -56,13 +67,39 @@ class FastTokenizer(Tokenizer):
 
     @cached_property
     def token_bytes_V(self) -> NDArray[np.int32]:
-        pieces_V = [""] * self.vocab_size
-        for piece, index in self._fast.get_vocab().items():
-            pieces_V[index] = piece
-        if b'"ByteLevel"' not in self._data:
-            return token_bytes(pieces_V)
-        # In the byte-level alphabet one character stands for one byte.
-        return np.array([0, *(len(piece) for piece in pieces_V[1:])], np.int32)
+        bytes_V = np.zeros(self.vocab_size, np.int32)
+        for index, text in self._texts():
+            bytes_V[index] = len(text)
+        unknown = self._tree["model"].get("unk_token")
+        unknown_id = self._fast.token_to_id(unknown) if unknown else self._tree["model"].get("unk_id")
+        bytes_V[[self.end_id, *([] if unknown_id is None else [unknown_id])]] = 0
+        return bytes_V
+
+    @cached_property
+    def begins_with_space_V(self) -> NDArray[np.bool_]:
+        space_V = np.zeros(self.vocab_size, bool)
+        space_V[[index for index, text in self._texts() if text[:1] == b" "]] = True
+        return space_V
+
+    @cached_property
+    def _tree(self) -> dict[str, Any]:
+        tree: dict[str, Any] = json.loads(self._data)
+        return tree
+
+    def _texts(self) -> Iterator[tuple[int, bytes]]:
+        """Each id and what it stands for: an added token for its own characters, a piece for what it decodes to."""
+        added = {token["id"]: token["content"] for token in self._tree["added_tokens"]}
+        kinds = {*_kinds(self._tree.get("decoder")), *_kinds(self._tree.get("pre_tokenizer"))}
+        more = self._tree["model"].get("continuing_subword_prefix") or ""
+        for piece, index in self._fast.get_vocab(with_added_tokens=True).items():
+            if index in added:
+                yield index, added[index].encode()
+            elif "ByteLevel" in kinds:  # one character stands for one byte, Ġ for a space
+                yield index, piece.replace("Ġ", " ").encode("ascii", "replace")
+            elif "ByteFallback" in kinds and _BYTE.fullmatch(piece):
+                yield index, bytes([int(piece[3:5], 16)])
+            else:  # ▁ is a space, ##x goes on a word
+                yield index, piece.removeprefix(more).replace("▁", " ").encode()
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> FastTokenizer:
@@ -92,46 +129,60 @@ def bytes_tokenizer() -> FastTokenizer:
 
 
 def adopt(path: str | Path, end_token: str | None) -> FastTokenizer:
-    """A tokenizer.json from elsewhere, rewritten so that the token which ends documents has id 0.
+    """A tokenizer.json from elsewhere, with the ids that it tells.
 
-    Merges and scores name their pieces, so ids may change places; nothing else of the file does, but that it no
-    longer adds tokens of its own to a text.
+    Nothing of the file changes but that it no longer adds tokens of its own to a text, nor cuts or fills one up.
 
     Raises:
-        UserError: not a tokenizer, or no token ends its documents.
+        UserError: not a tokenizer, no token ends its documents, or an id that is no int32.
     """
     tree = read_json(path)
     try:
-        added = {token["content"]: token for token in tree["added_tokens"]}
+        added = {token["content"]: int(token["id"]) for token in tree["added_tokens"]}
         name = end_token if end_token is not None else next((name for name in _END_NAMES if name in added), None)
         if name not in added:
             raise UserError(f"has no special token '{name or END_OF_TEXT}' to end documents", where=str(path),
                             mend=f"Set data.tokenizer.end_token. {did_you_mean(name or END_OF_TEXT, added)}")
-        end_id = int(added[name]["id"])
-        _exchange(tree, end_id)
         tree.update(post_processor=None, truncation=None, padding=None)
-        return FastTokenizer(json.dumps(tree, ensure_ascii=False).encode(), end_id)
+        found = _with_its_ids(tree, added, added[name], str(path))
+        if found.vocab_size > _MOST_IDS:
+            raise UserError(f"holds id {found.vocab_size - 1}, more than an int32 can", where=str(path))
+        return found
     except UserError:
         raise
     except Exception as error:  # the library raises bare Exception for what it cannot parse
         raise UserError(f"not a tokenizer ({error!r})", where=str(path)) from None
 
 
-def _exchange(tree: dict[str, Any], end_id: int) -> None:
-    """Let ids 0 and `end_id` change places wherever the file tells an id."""
-    place = {0: end_id, end_id: 0}
-    for token in tree["added_tokens"]:
-        token["id"] = place.get(token["id"], token["id"])
-    tree["added_tokens"].sort(key=lambda token: token["id"])
-    model = tree["model"]
-    if isinstance(model["vocab"], dict):
-        model["vocab"] = {piece: place.get(index, index) for piece, index in model["vocab"].items()}
-    elif end_id < len(model["vocab"]):
-        model["vocab"][0], model["vocab"][end_id] = model["vocab"][end_id], model["vocab"][0]
-        if model.get("unk_id") is not None:
-            model["unk_id"] = place.get(model["unk_id"], model["unk_id"])
-    else:
-        raise ValueError("a list of pieces whose end token stands outside it")
+def _with_its_ids(tree: dict[str, Any], added: dict[str, int], end_id: int, where: str) -> FastTokenizer:
+    """The tokenizer, each added token under the id that the file tells.
+
+    The library counts on from its model's vocabulary instead, unless the token stands there too.
+
+    Raises:
+        UserError: two tokens of one id, or a list of pieces (Unigram), where none can be set apart.
+    """
+    found = FastTokenizer(json.dumps(tree, ensure_ascii=False).encode(), end_id)
+    vocab = found._fast.get_vocab(with_added_tokens=True)
+    if all(vocab.get(content) == index for content, index in added.items()):
+        return found
+    pieces = tree["model"]["vocab"]
+    if isinstance(pieces, dict):
+        taken = {index: piece for piece, index in pieces.items()}
+        if all(taken.get(index, content) == content for content, index in added.items()):
+            pieces.update(added)
+            return FastTokenizer(json.dumps(tree, ensure_ascii=False).encode(), end_id)
+    first = next(content for content, index in added.items() if vocab.get(content) != index)
+    raise UserError(f"gives '{first}' id {added[first]}, the tokenizers library reads {vocab.get(first)}", where=where,
+                    mend="Number the added tokens on from the end of the vocabulary.")
+
+
+def _kinds(part: Any) -> Iterator[str]:
+    """Types of a decoder or pre-tokenizer and of what it is made of."""
+    if isinstance(part, dict):
+        yield str(part.get("type"))
+        for inner in (*part.get("decoders", ()), *part.get("pretokenizers", ())):
+            yield from _kinds(inner)
 
 
 def _byte_level() -> Any:

@@ -44,7 +44,7 @@ class Rows:
         return np.concatenate([spool.array(kind)[spool.array("keep")] for spool in self.spools]).astype(np.int64)
 
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each document, its leading ``<|endoftext|>`` included."""
+        """Tokens of each document, the id at its head included."""
         return self.column("length") + 1
 
     def token_starts(self) -> NDArray[np.int64]:

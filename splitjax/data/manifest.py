@@ -6,11 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from splitjax.config import UserError, check_shape, hash_file, hash_json, read_record, write_record
+from splitjax.config import UserError, check_shape, hash_file, hash_json, read_json, read_record, write_record
 
 from .documents import SPLITS
 
-VERSION = 2
+VERSION = 3
+_READ = (2, VERSION)
 FILE = "manifest.json"
 REPORT = "domains.json"
 QUESTIONS = "questions.jsonl"
@@ -19,7 +20,7 @@ MEND = "Remove the folder of prepared data and run prepare again."
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One ArrayRecord file; `tokens` counts the ``<|endoftext|>`` at the head of each document too."""
+    """One ArrayRecord file; `tokens` counts the id at the head of each document too."""
 
     file: str
     domain: str
@@ -46,6 +47,7 @@ class Manifest:
         weights: default weights of the mixture that the source declares (a seqio Mixture); None: by train tokens.
         window_order: hash of the window shuffle, see `streams.window_order`.
         settings: hash of the settings that made it.
+        end_id: that begins every document and so ends the one before; 0 in data of version 2, which do not tell it.
         version: of this layout.
     """
 
@@ -61,6 +63,7 @@ class Manifest:
     weights: tuple[float, ...] | None
     window_order: str
     settings: str
+    end_id: int = 0
     version: int = VERSION
 
     @property
@@ -88,8 +91,9 @@ class Manifest:
     @property
     def hash(self) -> str:
         """What a model sees: equal for equal streams, wherever the sources lay."""
-        return hash_json([self.version, self.domains, self.tokenizer["hash"], self.weights, self.window_order,
-                          [dataclasses.astuple(shard) for shard in self.shards]])
+        seen = [self.version, self.domains, self.tokenizer["hash"], self.weights, self.window_order,
+                [dataclasses.astuple(shard) for shard in self.shards]]
+        return hash_json(seen if self.version == 2 else [*seen, self.end_id])
 
     def summary(self) -> dict[str, Any]:
         """What `splitjax prepare --json` prints."""
@@ -114,7 +118,9 @@ class Manifest:
             UserError: missing, of another version, or changed by hand.
         """
         where = str(folder / FILE)
-        raw = read_record(folder / FILE, "a manifest", {"version": VERSION}, MEND)
+        told = read_json(folder / FILE)
+        version = told.get("version") if isinstance(told, dict) else None
+        raw = read_record(folder / FILE, "a manifest", {"version": version if version in _READ else VERSION}, MEND)
         del raw["hash"]
         manifest: Manifest = check_shape(raw, cls, where, MEND)
         try:
@@ -135,6 +141,8 @@ class Manifest:
                 raise ValueError(f"'{shard.file}' belongs to no domain or split")
             if shard.tokens < 1:
                 raise ValueError(f"'{shard.file}' holds {shard.tokens} tokens")
+        if self.end_id < 0:
+            raise ValueError(f"no id is {self.end_id}")
         if not isinstance(self.tokenizer.get("hash"), str) or len(self.weights or self.domains) != self.k:
             raise ValueError("its tokenizer or its weights are not such")
 

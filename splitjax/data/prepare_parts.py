@@ -114,9 +114,10 @@ class Tokenise:
 
     spool: Spool
     folder: Path
+    end_id: int = 0
 
     def run(self) -> None:
-        tokenizer = Tokenizer.load(self.folder)
+        tokenizer = Tokenizer.load(self.folder, self.end_id)
         dtype = token_dtype(tokenizer.vocab_size)
         keep = self.spool.array("keep")
         kept = np.flatnonzero(keep)
@@ -125,7 +126,7 @@ class Tokenise:
         with open(self.spool.path("tokens"), "wb") as file:
             for row, ids in zip(kept, found, strict=True):
                 tokens = np.array(ids, dtype)
-                if not tokens.all():
+                if (tokens == self.end_id).any():
                     raise UserError("the tokenizer found an end of text inside a document", where="data.tokenizer")
                 file.write(tokens.tobytes())
                 lengths[row] = len(ids)
@@ -157,11 +158,13 @@ class WriteShard:
     spools: tuple[Spool, ...]
     rows: NDArray[np.int64]
     vocab_size: int
+    end_id: int = 0
 
     def run(self) -> None:
         dtype = token_dtype(self.vocab_size)
         runs = {int(index): _token_map(self.spools[index], dtype) for index in np.unique(self.rows[:, 0])}
-        write_shard(self.path, (runs[index][start : start + size] for index, start, size in self.rows.tolist()), dtype)
+        documents = (runs[index][start : start + size] for index, start, size in self.rows.tolist())
+        write_shard(self.path, documents, dtype, self.end_id)
 
 
 def _token_map(spool: Spool, dtype: np.dtype) -> NDArray[np.integer]:

@@ -18,23 +18,24 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 class Tokenizer(ABC):
-    """A tokenizer in which id 0 is ``<|endoftext|>`` and no text is ever encoded to it.
+    """A tokenizer, ids as its file numbers them, and the one id that stands between documents.
 
-    A tokenizer from elsewhere that ends documents with another id has that id and 0 changed over.
+    That id, `end_id`, begins every document and so ends the one before; no text is ever encoded to it. It is 0 where
+    the tokenizer was trained here.
 
     Args:
         data: the file that it is.
-        end_id: the id that its makers end documents with; 0 where that is ours too.
+        end_id: that ends a document.
     """
 
     FILE: str
 
-    def __init__(self, data: bytes, end_id: int = 0) -> None:
+    def __init__(self, data: bytes, end_id: int) -> None:
         self._data, self._end_id = data, end_id
 
     @staticmethod
-    def load(folder: Path) -> Tokenizer:
-        """Read the tokenizer of a data folder.
+    def load(folder: Path, end_id: int = 0) -> Tokenizer:
+        """Read the tokenizer of a data folder, whose manifest tells the id that ends a document.
 
         Raises:
             UserError: missing or not a tokenizer.
@@ -43,17 +44,20 @@ class Tokenizer(ABC):
         from .sentencepiece_tokenizer import SentencePieceTokenizer
 
         kind = SentencePieceTokenizer if (folder / SentencePieceTokenizer.FILE).exists() else FastTokenizer
-        return kind.read(folder / kind.FILE)
+        return kind.read(folder / kind.FILE, end_id)
 
     @classmethod
-    def read(cls, path: Path) -> Tokenizer:
+    def read(cls, path: Path, end_id: int | None = None) -> Tokenizer:
         """Read one file of this kind.
+
+        Args:
+            end_id: that ends a document; None: what the file itself says (SentencePiece).
 
         Raises:
             UserError: missing or not a tokenizer.
         """
         try:
-            return cls(path.read_bytes())
+            return cls(path.read_bytes(), end_id)  # type: ignore[arg-type]
         except FileNotFoundError:
             raise UserError("no such file", where=str(path)) from None
         except UserError:
@@ -77,30 +81,35 @@ class Tokenizer(ABC):
 
     @property
     def end_id(self) -> int:
-        """Where the makers' numbering has what is id 0 here; of a tokenizer read back from a data folder, 0."""
+        """The id that begins every document and so ends the one before."""
         return self._end_id
 
-    def own_ids(self, ids: NDArray[np.integer], where: str) -> NDArray[np.int64]:
-        """Ids of the tokenizer as its makers number them → as they stand here.
+    def text_ids(self, ids: NDArray[np.integer], where: str) -> NDArray[np.int64]:
+        """Ids that somebody else made of one document's text, checked.
 
         Raises:
             UserError: an id outside the vocabulary, or an end of text amid a document.
         """
-        own = np.asarray(ids, np.int64).copy()
-        own[ids == self._end_id], own[ids == 0] = 0, self._end_id
-        if len(own) and (own.min() < 1 or own.max() >= self.vocab_size):
-            bad = int(np.asarray(ids)[(own < 1) | (own >= self.vocab_size)][0])
-            raise UserError(f"id {bad} is not one of the tokenizer's {self.vocab_size} for text", where=where,
-                            mend="Check data.tokenizer and the source's end_id.")
-        return own
+        found = np.asarray(ids, np.int64)
+        bad = (found < 0) | (found >= self.vocab_size) | (found == self.end_id)
+        if bad.any():
+            raise UserError(f"id {found[bad][0]} is not one of the tokenizer's {self.vocab_size} for text",
+                            where=where, mend="Check data.tokenizer and the source's end_id.")
+        return found
 
     @cached_property
     @abstractmethod
-    def vocab_size(self) -> int: ...
+    def vocab_size(self) -> int:
+        """The highest id + 1: ids may have holes."""
+
+    @property
+    @abstractmethod
+    def end_token(self) -> str:
+        """What the file calls the id that ends a document."""
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Ids of `text` alone; the caller puts id 0 before a document."""
+        """Ids of `text` alone; the caller puts `end_id` before a document."""
 
     @abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -112,7 +121,30 @@ class Tokenizer(ABC):
     @cached_property
     @abstractmethod
     def token_bytes_V(self) -> NDArray[np.int32]:
-        """UTF-8 bytes that each token stands for; 0 for ``<|endoftext|>``."""
+        """UTF-8 bytes that each token stands for; 0 for the end of a document, an unknown, and an id in a hole."""
+
+    @cached_property
+    @abstractmethod
+    def begins_with_space_V(self) -> NDArray[np.bool_]:
+        """Whether the text of each token begins with a space."""
+
+    @cached_property
+    def puts_space(self) -> bool:
+        """Whether it puts a space of its own before a text: one byte of a document's first token is not the text's."""
+        return any(self.token_bytes_V[self.encode(letter)].sum() == 2 for letter in "ae0.")
+
+    def target_bytes(self, tokens_T: NDArray[np.integer]) -> NDArray[np.int32]:
+        """UTF-8 bytes of text that each target of windows stands for: (…, T) ids → (…, S).
+
+        A space that the tokenizer itself puts before a text is not counted. Where it puts one only before a text that
+        has none, a text's own first space is not counted either: its ids do not tell which it was.
+        """
+        targets_S = tokens_T[..., 1:]
+        bytes_S = self.token_bytes_V[targets_S]
+        if self.puts_space:
+            first_S = tokens_T[..., :-1] == self.end_id
+            bytes_S = bytes_S - (first_S & self.begins_with_space_V[targets_S])
+        return bytes_S
 
 
 def given(settings: Settings) -> Tokenizer | None:
@@ -140,14 +172,3 @@ def train(settings: Settings, texts: Iterable[str]) -> Tokenizer:
     if settings.type == "bpe":
         return fast_tokenizer.train_bpe(texts, settings.vocab_size)
     return sentencepiece_tokenizer.train_unigram(texts, settings.vocab_size)
-
-
-def token_bytes(pieces: Iterable[str]) -> NDArray[np.int32]:
-    """Bytes of vocabulary pieces that are not byte-level: ▁ is a space, <0x0A> one byte, ##x goes on a word."""
-    sizes = []
-    for piece in pieces:
-        is_byte = len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">")
-        sizes.append(1 if is_byte else len(piece.removeprefix("##").replace("▁", " ").encode()))
-    sizes_V = np.array(sizes, np.int32)
-    sizes_V[0] = 0
-    return sizes_V

@@ -37,7 +37,7 @@ def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Itera
     for number, (ids, name) in enumerate(_runs(source, part), 1):
         if source.end_id is not None:
             ids = ids[ids != source.end_id]
-        ids = tokenizer.own_ids(ids, f"{part}:{number}")
+        ids = tokenizer.text_ids(ids, f"{part}:{number}")
         yield Document(tokenizer.decode(ids.tolist()), name, ids)
 
 
