@@ -18,6 +18,7 @@ from typing_extensions import TypedDict  # the form that pydantic can check befo
 from splitjax.config import UserError, hash_file, read_record, write_record
 
 from . import store
+from .idle import BEFORE
 
 FORMAT = "splitjax.checkpoint"
 VERSION = 1
@@ -72,6 +73,8 @@ def write_set(folder: Path, parts: Sequence[Path]) -> None:
     lineages = [one["meta"].get("lineage") or {} for one in kept]
     if rollbacks := [told for lineage in lineages for told in lineage.get("rollbacks", [])]:
         meta["lineage"] = lineages[0] | {"rollbacks": sorted(rollbacks, key=lambda told: (told["at"], told["expert"]))}
+    if all(BEFORE in one["meta"] for one in kept):
+        meta[BEFORE] = [count for one in kept for count in one["meta"][BEFORE]]
     content = {
         "meta": meta,
         "leaves": kept[0]["leaves"],

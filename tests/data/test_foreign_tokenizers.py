@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,8 @@ def gemma(sample: list[str]) -> Any:
 
 def unigram(sample: list[str]) -> Any:
     """A SentencePiece unigram model as T5's converter writes it."""
-    from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
     from tokenizers import Tokenizer as Fast
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
     fast = Fast(models.Unigram())
     fast.normalizer = normalizers.Replace("\n", " ")  # its pieces are words: no line ends
@@ -237,7 +238,7 @@ def test_an_id_beyond_int32_is_refused_by_prepare(index: int, tiny_jsonl: Path, 
 
 def test_an_added_token_that_takes_anothers_id_is_refused(tmp_path: Path) -> None:
     path = holed(tmp_path, "added", 7)
-    with pytest.raises(UserError, match="gives '<|far|>' id 7, the tokenizers library reads 257"):
+    with pytest.raises(UserError, match=r"gives '<\|far\|>' id 7, the tokenizers library reads 257"):
         adopt(path, None)
 
 
@@ -303,7 +304,7 @@ def test_the_eight_domains_come_back_with_auto_tokenizers_ids(kind: str, shared:
     documents = {}
     for path in sorted((shared / "corpus").glob("*.jsonl.gz")):
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            documents[path.name] = [json.loads(next(file))["text"] for _ in range(150)]
+            documents[path.name] = [json.loads(next(file))["text"] for _ in range(80)]
     assert len(documents) == 8
     SHAPES[kind][0]([text for texts in documents.values() for text in texts[:20]]).save(str(tmp_path / "own.json"))
     tokenizer = adopt(tmp_path / "own.json", None)
@@ -316,5 +317,6 @@ def test_the_eight_domains_come_back_with_auto_tokenizers_ids(kind: str, shared:
         for text, ids in zip(texts, found, strict=True):
             if "▁" in text and kind in ("llama2", "gemma"):
                 continue  # where that character is written as it is, these files cannot tell it from a space
-            assert tokenizer.decode(ids) == text, name
-            assert tokenizer.target_bytes(np.array([tokenizer.end_id, *ids])).sum() == len(text.encode()), name
+            kept = unicodedata.normalize("NFC", text) if kind == "qwen2.5" else text
+            assert tokenizer.decode(ids) == kept, name
+            assert tokenizer.target_bytes(np.array([tokenizer.end_id, *ids])).sum() == len(kept.encode()), name
