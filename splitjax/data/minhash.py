@@ -14,20 +14,22 @@ from numpy.typing import NDArray
 BINS, _BANDS, _DOUBLINGS = 128, 32, 5
 SHINGLE = 1 << _DOUBLINGS
 _EMPTY = np.uint64(2**64 - 1)
+_BLOCK = 1 << 18  # positions hashed at once: a long text needs no more memory than a short one
 
 
 def sketches(texts: Sequence[bytes]) -> NDArray[np.uint32]:
     """One row of bins for each text; a text shorter than a shingle has the row of its own hash alone."""
     data = np.frombuffer(b"".join(text.ljust(SHINGLE, b"\0") for text in texts), np.uint8)
-    sizes = np.array([max(len(text), SHINGLE) for text in texts])
-    hashes = _rolling(data)
-    # A shingle belongs to the text it begins in, unless it runs over its end.
-    ends = np.cumsum(sizes)
-    owner = np.repeat(np.arange(len(texts)), sizes)[: len(hashes)]
-    whole = np.arange(len(hashes)) + SHINGLE <= ends[owner]
-    hashes, owner = hashes[whole], owner[whole]
+    ends = np.cumsum([max(len(text), SHINGLE) for text in texts])
     bins = np.full(len(texts) * BINS, _EMPTY)
-    np.minimum.at(bins, owner * BINS + (hashes >> np.uint64(57)).astype(np.int64), hashes)
+    for start in range(0, len(data) - SHINGLE + 1, _BLOCK):
+        hashes = _rolling(data[start : start + _BLOCK + SHINGLE - 1])
+        # A shingle belongs to the text it begins in, unless it runs over its end.
+        place = np.arange(start, start + len(hashes))
+        owner = np.searchsorted(ends, place, side="right")
+        whole = place + SHINGLE <= ends[owner]
+        hashes, owner = hashes[whole], owner[whole]
+        np.minimum.at(bins, owner * BINS + (hashes >> np.uint64(57)).astype(np.int64), hashes)
     return _filled(bins.reshape(len(texts), BINS))
 
 

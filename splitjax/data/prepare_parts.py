@@ -7,8 +7,9 @@ another one or on another machine that sees the same folder, and the result cann
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ from .shards import token_dtype, write_shard
 from .tokenizer import Tokenizer, given
 
 _BATCH_CHARS = 1 << 22
+_LONG_CHARS = 1 << 20
+_MOST_OPEN = 128
 T = TypeVar("T")
 
 
@@ -132,13 +135,17 @@ class Tokenise:
                 lengths[row] = len(ids)
         self.spool.save_array("length", lengths)
 
-    def _encoded(self, kept: NDArray[np.int64], tokenizer: Tokenizer) -> Iterator[list[int]]:
+    def _encoded(self, kept: NDArray[np.int64], tokenizer: Tokenizer) -> Iterator[Sequence[int] | NDArray[np.int64]]:
+        def encode(texts: list[str]) -> list[Any]:
+            short = iter(tokenizer.encode_batch([text for text in texts if len(text) < _LONG_CHARS]))
+            return [next(short) if len(text) < _LONG_CHARS else tokenizer.encode_long(text) for text in texts]
+
         batches = _batches(self.spool.texts(kept), len)
         # One batch is encoded (on all cores, without the GIL) while the one before is written.
         with ThreadPoolExecutor(1) as ahead:
             now = None
             for texts in batches:
-                then = ahead.submit(tokenizer.encode_batch, texts)
+                then = ahead.submit(encode, texts)
                 yield from now.result() if now else ()
                 now = then
             yield from now.result() if now else ()
@@ -162,8 +169,12 @@ class WriteShard:
 
     def run(self) -> None:
         dtype = token_dtype(self.vocab_size)
-        runs = {int(index): _token_map(self.spools[index], dtype) for index in np.unique(self.rows[:, 0])}
-        documents = (runs[index][start : start + size] for index, start, size in self.rows.tolist())
+
+        @functools.lru_cache(maxsize=_MOST_OPEN)  # a map keeps its file open, and there may be more files than may be
+        def tokens_of(index: int) -> NDArray[np.integer]:
+            return _token_map(self.spools[index], dtype)
+
+        documents = (tokens_of(index)[start : start + size] for index, start, size in self.rows.tolist())
         write_shard(self.path, documents, dtype, self.end_id)
 
 

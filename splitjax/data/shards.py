@@ -7,6 +7,7 @@ whatever their lengths.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from splitjax.config import UserError
 
 RECORD_TOKENS = 4096
+_MOST_OPEN = 128
+"""Shards open at a time, over all runs: a process may open 1,024 files where nobody has said otherwise."""
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -55,14 +58,10 @@ class TokenRun:
     """The concatenation of shards as one array of tokens that stays on disk."""
 
     def __init__(self, paths: Sequence[Path], counts: Sequence[int], dtype: np.dtype[Any]) -> None:
-        from array_record.python.array_record_module import ArrayRecordReader
-
         self._paths, self._dtype = list(paths), dtype
         self._ends = np.cumsum(np.asarray(counts, np.int64))
-        # Random access: a read-ahead buffer would only fetch what nobody asked for.
-        self._readers = [ArrayRecordReader(str(path), "readahead_buffer_size:0") for path in paths]
-        for path, reader, count in zip(paths, self._readers, counts, strict=True):
-            if reader.num_records() != -(-count // RECORD_TOKENS):
+        for path, count in zip(paths, counts, strict=True):
+            if _reader(str(path)).num_records() != -(-count // RECORD_TOKENS):
                 raise UserError("holds another number of records than its manifest says", where=str(path))
 
     def __len__(self) -> int:
@@ -89,8 +88,17 @@ class TokenRun:
     def _read_shard(self, shard: int, begin: int, end: int) -> NDArray[Any]:
         first, last = begin // RECORD_TOKENS, (end - 1) // RECORD_TOKENS
         try:
-            records = self._readers[shard].read(list(range(first, last + 1)))
+            records = _reader(str(self._paths[shard])).read(list(range(first, last + 1)))
         except Exception as error:  # array_record raises what its C++ layer hands it
             raise UserError(f"damaged ({error})", where=str(self._paths[shard]), mend="Run prepare again.") from error
         tokens = np.frombuffer(b"".join(records), self._dtype)
         return tokens[begin - first * RECORD_TOKENS : end - first * RECORD_TOKENS]
+
+
+@functools.lru_cache(maxsize=_MOST_OPEN)
+def _reader(path: str) -> Any:
+    """The shard, open; one that nobody has read for long is closed, when its last reader is through with it."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    # Random access: a read-ahead buffer would only fetch what nobody asked for.
+    return ArrayRecordReader(path, "readahead_buffer_size:0")

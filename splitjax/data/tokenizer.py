@@ -115,6 +115,10 @@ class Tokenizer(ABC):
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each, on all cores."""
 
+    def encode_long(self, text: str) -> NDArray[np.int64]:
+        """`encode` of one long text."""
+        return np.array(self.encode(text), np.int64)
+
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str: ...
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from splitjax import law
 from splitjax.config import Config, UserError, format_count, write_json, write_record
+from splitjax.evaluate.folders import ModelFolder
 from splitjax.parallel import hosts
 from splitjax.planning.main_plan import make_plan
 from splitjax.runs import law_splits, observations
@@ -42,6 +43,9 @@ def run_prepare(job: Job, in_child: bool = True) -> None:
     inputs = preparation.inputs_of(job.config)
     if job.skip_if_done("prepare", inputs):
         return
+    if job.config.seed_from is not None:
+        # Its ids must be those of the weights, which are not read before training.
+        _ = ModelFolder(Path(job.config.seed_from.path), job.config.data.tokenizer.end_token).tokenizer
     job.reporter.stage("prepare", "reading sources")
     if in_child:
         preparation.in_child(job.config, job.folder.data, job.reporter, job.folder.locks)

@@ -17,8 +17,8 @@ _ROWS = 256
 
 def parts(source: Source) -> list[str]:
     if source.type == "parquet":
-        return find(source.path or "", "*.parquet")
-    return [file for file in find(source.path or "", "*.arrow") if _saved(file)]
+        return find(source.path or "", (".parquet",))
+    return [file for file in find(source.path or "", (".arrow",)) if _saved(file)]
 
 
 def identity(source: Source, part: str) -> str:
@@ -56,7 +56,7 @@ def _batches(path: str) -> Iterator[Any]:
     import pyarrow
     from pyarrow import ipc, parquet
 
-    if path.endswith(".parquet"):
+    if path.lower().endswith(".parquet"):
         with open_read(path) as source, parquet.ParquetFile(source if is_remote(path) else path) as file:
             yield from file.iter_batches(_ROWS)
     else:

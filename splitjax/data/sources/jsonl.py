@@ -1,4 +1,4 @@
-"""One JSON object a line, plain, .gz or .zst."""
+"""One JSON object a line, plain or compressed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from splitjax.config import Source, UserError, hash_file
 
 from ..documents import Document
 from ..tokenizer import Tokenizer
-from .files import as_text, find, lines
+from .files import as_text, find, lines, packed
 from .rows import document
 
 
 def parts(source: Source) -> list[str]:
-    return find(source.path or "", "*.jsonl*")
+    return find(source.path or "", packed(".jsonl", ".ndjson", ".json"))
 
 
 def identity(source: Source, part: str) -> str:

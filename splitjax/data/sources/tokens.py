@@ -18,7 +18,7 @@ from .rows import label
 
 
 def parts(source: Source) -> list[str]:
-    return find(source.path or "")
+    return find(source.path or "", (".parquet", ".npy", ".bin"))
 
 
 def identity(source: Source, part: str) -> str:
@@ -42,7 +42,7 @@ def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Itera
 
 
 def _runs(source: Source, part: str) -> Iterator[tuple[NDArray[np.integer], str | None]]:
-    if part.endswith(".parquet"):
+    if part.lower().endswith(".parquet"):
         for number, row in rows(part, [source.ids_field, source.label_field or ""]):
             yield np.asarray(row[source.ids_field], np.int64), label(source, row, f"{part}:{number}")
         return
@@ -57,7 +57,7 @@ def _runs(source: Source, part: str) -> Iterator[tuple[NDArray[np.integer], str 
 
 def _array(source: Source, part: str, path: Path) -> NDArray[np.integer]:
     try:
-        if part.endswith(".npy"):
+        if part.lower().endswith(".npy"):
             ids = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
             ids = np.memmap(path, np.dtype(source.dtype).newbyteorder("<"), "r")

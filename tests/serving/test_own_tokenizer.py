@@ -11,18 +11,17 @@ import jax
 import numpy as np
 import pytest
 
-from splitjax import cli, pipeline
+from splitjax import cli, stages
 from splitjax.config import UserError, from_dict, load
-from splitjax.config.huggingface import eos_ids
+from splitjax.config.hf_shape import eos_ids
 from splitjax.data import Corpus
 from splitjax.evaluate.generate import Generator, Sampling
 from splitjax.model import LanguageModel
-from splitjax.pipeline import loaded
-from splitjax.pipeline.exported import Exported
-from splitjax.pipeline.places import places
+from splitjax.runs.model_places import places
+from splitjax.serving import loaded_models
+from splitjax.serving.export_record import Exported
 from splitjax.train import checkpoint, read_metrics
-
-from .helpers import tiny_tree
+from tests.tiny import tiny_tree
 
 SHAPE = {"d_model": 24, "n_layers": 2, "n_heads": 2, "head_dim": 16, "qk_norm": True}
 
@@ -47,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
     folder = tmp_path_factory.mktemp("own")
     tree = tiny_tree(corpus_file, folder / "run") | {"split": 0.5, "sweep": None, "budget": {"tokens": "4k"}}
     tree["data"] |= {"tokenizer": {"type": "huggingface", "path": str(write_tokenizer(folder / "own.json"))}}
-    pipeline.run(from_dict(tree | {"model": SHAPE}))
+    stages.run(from_dict(tree | {"model": SHAPE}))
     return folder / "run"
 
 
@@ -71,7 +70,7 @@ def test_the_export_is_the_model_under_transformers(run: Path, exported: Path) -
     told = json.loads((exported / "export.json").read_text())
     assert (told["end_token"], told["end_id"]) == ("<|endoftext|>", 256)
     config = load(run / "config.yaml")
-    with pipeline.main.job_of(config) as job:
+    with stages.commands.job_of(config) as job:
         corpus = job.corpus
         stack, _ = checkpoint.restore(places(job)["planned"].checkpoint(job))
     model = LanguageModel.under(config.train, config.model, corpus.vocab_size, end_id=corpus.end_id)
@@ -136,13 +135,13 @@ def test_generate_stops_at_every_id_that_a_config_names(
     where: str, listed: bool, exported: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(Exported.read(exported).folders[0], tmp_path / "one")
-    models = loaded.of_folder(folder)
+    models = loaded_models.of_folder(folder)
     prompt = [256, *models.tokenizer.encode("red 12")]
     plain = list(Generator(models.model, models.params(0), models.window).tokens(prompt, 8, Sampling(), 0))
     told = json.loads((folder / where).read_text())
     told["eos_token_id"] = [256, plain[2]] if listed else plain[2]
     (folder / where).write_text(json.dumps(told))
-    models = loaded.of_folder(folder)
+    models = loaded_models.of_folder(folder)
     assert plain[2] in models.stops
     writer = Generator(models.model, models.params(0), models.window, models.stops)
     assert list(writer.tokens(prompt, 8, Sampling(), 0)) == plain[: plain.index(plain[2])]
