@@ -17,7 +17,9 @@ class Source(Settings):
 
     type: SourceType = Field(description="Kind of source; huggingface: a dataset saved to disk; tokens: arrays of ids.")
     path: str | None = Field(None, description="File, folder or glob, relative to the working directory.")
-    text_field: str = Field("text", description="Field that holds a document's text (jsonl, parquet, huggingface).")
+    text_field: str = Field(
+        "text", description="Field of a document's text; data.text is one inside another (jsonl, parquet, huggingface)."
+    )
     label_field: str | None = Field("domain", description="Field that holds the label; null for none.")
     label: str | None = Field(None, description="One label for the whole source, instead of label_field.")
     vector_field: str | None = Field(
@@ -35,6 +37,16 @@ class Source(Settings):
     max_chars: Count | None = Field(
         None, description="Keep at most this many characters a domain, chosen by document hash."
     )
+    on_error: Literal["stop", "skip"] = Field(
+        "stop", description="What a row that cannot be read does: stop the preparation, or be left out and counted."
+    )
+
+    @field_validator("label")
+    @classmethod
+    def _a_name(cls, label: str | None) -> str | None:
+        if label is not None and (not label or label != label.strip()):
+            raise ValueError(f"'{label}' is no name: it is empty, or space stands around it")
+        return label
 
     @model_validator(mode="after")
     def _keys_of_its_type(self) -> Source:
@@ -50,11 +62,11 @@ class Source(Settings):
 
 # Keys of each kind of source: needed, optional.
 _SOURCE_KEYS: dict[str, tuple[set[str], set[str]]] = {
-    "jsonl": ({"path"}, {"text_field", "label_field", "vector_field"}),
-    "parquet": ({"path"}, {"text_field", "label_field", "vector_field"}),
-    "huggingface": ({"path"}, {"text_field", "label_field", "vector_field"}),
-    "text": ({"path"}, {"document"}),
-    "tokens": ({"path"}, {"ids_field", "label_field", "dtype", "end_id"}),
+    "jsonl": ({"path"}, {"text_field", "label_field", "vector_field", "on_error"}),
+    "parquet": ({"path"}, {"text_field", "label_field", "vector_field", "on_error"}),
+    "huggingface": ({"path"}, {"text_field", "label_field", "vector_field", "on_error"}),
+    "text": ({"path"}, {"document", "on_error"}),
+    "tokens": ({"path"}, {"ids_field", "label_field", "dtype", "end_id", "on_error"}),
     "seqio": ({"task", "module"}, {"split"}),
     "phonebook": (set(), {"books", "entries"}),
     "installed_python": (set(), set()),

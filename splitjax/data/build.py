@@ -21,6 +21,7 @@ from .manifest import QUESTIONS, REPORT, Manifest, Shard
 from .prepare_parts import AssignCluster, ReadPart, Spool, Tokenise, WriteShard
 from .progress import Progress
 from .runners import RunTasks, runner
+from .sources.rows import MOST_LISTED
 from .streams import window_order
 from .tokenizer import Tokenizer, given, train
 
@@ -173,10 +174,21 @@ class Build:
             weights=self._weights(names, shards),
             sources=tuple({"type": source.type, "part": part, "hash": told}
                           for (source, part), told in zip(self.parts, identities, strict=True)),
-            window_order=window_order(), end_id=tokenizer.end_id,
+            window_order=window_order(), end_id=tokenizer.end_id, **self._skipped(),
         )
         manifest.save(self.out)
         return manifest
+
+    def _skipped(self) -> dict[str, Any]:
+        """What rows were left out, over all parts in their order."""
+        reasons: dict[str, int] = {}
+        rows: list[str] = []
+        for spool in self.rows.spools:
+            found = spool.skips()
+            rows += found.rows
+            for reason, count in found.reasons.items():
+                reasons[reason] = reasons.get(reason, 0) + count
+        return {"skipped": reasons, "skipped_rows": tuple(rows[:MOST_LISTED])}
 
     def _weights(self, names: tuple[str, ...], shards: list[Shard]) -> tuple[float, ...] | None:
         """A Mixture's rates in tokens: its rates count examples, and examples differ in length."""

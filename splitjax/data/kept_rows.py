@@ -87,7 +87,7 @@ class Rows:
 
 
 def choose(data: Data, parts: Sequence[tuple[Source, str]], spools: tuple[Spool, ...]) -> Rows:
-    """Leave out empty documents, duplicates and what lies beyond a cap, and tell the spools what they `keep`.
+    """Leave out what is white space alone, duplicates and what lies beyond a cap; tell the spools what they `keep`.
 
     Raises:
         UserError: nothing is left, or nothing to train on.
@@ -97,7 +97,7 @@ def choose(data: Data, parts: Sequence[tuple[Source, str]], spools: tuple[Spool,
     digest_A2 = np.concatenate([spool.array("digest") for spool in spools])
     chars_A = np.concatenate([spool.array("chars") for spool in spools])
     labels_A = [label for spool in spools for label in spool.labels()]
-    keep_A, dropped = chars_A > 0, {}
+    keep_A, dropped = np.concatenate([spool.array("blank") for spool in spools]) == 0, {}
     dropped["empty"] = int((~keep_A).sum())
     dropped["exact_duplicates"] = _drop(keep_A, _repeated(digest_A2))
     dropped["near_duplicates"] = _drop(keep_A, _near(data, spools, keep_A))

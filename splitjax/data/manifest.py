@@ -43,6 +43,8 @@ class Manifest:
         files: hash of every other file, by name.
         sources: each part read, with the hash that tells whether it has changed since.
         dropped: documents left out, by reason.
+        skipped: rows left out under `on_error: skip`, by reason.
+        skipped_rows: the first of them, with file and line.
         purity: share of train tokens whose label is the commonest of their domain; None without labels.
         weights: default weights of the mixture that the source declares (a seqio Mixture); None: by train tokens.
         window_order: hash of the window shuffle, see `streams.window_order`.
@@ -64,6 +66,8 @@ class Manifest:
     window_order: str
     settings: str
     end_id: int = 0
+    skipped: dict[str, int] = dataclasses.field(default_factory=dict)
+    skipped_rows: tuple[str, ...] = ()
     version: int = VERSION
 
     @property
@@ -104,6 +108,7 @@ class Manifest:
             "documents": {split: list(self.counts("documents", split)) for split in SPLITS},
             "tokens": {split: list(self.counts("tokens", split)) for split in SPLITS},
             "dropped": self.dropped,
+            "skipped": self.skipped,
             "tokenizer": self.tokenizer,
         }
 

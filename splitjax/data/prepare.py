@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from splitjax.config import Data, UserError, hash_json
 
@@ -31,7 +32,7 @@ def prepare(
             a full disk, or a folder made from other settings or sources; nothing is left half-written.
     """
     out = Path(out)
-    settings = hash_json([data.model_dump(mode="json", exclude={"workers", "runner"}), seed])
+    settings = hash_json([_settings(data), seed])
     parts = [(source, part) for source in data.sources for part in sources.parts(source)]
     if (out / FILE).exists():
         return _standing(out, settings, parts)
@@ -48,6 +49,20 @@ def prepare(
                         mend="Free space or pick another run_dir.") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+# Keys that are younger than folders which stand, with the values under which they change nothing.
+_YOUNGER = {"on_error": "stop"}
+
+
+def _settings(data: Data) -> dict[str, Any]:
+    """What the prepared data depend on; a folder that an older version prepared the same way has the same."""
+    tree = data.model_dump(mode="json", exclude={"workers", "runner"})
+    for part in (*tree["sources"], tree["domains"]):
+        for key, unset in _YOUNGER.items():
+            if part.get(key, unset) == unset:
+                part.pop(key, None)
+    return tree
 
 
 def _standing(out: Path, settings: str, parts: list[tuple[sources.Source, str]]) -> Manifest:

@@ -23,6 +23,7 @@ from . import minhash, sources
 from .documents import Document, digest, digests_array
 from .minhash import BINS
 from .shards import token_dtype, write_shard
+from .sources import Skips
 from .tokenizer import Tokenizer, given
 
 _BATCH_CHARS = 1 << 22
@@ -47,6 +48,10 @@ class Spool:
     def save_array(self, kind: str, values: NDArray[np.generic]) -> None:
         np.save(self.path(f"{kind}.npy"), values, allow_pickle=False)
 
+    def skips(self) -> Skips:
+        """The rows that were left out in reading."""
+        return Skips(**json.loads(self.path("skipped.json").read_text()))
+
     def labels(self) -> list[str | None]:
         """The label of each document."""
         names, ids = json.loads(self.path("labels.json").read_text()), self.array("label")
@@ -64,7 +69,7 @@ class Spool:
 
 @dataclasses.dataclass(frozen=True)
 class ReadPart:
-    """Source part → spool: `size` (bytes), `chars`, `digest`, `label`, `sketch`; `ids` of what is tokenised already."""
+    """Source part → spool: `size` (bytes), `chars`, `blank`, `digest`, `label`, `sketch`; `ids` where it has them."""
 
     spool: Spool
     source: Source
@@ -73,7 +78,7 @@ class ReadPart:
 
     def run(self) -> None:
         labels: dict[str | None, int] = {}
-        columns: dict[str, list[Any]] = {name: [] for name in ("size", "chars", "label")}
+        columns: dict[str, list[Any]] = {name: [] for name in ("size", "chars", "label", "blank")}
         digests: list[bytes] = []
         ids: list[NDArray[np.integer]] = []
         vectors: list[NDArray[np.float32]] = []
@@ -84,6 +89,7 @@ class ReadPart:
                 file.write(b"".join(texts))
                 columns["size"] += map(len, texts)
                 columns["chars"] += (len(document.text) for document in documents)
+                columns["blank"] += (not document.text or document.text.isspace() for document in documents)
                 columns["label"] += (labels.setdefault(document.label, len(labels)) for document in documents)
                 digests += map(digest, texts)
                 ids += (document.ids for document in documents if document.ids is not None)
@@ -92,6 +98,7 @@ class ReadPart:
                     sketches.append(minhash.sketches(texts))
         for name, values in columns.items():
             self.spool.save_array(name, np.array(values, np.int64))
+        self.spool.path("skipped.json").write_text(json.dumps(dataclasses.asdict(self._skips)))
         self.spool.save_array("digest", digests_array(digests))
         self.spool.save_array("sketch", np.concatenate(sketches))
         self.spool.path("labels.json").write_text(json.dumps(list(labels)))
@@ -108,7 +115,11 @@ class ReadPart:
 
     def _documents(self) -> Iterator[Document]:
         tokenised = self.source.type in ("tokens", "seqio")
-        return sources.read(self.source, self.part, given(self.data.tokenizer) if tokenised else None)
+        return sources.read(self.source, self.part, given(self.data.tokenizer) if tokenised else None, self._skips)
+
+    @functools.cached_property
+    def _skips(self) -> Skips:
+        return Skips(need_label=self.data.domains.method == "label" and self.source.on_error == "skip")
 
 
 @dataclasses.dataclass(frozen=True)

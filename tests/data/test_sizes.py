@@ -58,7 +58,8 @@ def in_a_shell(limits: str, config: str, *args: str) -> subprocess.CompletedProc
 def write_config(folder: Path, **source: object) -> Path:
     told = {
         "run_dir": str(folder / "run"), "budget": {"tokens": "4k"}, "split": 0.5, "sweep": None,
-        "train": {"seq_len": 32, "batch_size": 2}, "model": {"d_model": 16, "n_layers": 1, "n_heads": 1},
+        "train": {"seq_len": 32, "batch_size": 2}, "evaluate": {"prefix": 8, "windows": 4},
+        "model": {"d_model": 16, "n_layers": 1, "n_heads": 1},
         "data": {"sources": [source], "tokenizer": {"type": "bytes"}, "validation": 0.2, "test": 0.2},
     }
     (folder / "c.yaml").write_text(json.dumps(told))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from splitjax.config import Source, UserError, did_you_mean, find_files, hash_file, is_remote, open_read, read_json
@@ -10,7 +12,7 @@ from splitjax.config import Source, UserError, did_you_mean, find_files, hash_fi
 from ..documents import Document
 from ..tokenizer import Tokenizer
 from .files import find
-from .rows import document
+from .rows import Skips, document, kept
 
 _ROWS = 256
 
@@ -18,21 +20,33 @@ _ROWS = 256
 def parts(source: Source) -> list[str]:
     if source.type == "parquet":
         return find(source.path or "", (".parquet",))
+    _refuse_several_splits(source.path or "")
     return [file for file in find(source.path or "", (".arrow",)) if _saved(file)]
+
+
+def _refuse_several_splits(path: str) -> None:
+    """A dictionary of datasets holds train and test side by side: which of them is meant must be said."""
+    told = f"{path.rstrip('/')}/dataset_dict.json"
+    if find_files(told):
+        splits = read_json(told).get("splits", [])
+        raise UserError(f"holds the splits {', '.join(map(str, splits))}", where=path,
+                        mend=f"Give the path of one: {path.rstrip('/')}/{splits[0] if splits else 'train'}")
 
 
 def identity(source: Source, part: str) -> str:
     return hash_file(part)
 
 
-def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Iterator[Document]:
+def read(source: Source, part: str, tokenizer: Tokenizer | None, skips: Skips) -> Iterator[Document]:
     wanted = [field for field in (source.text_field, source.label_field, source.vector_field) if field]
     for number, row in rows(part, wanted):
-        yield document(source, row, f"{part}:{number}")
+        make = partial(document, source, row, f"{part}:{number}", skips.need_label)
+        if (found := kept(make, source, skips)) is not None:
+            yield found
 
 
 def rows(path: str, wanted: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Numbered rows (from 1) of the wanted columns; the first must be there.
+    """Numbered rows (from 1) of the wanted columns; the first must be there. Classes are told by their names.
 
     Raises:
         UserError: damaged, or without the first column; names the file.
@@ -42,14 +56,39 @@ def rows(path: str, wanted: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 0
     try:
         for batch in _batches(path):
-            names = batch.schema.names
-            if wanted[0] not in names:
+            names, classes = batch.schema.names, _classes(batch.schema)
+            columns = [_column(field, names) for field in wanted]
+            if columns[0] is None:
                 raise UserError(f"no column '{wanted[0]}'", where=path, mend=did_you_mean(wanted[0], names))
-            for row in batch.select([name for name in wanted if name in names]).to_pylist():
+            chosen = list(dict.fromkeys(column for column in columns if column is not None))
+            for row in batch.select(chosen).to_pylist():
                 number += 1
-                yield number, row
+                yield number, _named(row, classes)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot be read after row {number} ({error})", where=path) from error
+
+
+def _column(field: str, names: list[str]) -> str | None:
+    """The column that holds a field: of its name, or of its first part where fields lie inside one another."""
+    return next((name for name in (field, field.partition(".")[0]) if name in names), None)
+
+
+def _classes(schema: Any) -> dict[str, list[str]]:
+    """Names of the classes that a column's numbers stand for, as the datasets library notes them."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: list(map(str, told["names"])) for name, told in features.items()
+                if isinstance(told, dict) and told.get("_type") == "ClassLabel"}
+    except (KeyError, TypeError, ValueError):
+        return {}
+
+
+def _named(row: dict[str, Any], classes: dict[str, list[str]]) -> dict[str, Any]:
+    for column in classes.keys() & row.keys():
+        number = row[column]
+        if isinstance(number, int):
+            row[column] = classes[column][number] if 0 <= number < len(classes[column]) else None
+    return row
 
 
 def _batches(path: str) -> Iterator[Any]:

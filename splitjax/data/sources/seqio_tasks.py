@@ -18,6 +18,7 @@ from splitjax.config import Source, UserError, did_you_mean, hash_file, hash_jso
 
 from ..documents import Document
 from ..tokenizer import Tokenizer
+from .rows import Skips
 
 
 def parts(source: Source) -> list[str]:
@@ -44,7 +45,7 @@ def rates(source: Source) -> dict[str, float]:
     return {task.name: float(mixture.get_rate(task)) for task in mixture.tasks}
 
 
-def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Iterator[Document]:
+def read(source: Source, part: str, tokenizer: Tokenizer | None, skips: Skips) -> Iterator[Document]:
     """Examples in their order, before any mixing: inputs and targets one after the other.
 
     Where `tokenizer` is the task's own SentencePiece model, the ids are the task's, its end of sequence left off;

@@ -1,0 +1,19 @@
+"""What a person is told of what preparation left out."""
+
+from __future__ import annotations
+
+from .manifest import Manifest
+
+
+def left_out(manifest: Manifest) -> list[str]:
+    """Lines: how much was left out and why, with the first rows that could not be read."""
+    lines = []
+    if dropped := [f"{count:,} {reason.replace('_', ' ')}" for reason, count in manifest.dropped.items() if count]:
+        lines.append(f"documents left out: {', '.join(dropped)}")
+    if manifest.skipped:
+        reasons = ", ".join(f"{count:,} × {reason}" for reason, count in manifest.skipped.items())
+        lines.append(f"rows skipped: {reasons}")
+        lines += [f"  {row}" for row in manifest.skipped_rows]
+        if more := sum(manifest.skipped.values()) - len(manifest.skipped_rows):
+            lines.append(f"  and {more:,} more")
+    return lines
