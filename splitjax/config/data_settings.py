@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -27,7 +27,9 @@ class Source(Settings):
     )
     document: Literal["file", "line"] = Field("file", description="What a document is (text).")
     ids_field: str = Field("input_ids", description="Column that holds a document's ids (tokens, Parquet).")
-    dtype: Literal["uint16", "uint32", "int32", "int64"] = Field("uint16", description="Type of ids in .bin (tokens).")
+    dtype: Literal["uint16", "uint32", "int32", "int64"] | None = Field(
+        None, description="Type of ids in .bin, which has no header that tells it (tokens)."
+    )
     end_id: int | None = Field(None, ge=0, description="Id that ends a document, dropped (tokens).")
     task: str | None = Field(None, description="Registered Task or Mixture (seqio).")
     module: str | None = Field(None, description="Python module whose import registers it (seqio).")
@@ -40,6 +42,14 @@ class Source(Settings):
     on_error: Literal["stop", "skip"] = Field(
         "stop", description="What a row that cannot be read does: stop the preparation, or be left out and counted."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was(cls, values: Any) -> Any:
+        """A config that was stored when every source had a dtype."""
+        if isinstance(values, dict) and values.get("type") != "tokens" and values.get("dtype") == "uint16":
+            return {key: value for key, value in values.items() if key != "dtype"}
+        return values
 
     @field_validator("label")
     @classmethod

@@ -175,9 +175,16 @@ class Build:
             sources=tuple({"type": source.type, "part": part, "hash": told}
                           for (source, part), told in zip(self.parts, identities, strict=True)),
             window_order=window_order(), end_id=tokenizer.end_id, **self._skipped(),
+            near_duplicates=self._near(names, domain_N), near_examples=self.rows.near_examples,
         )
         manifest.save(self.out)
         return manifest
+
+    def _near(self, names: tuple[str, ...], domain_N: NDArray[np.int64]) -> dict[str, int]:
+        """Near-duplicates left out, by the domain of the document that each is like."""
+        near_M = self.rows.near_M
+        counts = np.bincount(domain_N[near_M[near_M >= 0]], minlength=len(names))
+        return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
 
     def _skipped(self) -> dict[str, Any]:
         """What rows were left out, over all parts in their order."""

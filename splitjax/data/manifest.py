@@ -43,6 +43,8 @@ class Manifest:
         files: hash of every other file, by name.
         sources: each part read, with the hash that tells whether it has changed since.
         dropped: documents left out, by reason.
+        near_duplicates: how many of them by the domain of the document that was kept.
+        near_examples: openings of a kept document and of one left out for it.
         skipped: rows left out under `on_error: skip`, by reason.
         skipped_rows: the first of them, with file and line.
         purity: share of train tokens whose label is the commonest of their domain; None without labels.
@@ -68,6 +70,8 @@ class Manifest:
     end_id: int = 0
     skipped: dict[str, int] = dataclasses.field(default_factory=dict)
     skipped_rows: tuple[str, ...] = ()
+    near_duplicates: dict[str, int] = dataclasses.field(default_factory=dict)
+    near_examples: tuple[tuple[str, str], ...] = ()
     version: int = VERSION
 
     @property
@@ -108,6 +112,7 @@ class Manifest:
             "documents": {split: list(self.counts("documents", split)) for split in SPLITS},
             "tokens": {split: list(self.counts("tokens", split)) for split in SPLITS},
             "dropped": self.dropped,
+            "near_duplicates": self.near_duplicates,
             "skipped": self.skipped,
             "tokenizer": self.tokenizer,
         }

@@ -34,10 +34,31 @@ def sketches(texts: Sequence[bytes]) -> NDArray[np.uint32]:
 
 
 def duplicates(sketch_NB: NDArray[np.uint32], threshold: float) -> NDArray[np.bool_]:
-    """Which rows are near-duplicates of an earlier one (directly or through others), at `threshold` of equal bins."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    """Which rows are near-duplicates of an earlier one that is kept, at `threshold` of equal bins."""
+    return twins(sketch_NB, threshold) >= 0
 
+
+def twins(sketch_NB: NDArray[np.uint32], threshold: float) -> NDArray[np.int64]:
+    """For each row the earlier, kept one that it is a near-duplicate of; −1 where it is kept itself.
+
+    A row is dropped for what it shares with a kept one: of a chain of rows, each like the next and the ends unlike, one
+    row stays wherever no row kept before is like it.
+    """
+    twin_N = np.full(len(sketch_NB), -1)
+    while True:
+        kept = np.flatnonzero(twin_N < 0)
+        unsure = False
+        for earlier, later in kept[_alike(sketch_NB[kept], threshold)].tolist():
+            if twin_N[later] < 0 and twin_N[earlier] < 0:
+                twin_N[later] = earlier
+            elif twin_N[later] < 0:
+                unsure = True  # it was met with one that is gone: who else is like it shows without that one
+        if not unsure:
+            return twin_N
+
+
+def _alike(sketch_NB: NDArray[np.uint32], threshold: float) -> NDArray[np.int64]:
+    """Pairs (earlier, later) of rows that are alike, by the later and then the earlier."""
     count = len(sketch_NB)
     pairs = [np.empty((0, 2), np.int64)]
     for band_NR in np.split(sketch_NB, _BANDS, axis=1):
@@ -48,12 +69,7 @@ def duplicates(sketch_NB: NDArray[np.uint32], threshold: float) -> NDArray[np.bo
         pair = pair[pair[:, 0] != pair[:, 1]]
         alike = (sketch_NB[pair[:, 0]] == sketch_NB[pair[:, 1]]).mean(axis=1)
         pairs.append(pair[alike >= threshold])
-    found = np.concatenate(pairs)
-    graph = coo_array((np.ones(len(found), np.int8), (found[:, 0], found[:, 1])), shape=(count, count))
-    component_N = connected_components(graph, directed=False)[1]
-    later_N = np.ones(count, bool)
-    later_N[np.unique(component_N, return_index=True)[1]] = False
-    return later_N
+    return np.unique(np.concatenate(pairs)[:, ::-1], axis=0)[:, ::-1]
 
 
 def _rolling(data: NDArray[np.uint8]) -> NDArray[np.uint64]:

@@ -32,7 +32,7 @@ def prepare(
             a full disk, or a folder made from other settings or sources; nothing is left half-written.
     """
     out = Path(out)
-    settings = hash_json([_settings(data), seed])
+    settings = hash_json([as_prepared(data.model_dump(mode="json", exclude={"workers", "runner"})), seed])
     parts = [(source, part) for source in data.sources for part in sources.parts(source)]
     if (out / FILE).exists():
         return _standing(out, settings, parts)
@@ -55,14 +55,16 @@ def prepare(
 _YOUNGER = {"on_error": "stop"}
 
 
-def _settings(data: Data) -> dict[str, Any]:
-    """What the prepared data depend on; a folder that an older version prepared the same way has the same."""
-    tree = data.model_dump(mode="json", exclude={"workers", "runner"})
-    for part in (*tree["sources"], tree["domains"]):
+def as_prepared(data: dict[str, Any]) -> dict[str, Any]:
+    """Settings of data as an older version had them, where they mean the same: what stands is not made anew."""
+    sources, domains = [dict(part) for part in data["sources"]], dict(data["domains"])
+    for part in (*sources, domains):
         for key, unset in _YOUNGER.items():
-            if part.get(key, unset) == unset:
-                part.pop(key, None)
-    return tree
+            if key in part and part[key] == unset:
+                del part[key]
+    for part in sources:
+        part["dtype"] = part["dtype"] or "uint16"
+    return data | {"sources": sources, "domains": domains}
 
 
 def _standing(out: Path, settings: str, parts: list[tuple[sources.Source, str]]) -> Manifest:

@@ -10,6 +10,10 @@ def left_out(manifest: Manifest) -> list[str]:
     lines = []
     if dropped := [f"{count:,} {reason.replace('_', ' ')}" for reason, count in manifest.dropped.items() if count]:
         lines.append(f"documents left out: {', '.join(dropped)}")
+    if manifest.near_duplicates:
+        domains = ", ".join(f"{name} {count:,}" for name, count in manifest.near_duplicates.items())
+        lines.append(f"near-duplicates left out, by domain: {domains}; for instance")
+        lines += [f"  {_opening(gone)} (kept: {_opening(kept)})" for kept, gone in manifest.near_examples]
     if manifest.skipped:
         reasons = ", ".join(f"{count:,} × {reason}" for reason, count in manifest.skipped.items())
         lines.append(f"rows skipped: {reasons}")
@@ -17,3 +21,8 @@ def left_out(manifest: Manifest) -> list[str]:
         if more := sum(manifest.skipped.values()) - len(manifest.skipped_rows):
             lines.append(f"  and {more:,} more")
     return lines
+
+
+def _opening(text: str, length: int = 50) -> str:
+    line = " ".join(text.split())
+    return f"“{line[:length]}…”" if len(line) > length else f"“{line}”"

@@ -51,6 +51,9 @@ _LOGS = "logs"  # where a launcher sends what its jobs print
 # Keys that change no number: free to differ between starts.
 _FREE = ("name", "run_dir", "log", "data.workers", "data.runner", "train.mesh", "train.placement")
 
+# The type of ids that was taken where none was given: data that were prepared so go on.
+_OLD_DTYPE = ("uint16", None)
+
 
 class _StageRecord(TypedDict):
     inputs: str
@@ -232,6 +235,7 @@ class RunFolder:
         changed = sorted(
             key for key in before.keys() | now.keys()
             if before.get(key, "absent") != now.get(key, "absent") and not key.startswith(_FREE)
+            and not (key.endswith(".dtype") and (before.get(key), now.get(key)) == _OLD_DTYPE)
         )  # fmt: skip
         if not changed:
             return

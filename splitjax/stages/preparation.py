@@ -19,7 +19,7 @@ def inputs_of(config: Config) -> dict[str, Any]:
     tree = config.resolved()
     for key in ("workers", "runner"):
         tree["data"].pop(key)  # the same bytes come out whoever makes them
-    return {"data": tree["data"], "seed": config.seed}
+    return {"data": data.as_prepared(tree["data"]), "seed": config.seed}
 
 
 def here(config: Config, out: Path, reporter: Reporter) -> None:

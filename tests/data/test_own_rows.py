@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import ipc, parquet
 
-from splitjax.config import Data, Source, UserError
+from splitjax.config import Data, Source, UserError, hash_json
 from splitjax.data import Corpus, prepare, sources
 from splitjax.data.told import left_out
 
@@ -181,3 +182,35 @@ def test_every_kind_of_rows_can_skip(kind: str, tmp_path: Path) -> None:
         prepare(settings("", sources=[source | {"on_error": "stop"}], tokenizer=tokenizer), tmp_path / "no", seed=0)
     assert manifest.domains == ("sea",)
     assert sum(sum(manifest.counts("documents", split)) for split in ("train", "validation", "test")) == 40
+
+
+def ids_file(folder: Path) -> dict[str, object]:
+    from splitjax.data.fast_tokenizer import bytes_tokenizer
+
+    ids = [index for row in rows_of(60, labels=("sea",)) for index in [*bytes_tokenizer().encode(row["text"]), 0]]
+    (folder / "d.bin").write_bytes(np.array(ids, "<u2").tobytes())
+    return {"type": "tokens", "path": str(folder / "d.bin"), "end_id": 0, "label": "sea"}
+
+
+def test_the_type_of_bare_ids_is_asked_for(tmp_path: Path) -> None:
+    source = ids_file(tmp_path)
+    data = settings("", sources=[source], tokenizer={"type": "bytes"})
+    with pytest.raises(UserError, match=r"d.bin: has no header that tells the type of its ids. Set the source's dtype"):
+        prepare(data, tmp_path / "out", seed=0)
+    given = settings("", sources=[source | {"dtype": "uint16"}], tokenizer={"type": "bytes"})
+    assert prepare(given, tmp_path / "out", seed=0).domains == ("sea",)
+    np.save(tmp_path / "d.npy", np.fromfile(tmp_path / "d.bin", "<u2"))
+    headed = settings("", sources=[source | {"path": str(tmp_path / "d.npy")}], tokenizer={"type": "bytes"})
+    assert prepare(headed, tmp_path / "npy", seed=0).domains == ("sea",)
+
+
+def test_what_an_older_version_prepared_stands(tmp_path: Path) -> None:
+    """Its settings had a dtype for every source and none of the younger keys."""
+    data = settings(write_jsonl(tmp_path / "d.jsonl", rows_of(40)))
+    tree = data.model_dump(mode="json", exclude={"workers", "runner"})
+    old = [{key: value for key, value in tree["sources"][0].items() if key != "on_error"} | {"dtype": "uint16"}]
+    keys = ("method", "k", "cap", "vectors", "features", "dims", "sample_docs")
+    domains = {key: tree["domains"][key] for key in keys}
+    manifest = prepare(data, tmp_path / "out", seed=3)
+    assert manifest.settings == hash_json([tree | {"sources": old, "domains": domains}, 3])
+    assert Data.model_validate(tree | {"sources": old}) == data

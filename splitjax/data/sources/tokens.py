@@ -20,7 +20,12 @@ from .rows import Skips, field_of, kept, label
 
 
 def parts(source: Source) -> list[str]:
-    return find(source.path or "", (".parquet", ".npy", ".bin"))
+    found = find(source.path or "", (".parquet", ".npy", ".bin"))
+    bare = [part for part in found if not part.lower().endswith((".parquet", ".npy"))]
+    if bare and source.dtype is None:
+        raise UserError("has no header that tells the type of its ids", where=bare[0],
+                        mend="Set the source's dtype: uint16, uint32, int32 or int64.")
+    return found
 
 
 def identity(source: Source, part: str) -> str:
@@ -79,7 +84,7 @@ def _array(source: Source, part: str, path: Path) -> NDArray[np.integer]:
         if part.lower().endswith(".npy"):
             ids = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
-            ids = np.memmap(path, np.dtype(source.dtype).newbyteorder("<"), "r")
+            ids = np.memmap(path, np.dtype(source.dtype or "uint16").newbyteorder("<"), "r")
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"not an array of ids ({error})", where=part) from None
     if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
