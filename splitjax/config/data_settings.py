@@ -123,6 +123,18 @@ class Domains(Settings):
     features: Count = Field(16384, ge=16, description="TF-IDF vocabulary of the clusterer.")
     dims: int = Field(100, ge=2, description="SVD dimensions of the clusterer.")
     sample_docs: Count = Field(20_000, ge=10, description="Documents of a hash-chosen sample to fit the clusterer on.")
+    min_tokens: Count | None = Field(
+        None, ge=1, description="Tokens that a domain must hold beside what the run's windows need; null: only those."
+    )
+    small: Literal["refuse", "drop", "merge"] = Field(
+        "refuse", description="Domains too small are refused, left out, or merged into 'other' (label)."
+    )
+
+    @model_validator(mode="after")
+    def _labels_where_changed(self) -> Domains:
+        if self.small != "refuse" and self.method != "label":
+            raise ValueError(f"domains.small={self.small} is for labels: a cluster is what texts are routed to")
+        return self
 
     @model_validator(mode="after")
     def _k_where_needed(self) -> Domains:

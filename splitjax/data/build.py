@@ -21,6 +21,7 @@ from .manifest import QUESTIONS, REPORT, Manifest, Shard
 from .prepare_parts import AssignCluster, ReadPart, Spool, Tokenise, WriteShard
 from .progress import Progress
 from .runners import RunTasks, runner
+from .small import Need, merged
 from .sources.rows import MOST_LISTED
 from .streams import window_order
 from .tokenizer import Tokenizer, given, train
@@ -38,6 +39,8 @@ class Build:
     parts: list[tuple[Source, str]]
     settings: str
     progress: Progress
+    need: Need
+    small: dict[str, int] = dataclasses.field(default_factory=dict, init=False)
     rows: Rows = dataclasses.field(init=False)
 
     def run(self) -> Manifest:
@@ -51,7 +54,8 @@ class Build:
         with self.progress.stage("tokenising", 0.35, 0.75) as tell:
             self._run_tasks([Tokenise(spool, self.out, tokenizer.end_id) for spool in self.rows.spools], tell)
         with self.progress.stage("making domains", 0.75, 0.9) as tell:
-            names, domain_N = self._label() if self.data.domains.method == "label" else self._cluster(tell)
+            found = self._label() if self.data.domains.method == "label" else self._cluster(tell)
+            names, domain_N = self._settled(*found)
         with self.progress.stage("writing shards", 0.9, 1.0) as tell:
             shards = self._write_shards(names, domain_N, tokenizer, tell)
             self._write_questions(names)
@@ -85,11 +89,34 @@ class Build:
             source, part = self.parts[self.rows.spool_N[self.rows.labels_N.index(None)]]
             raise UserError("holds a document without a label", where=part,
                             mend=f"Set label or label_field (now {source.label_field!r}), or domains.method=balanced.")
-        names, domain_N = found
+        return tuple(found[0]), found[1]
+
+    def _settled(
+        self, names: tuple[str, ...], domain_N: NDArray[np.int64]
+    ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+        """Domains large enough for what they are needed for, small ones left out or merged where that is asked for."""
+        how, tokens_KS = self.data.domains.small, self._tokens_by_split(domain_N, len(names))
+        small_K = self.need.small(tokens_KS)
+        if how != "refuse" and small_K.any() and not small_K.all():
+            self.small = {names[k]: int(tokens_KS[k].sum()) for k in np.flatnonzero(small_K)}
+            if how == "drop":
+                kept_N = ~small_K[domain_N]
+                self.rows = self.rows.only(kept_N)
+                names, domain_N = tuple(np.array(names)[~small_K]), (np.cumsum(~small_K) - 1)[domain_N[kept_N]]
+            else:
+                names, place_K = merged(names, small_K)
+                domain_N = place_K[domain_N]
+            tokens_KS = self._tokens_by_split(domain_N, len(names))
+        self.need.refuse(names, tokens_KS)
         if self.data.domains.k not in (None, len(names)):
             raise UserError(f"is {self.data.domains.k}, but there are {len(names)} labels: {', '.join(names)}",
                             where="data.domains.k", mend="Set it to null or to that number.")
-        return tuple(names), domain_N
+        return tuple(map(str, names)), domain_N
+
+    def _tokens_by_split(self, domain_N: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+        tokens_KS = np.zeros((k, len(SPLITS)), np.int64)
+        np.add.at(tokens_KS, (domain_N, self.rows.split_N), self.rows.lengths())
+        return tokens_KS
 
     def _cluster(self, tell: Tell) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         from .clusterer import fit, unit
@@ -144,7 +171,6 @@ class Build:
             ids = tokenizer.vocab_size, tokenizer.end_id
             tasks.append(WriteShard(self.out / file, self.rows.spools, where, *ids))
             shards.append(Shard(file, names[domain], split, len(rows), int(length_N[rows].sum()), ""))
-        self._refuse_empty(names, shards)
         self._run_tasks(tasks, tell)
         return [dataclasses.replace(shard, hash=hash_file(self.out / shard.file)) for shard in shards]
 
@@ -154,13 +180,6 @@ class Build:
         if asked and {question.domain for question in asked} <= set(names):
             lines = (json.dumps(question._asdict()) + "\n" for question in asked)
             write_atomic(self.out / QUESTIONS, "".join(lines))
-
-    def _refuse_empty(self, names: tuple[str, ...], shards: list[Shard]) -> None:
-        found = {(shard.domain, shard.split) for shard in shards}
-        for name, split in ((name, split) for name in names for split in SPLITS):
-            if (name, split) not in found:
-                raise UserError(f"domain '{name}' has no {split} document", where="data.domains",
-                                mend="Give it more documents, or raise data.validation and data.test.")
 
     def _finish(
         self, names: tuple[str, ...], domain_N: NDArray[np.int64], shards: list[Shard], tokenizer: Tokenizer,
@@ -176,6 +195,7 @@ class Build:
                           for (source, part), told in zip(self.parts, identities, strict=True)),
             window_order=window_order(), end_id=tokenizer.end_id, **self._skipped(),
             near_duplicates=self._near(names, domain_N), near_examples=self.rows.near_examples,
+            small=self.small, small_were="" if not self.small else self.data.domains.small,
         )
         manifest.save(self.out)
         return manifest

@@ -57,13 +57,13 @@ class FastTokenizer(Tokenizer):
                     found[index] = self._encode_apart(text, self._end)
         return found
 
-    def encode_long(self, text: str) -> NDArray[np.int64]:
+    def encode_long(self, text: str) -> NDArray[np.int32]:
         """`encode` of one long text, piece after piece: the library takes 120 times a text's own memory."""
         if self._tree["model"].get("type") == "Unigram":  # its cuts hang on the whole of the text
             return super().encode_long(text)
         ids, start = [], 0
         for stop in [*self._cuts(text), len(text)]:
-            ids.append(np.array(self.encode(text[start:stop]), np.int64))
+            ids.append(np.array(self.encode(text[start:stop]), np.int32))
             start = stop + self.puts_space  # which puts the one again that is left out here
         return np.concatenate(ids)
 

@@ -46,6 +46,20 @@ class Rows:
     near_M: NDArray[np.int64]
     near_examples: tuple[tuple[str, str], ...]
 
+    def only(self, kept_N: NDArray[np.bool_]) -> Rows:
+        """These rows alone; the spools are told."""
+        for index in np.unique(self.spool_N):
+            here_N = self.spool_N == index
+            keep = self.spools[index].array("keep").copy()
+            keep[self.index_N[here_N]] = kept_N[here_N]
+            self.spools[index].save_array("keep", keep)
+        place_N = np.where(kept_N, np.cumsum(kept_N) - 1, -1)
+        near_M = np.where(self.near_M < 0, -1, place_N[self.near_M])
+        names = ("digest_N2", "chars_N", "spool_N", "index_N", "split_N")
+        arrays = {name: getattr(self, name)[kept_N] for name in names}
+        labels_N = [self.labels_N[row] for row in np.flatnonzero(kept_N)]
+        return dataclasses.replace(self, labels_N=labels_N, near_M=near_M, **arrays)
+
     def column(self, kind: str) -> NDArray[np.int64]:
         """An array that a task left beside the spools (a value a document read) for the kept documents."""
         return np.concatenate([spool.array(kind)[spool.array("keep")] for spool in self.spools]).astype(np.int64)

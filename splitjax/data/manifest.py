@@ -45,6 +45,8 @@ class Manifest:
         dropped: documents left out, by reason.
         near_duplicates: how many of them by the domain of the document that was kept.
         near_examples: openings of a kept document and of one left out for it.
+        small: tokens of the domains that were too small, by name.
+        small_were: what became of them: "drop" or "merge"; "" where there are none.
         skipped: rows left out under `on_error: skip`, by reason.
         skipped_rows: the first of them, with file and line.
         purity: share of train tokens whose label is the commonest of their domain; None without labels.
@@ -72,6 +74,8 @@ class Manifest:
     skipped_rows: tuple[str, ...] = ()
     near_duplicates: dict[str, int] = dataclasses.field(default_factory=dict)
     near_examples: tuple[tuple[str, str], ...] = ()
+    small: dict[str, int] = dataclasses.field(default_factory=dict)
+    small_were: str = ""
     version: int = VERSION
 
     @property
@@ -113,6 +117,7 @@ class Manifest:
             "tokens": {split: list(self.counts("tokens", split)) for split in SPLITS},
             "dropped": self.dropped,
             "near_duplicates": self.near_duplicates,
+            "small": self.small,
             "skipped": self.skipped,
             "tokenizer": self.tokenizer,
         }

@@ -13,10 +13,12 @@ from . import sources
 from .build import Build
 from .manifest import FILE, Manifest
 from .progress import Progress, Report
+from .small import Need, check
 
 
 def prepare(
-    data: Data, out: str | os.PathLike[str], *, seed: int, progress: Report | None = None
+    data: Data, out: str | os.PathLike[str], *, seed: int, progress: Report | None = None,
+    windows: tuple[int, int] | None = None,
 ) -> Manifest:
     """Prepare a corpus into the folder `out`, which appears whole or not at all.
 
@@ -26,21 +28,26 @@ def prepare(
     Args:
         seed: of the order of documents, and of the clusterer.
         progress: called with (what, fraction of the whole) at least every second.
+        windows: (how many, tokens of each) that validation and test of each domain must fill; None: not known.
 
     Raises:
-        UserError: damaged or missing sources, a domain without documents in a split, more clusters than documents,
-            a full disk, or a folder made from other settings or sources; nothing is left half-written.
+        UserError: damaged or missing sources, a domain too small, more clusters than documents, a full disk, or a
+            folder made from other settings or sources; nothing is left half-written.
     """
     out = Path(out)
-    settings = hash_json([as_prepared(data.model_dump(mode="json", exclude={"workers", "runner"})), seed])
+    made_for = [windows] if data.domains.small != "refuse" else []  # else they change nothing that is written
+    settings = hash_json([as_prepared(data.model_dump(mode="json", exclude={"workers", "runner"})), seed, *made_for])
     parts = [(source, part) for source in data.sources for part in sources.parts(source)]
     if (out / FILE).exists():
-        return _standing(out, settings, parts)
+        manifest = _standing(out, settings, parts)
+        if windows is not None:
+            check(manifest, data.domains, windows)
+        return manifest
     work = out.with_name(f".{out.name}.partial")
     shutil.rmtree(work, ignore_errors=True)  # left by a killed run
     try:
         (work / "data").mkdir(parents=True)
-        manifest = Build(data, work, seed, parts, settings, Progress(progress)).run()
+        manifest = Build(data, work, seed, parts, settings, Progress(progress), Need.of(data.domains, windows)).run()
         os.replace(work / "data", out)
         return manifest
     except OSError as error:
@@ -52,7 +59,7 @@ def prepare(
 
 
 # Keys that are younger than folders which stand, with the values under which they change nothing.
-_YOUNGER = {"on_error": "stop"}
+_YOUNGER = {"on_error": "stop", "min_tokens": None, "small": "refuse"}
 
 
 def as_prepared(data: dict[str, Any]) -> dict[str, Any]:

@@ -146,7 +146,7 @@ class Tokenise:
                 lengths[row] = len(ids)
         self.spool.save_array("length", lengths)
 
-    def _encoded(self, kept: NDArray[np.int64], tokenizer: Tokenizer) -> Iterator[Sequence[int] | NDArray[np.int64]]:
+    def _encoded(self, kept: NDArray[np.int64], tokenizer: Tokenizer) -> Iterator[Sequence[int] | NDArray[np.int32]]:
         def encode(texts: list[str]) -> list[Any]:
             short = iter(tokenizer.encode_batch([text for text in texts if len(text) < _LONG_CHARS]))
             return [next(short) if len(text) < _LONG_CHARS else tokenizer.encode_long(text) for text in texts]

@@ -115,9 +115,9 @@ class Tokenizer(ABC):
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each, on all cores."""
 
-    def encode_long(self, text: str) -> NDArray[np.int64]:
+    def encode_long(self, text: str) -> NDArray[np.int32]:
         """`encode` of one long text."""
-        return np.array(self.encode(text), np.int64)
+        return np.array(self.encode(text), np.int32)
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .manifest import Manifest
+from .small import OTHER
 
 
 def left_out(manifest: Manifest) -> list[str]:
@@ -14,6 +15,10 @@ def left_out(manifest: Manifest) -> list[str]:
         domains = ", ".join(f"{name} {count:,}" for name, count in manifest.near_duplicates.items())
         lines.append(f"near-duplicates left out, by domain: {domains}; for instance")
         lines += [f"  {_opening(gone)} (kept: {_opening(kept)})" for kept, gone in manifest.near_examples]
+    if manifest.small:
+        what = "left out" if manifest.small_were == "drop" else f"merged into '{OTHER}'"
+        domains = ", ".join(f"{name} ({tokens:,} tokens)" for name, tokens in manifest.small.items())
+        lines.append(f"domains too small, {what}: {domains}")
     if manifest.skipped:
         reasons = ", ".join(f"{count:,} × {reason}" for reason, count in manifest.skipped.items())
         lines.append(f"rows skipped: {reasons}")

@@ -19,12 +19,22 @@ def inputs_of(config: Config) -> dict[str, Any]:
     tree = config.resolved()
     for key in ("workers", "runner"):
         tree["data"].pop(key)  # the same bytes come out whoever makes them
-    return {"data": data.as_prepared(tree["data"]), "seed": config.seed}
+    inputs = {"data": data.as_prepared(tree["data"]), "seed": config.seed}
+    return inputs if config.data.domains.small == "refuse" else inputs | {"windows": windows_of(config)}
+
+
+def windows_of(config: Config) -> tuple[int, int]:
+    """Held-out windows that every domain must fill, and the tokens of each."""
+    return config.evaluate.windows, config.train.seq_len
 
 
 def here(config: Config, out: Path, reporter: Reporter) -> None:
     """Prepare in this process."""
-    data.prepare(config.data, out, seed=config.seed, progress=lambda what, fraction: _show(reporter, what, fraction))
+
+    def tell(what: str, fraction: float) -> None:
+        _show(reporter, what, fraction)
+
+    data.prepare(config.data, out, seed=config.seed, progress=tell, windows=windows_of(config))
 
 
 def in_child(config: Config, out: Path, reporter: Reporter, locks: tuple[int, ...] = ()) -> None:

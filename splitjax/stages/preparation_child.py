@@ -12,6 +12,8 @@ from pathlib import Path
 from splitjax import data
 from splitjax.config import UserError, from_dict
 
+from .preparation import windows_of
+
 
 def _child(out: str) -> int:
     last = 0.0
@@ -25,7 +27,7 @@ def _child(out: str) -> int:
     config = from_dict(json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        data.prepare(config.data, Path(out), seed=config.seed, progress=tell)
+        data.prepare(config.data, Path(out), seed=config.seed, progress=tell, windows=windows_of(config))
     except UserError as error:
         print(json.dumps({"error": {"what": error.what, "where": error.where, "mend": error.mend}}), flush=True)
         return 2

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from splitjax import law
 from splitjax.config import Config, UserError, format_count, write_json, write_record
+from splitjax.data.small import check
 from splitjax.data.told import left_out
 from splitjax.evaluate.folders import ModelFolder
 from splitjax.parallel import hosts
@@ -45,6 +46,7 @@ def run_prepare(job: Job, in_child: bool = True) -> None:
     """Sources → prepared data. In a child process where training follows, so that TensorFlow never stays."""
     inputs = preparation.inputs_of(job.config)
     if job.skip_if_done("prepare", inputs):
+        check(job.corpus.manifest, job.config.data.domains, preparation.windows_of(job.config))
         return
     if job.config.seed_from is not None:
         # Its ids must be those of the weights, which are not read before training.

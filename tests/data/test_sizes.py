@@ -86,12 +86,13 @@ def test_more_files_and_shards_than_may_be_open(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_long_document_takes_memory_of_its_size(tmp_path: Path) -> None:
-    size = 30_000_000
+    size = 12_000_000
     text = long_text(size // 20) * 20
-    for domain in WORDS:
+    rng = random.Random(0)
+    for domain, words in WORDS.items():
         (tmp_path / "in" / domain).mkdir(parents=True)
         for index in range(30):
-            (tmp_path / "in" / domain / f"{index}.txt").write_text(f"{index} " + text[index * 99 : index * 99 + 400])
+            (tmp_path / "in" / domain / f"{index}.txt").write_text(" ".join(rng.choices(words, k=60)))
     config = write_config(tmp_path, type="text", path=str(tmp_path / "in"))
     script = (
         "import resource, sys; from splitjax import cli; code = cli.main(['prepare', sys.argv[1], *sys.argv[2:]]);"
@@ -107,4 +108,4 @@ def test_a_long_document_takes_memory_of_its_size(tmp_path: Path) -> None:
     without = peak()
     (tmp_path / "in" / "sea" / "long.txt").write_text(text)
     grown = peak(f"run_dir={tmp_path / 'other'}") - without
-    assert grown < 20 * size, f"{grown / size:.0f} times"
+    assert grown < 25 * size, f"{grown / size:.0f} times"
