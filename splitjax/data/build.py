@@ -41,6 +41,7 @@ class Build:
     progress: Progress
     need: Need
     small: dict[str, int] = dataclasses.field(default_factory=dict, init=False)
+    terms: str = dataclasses.field(default="", init=False)
     rows: Rows = dataclasses.field(init=False)
 
     def run(self) -> Manifest:
@@ -132,6 +133,7 @@ class Build:
         x_ND = unit(tfidf.vectors(texts) if tfidf else self.rows.vectors()[rows])
         fitted = fit(x_ND, self.rows.lengths()[rows], settings, self.seed, tfidf)
         fitted.save(self.out)
+        self.terms = tfidf.kind if tfidf else ""
         self._run_tasks([AssignCluster(spool, self.out) for spool in self.rows.spools], tell)
         names = tuple(f"cluster_{index:0{len(str(k - 1))}d}" for index in range(k))
         domain_N = self.rows.column("cluster")
@@ -195,7 +197,7 @@ class Build:
                           for (source, part), told in zip(self.parts, identities, strict=True)),
             window_order=window_order(), end_id=tokenizer.end_id, **self._skipped(),
             near_duplicates=self._near(names, domain_N), near_examples=self.rows.near_examples,
-            small=self.small, small_were="" if not self.small else self.data.domains.small,
+            terms=self.terms, small=self.small, small_were="" if not self.small else self.data.domains.small,
         )
         manifest.save(self.out)
         return manifest

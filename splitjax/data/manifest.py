@@ -45,6 +45,7 @@ class Manifest:
         dropped: documents left out, by reason.
         near_duplicates: how many of them by the domain of the document that was kept.
         near_examples: openings of a kept document and of one left out for it.
+        terms: what clusters were made by, "words" or "characters"; "" for labels and given embeddings.
         small: tokens of the domains that were too small, by name.
         small_were: what became of them: "drop" or "merge"; "" where there are none.
         skipped: rows left out under `on_error: skip`, by reason.
@@ -74,6 +75,7 @@ class Manifest:
     skipped_rows: tuple[str, ...] = ()
     near_duplicates: dict[str, int] = dataclasses.field(default_factory=dict)
     near_examples: tuple[tuple[str, str], ...] = ()
+    terms: str = ""
     small: dict[str, int] = dataclasses.field(default_factory=dict)
     small_were: str = ""
     version: int = VERSION
@@ -117,6 +119,7 @@ class Manifest:
             "tokens": {split: list(self.counts("tokens", split)) for split in SPLITS},
             "dropped": self.dropped,
             "near_duplicates": self.near_duplicates,
+            "terms": self.terms,
             "small": self.small,
             "skipped": self.skipped,
             "tokenizer": self.tokenizer,

@@ -1,4 +1,4 @@
-"""What a person is told of what preparation left out."""
+"""What a person is told when preparation is done."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from .manifest import Manifest
 from .small import OTHER
 
 
-def left_out(manifest: Manifest) -> list[str]:
-    """Lines: how much was left out and why, with the first rows that could not be read."""
+def notes(manifest: Manifest) -> list[str]:
+    """Lines: how much was left out and why, with the first rows that could not be read; what clusters are made by."""
     lines = []
     if dropped := [f"{count:,} {reason.replace('_', ' ')}" for reason, count in manifest.dropped.items() if count]:
         lines.append(f"documents left out: {', '.join(dropped)}")
@@ -15,6 +15,8 @@ def left_out(manifest: Manifest) -> list[str]:
         domains = ", ".join(f"{name} {count:,}" for name, count in manifest.near_duplicates.items())
         lines.append(f"near-duplicates left out, by domain: {domains}; for instance")
         lines += [f"  {_opening(gone)} (kept: {_opening(kept)})" for kept, gone in manifest.near_examples]
+    if manifest.terms == "characters":
+        lines.append("clusters are of characters and pairs of them beside words: part of the text has no spaces")
     if manifest.small:
         what = "left out" if manifest.small_were == "drop" else f"merged into '{OTHER}'"
         domains = ", ".join(f"{name} ({tokens:,} tokens)" for name, tokens in manifest.small.items())

@@ -13,7 +13,7 @@ from pyarrow import ipc, parquet
 
 from splitjax.config import Data, Source, UserError, hash_json
 from splitjax.data import Corpus, prepare, sources
-from splitjax.data.told import left_out
+from splitjax.data.told import notes
 
 from .conftest import rows_of, settings, write_jsonl
 
@@ -109,7 +109,7 @@ def test_documents_of_white_space_are_left_out_and_counted(tmp_path: Path) -> No
     rows = [*rows_of(30), *({"text": text, "domain": "sea"} for text in ("", " ", "\n\t", "\u2003"))]
     manifest = prepare(settings(write_jsonl(tmp_path / "d.jsonl", rows)), tmp_path / "out", seed=0)
     assert manifest.dropped["empty"] == 4
-    assert "documents left out: 4 empty" in left_out(manifest)
+    assert "documents left out: 4 empty" in notes(manifest)
 
 
 def bad_file(folder: Path) -> Path:
@@ -136,7 +136,7 @@ def test_rows_that_cannot_be_read_stop_or_are_skipped(tmp_path: Path) -> None:
     }
     assert [row.partition(": ")[0] for row in manifest.skipped_rows] == [f"{path}:{line}" for line in range(11, 17)]
     assert sum(sum(manifest.counts("documents", split)) for split in ("train", "validation", "test")) == 90
-    told = left_out(Corpus.open(tmp_path / "out").manifest)
+    told = notes(Corpus.open(tmp_path / "out").manifest)
     assert told[0].startswith("rows skipped: 1 × not a JSON object, 1 × not a JSON object but list")
     assert told[1].startswith(f"  {path}:11: not a JSON object (")
     assert manifest.summary()["skipped"] == manifest.skipped
@@ -151,7 +151,7 @@ def test_twenty_skipped_rows_are_listed_and_the_rest_counted(tmp_path: Path) -> 
     assert manifest.skipped == {"not a JSON object": 30}
     assert len(manifest.skipped_rows) == 20
     assert manifest.skipped_rows[15].startswith(f"{tmp_path / 'b.jsonl'}:91")
-    assert left_out(manifest)[-1] == "  and 10 more"
+    assert notes(manifest)[-1] == "  and 10 more"
 
 
 @pytest.mark.parametrize("kind", ["parquet", "text", "line", "tokens"])

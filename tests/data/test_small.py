@@ -12,7 +12,7 @@ from splitjax import cli
 from splitjax.config import Domains, UserError
 from splitjax.data import Corpus, Manifest, prepare
 from splitjax.data.small import Need, merged
-from splitjax.data.told import left_out
+from splitjax.data.told import notes
 
 from .conftest import WORDS, rows_of, settings, write_jsonl
 
@@ -68,7 +68,7 @@ def test_small_domains_are_left_out_or_merged(how: str, path: Path, tmp_path: Pa
         both = {text for name in ("tiny", "less") for split in SPLITS for text in before.show(name, 99, split)}
         assert {text for split in SPLITS for text in corpus.show("other", 99, split)} == both
     what = "left out" if how == "drop" else "merged into 'other'"
-    assert f"domains too small, {what}: less ({manifest.small['less']:,} tokens)" in left_out(manifest)[-1]
+    assert f"domains too small, {what}: less ({manifest.small['less']:,} tokens)" in notes(manifest)[-1]
     assert manifest.purity is not None
     assert (manifest.purity == 1) == (how == "drop")
 
@@ -79,7 +79,7 @@ def test_a_corpus_whose_domains_are_all_small_is_refused(path: Path, tmp_path: P
                 tmp_path / "out", seed=0)
 
 
-def test_clusters_are_not_left_out() -> None:
+def test_clusters_are_not_notes() -> None:
     with pytest.raises(ValueError, match="small=drop is for labels"):
         Domains(method="kmeans", k=2, small="drop")
 
