@@ -9,6 +9,6 @@ from .manifest import Manifest
 from .prefetch import prefetch
 from .prepare import as_prepared, prepare
 from .streams import Stacked, Stream, stack
-from .tokenizer import Tokenizer
+from .tokenizing.tokenizer import Tokenizer
 
 __all__ = ["Corpus", "Manifest", "Stacked", "Stream", "Tokenizer", "as_prepared", "prefetch", "prepare", "stack"]

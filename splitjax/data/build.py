@@ -18,13 +18,15 @@ from . import sources
 from .documents import SPLITS, order_keys, take_chars
 from .kept_rows import Rows, choose
 from .manifest import QUESTIONS, REPORT, Manifest, Shard
-from .prepare_parts import AssignCluster, ReadPart, Spool, Tokenise, WriteShard
+from .prepare_parts import AssignCluster, ReadPart, Tokenise, WriteShard
 from .progress import Progress
 from .runners import RunTasks, runner
 from .small import Need, merged
 from .sources.rows import MOST_LISTED
+from .spool import Spool
 from .streams import window_order
-from .tokenizer import Tokenizer, given, train
+from .tokenizing.choice import given, train
+from .tokenizing.tokenizer import Tokenizer
 
 Tell = Callable[[float], None]
 

@@ -17,7 +17,7 @@ from .manifest import FILE, MEND, QUESTIONS, REPORT, Manifest
 from .mixing import Mixing, Schedule, Weights, mixing
 from .shards import TokenRun, token_dtype
 from .streams import Stream, Windows, domain_stream, mixture_stream, window_order
-from .tokenizer import Tokenizer
+from .tokenizing.tokenizer import Tokenizer
 
 
 class Corpus:

@@ -12,7 +12,7 @@ from splitjax.config import Data, Source, UserError
 
 from . import minhash
 from .documents import cap_keys, sample_keys, split_ids, take_chars
-from .prepare_parts import Spool
+from .spool import Spool
 
 _EXAMPLES, _SHOWN = 3, 200
 """Near-duplicates that are shown, and their characters."""

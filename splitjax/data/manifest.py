@@ -15,6 +15,8 @@ _READ = (2, VERSION)
 FILE = "manifest.json"
 REPORT = "domains.json"
 QUESTIONS = "questions.jsonl"
+OTHER = "other"
+"""The domain that small ones are merged into."""
 MEND = "Remove the folder of prepared data and run prepare again."
 
 
@@ -125,6 +127,29 @@ class Manifest:
             "tokenizer": self.tokenizer,
         }
 
+    def notes(self) -> list[str]:
+        """What a person is told: how much was left out and why, the first rows that could not be read."""
+        lines = []
+        if dropped := [f"{count:,} {reason.replace('_', ' ')}" for reason, count in self.dropped.items() if count]:
+            lines.append(f"documents left out: {', '.join(dropped)}")
+        if self.near_duplicates:
+            domains = ", ".join(f"{name} {count:,}" for name, count in self.near_duplicates.items())
+            lines.append(f"near-duplicates left out, by domain: {domains}; for instance")
+            lines += [f"  {_opening(gone)} (kept: {_opening(kept)})" for kept, gone in self.near_examples]
+        if self.terms == "characters":
+            lines.append("clusters are of characters and pairs of them beside words: part of the text has no spaces")
+        if self.small:
+            what = "left out" if self.small_were == "drop" else f"merged into '{OTHER}'"
+            domains = ", ".join(f"{name} ({tokens:,} tokens)" for name, tokens in self.small.items())
+            lines.append(f"domains too small, {what}: {domains}")
+        if self.skipped:
+            reasons = ", ".join(f"{count:,} × {reason}" for reason, count in self.skipped.items())
+            lines.append(f"rows skipped: {reasons}")
+            lines += [f"  {row}" for row in self.skipped_rows]
+            if more := sum(self.skipped.values()) - len(self.skipped_rows):
+                lines.append(f"  and {more:,} more")
+        return lines
+
     def save(self, folder: Path) -> None:
         write_record(folder / FILE, dataclasses.asdict(self))
 
@@ -186,3 +211,8 @@ def verify_file(path: Path, told: str) -> None:
         raise UserError(f"cannot be read ({error.strerror})", where=str(path), mend=MEND) from None
     if found != told:
         raise UserError("differs from its manifest", where=str(path), mend=MEND)
+
+
+def _opening(text: str, length: int = 50) -> str:
+    line = " ".join(text.split())
+    return f"“{line[:length]}…”" if len(line) > length else f"“{line}”"

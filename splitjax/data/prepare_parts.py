@@ -23,48 +23,15 @@ from . import minhash, sources
 from .documents import Document, digest, digests_array
 from .minhash import BINS
 from .shards import token_dtype, write_shard
-from .sources import Skips
-from .tokenizer import Tokenizer, given
+from .sources.rows import Skips
+from .spool import Spool
+from .tokenizing.choice import given
+from .tokenizing.tokenizer import Tokenizer
 
 _BATCH_CHARS = 1 << 22
 _LONG_CHARS = 1 << 20
 _MOST_OPEN = 128
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Spool:
-    """Texts of one part of a source, as `name.txt` with arrays beside it."""
-
-    folder: Path
-    name: str
-
-    def path(self, kind: str) -> Path:
-        return self.folder / f"{self.name}.{kind}"
-
-    def array(self, kind: str) -> NDArray[np.generic]:
-        return np.load(self.path(f"{kind}.npy"), allow_pickle=False)
-
-    def save_array(self, kind: str, values: NDArray[np.generic]) -> None:
-        np.save(self.path(f"{kind}.npy"), values, allow_pickle=False)
-
-    def skips(self) -> Skips:
-        """The rows that were left out in reading."""
-        return Skips(**json.loads(self.path("skipped.json").read_text()))
-
-    def labels(self) -> list[str | None]:
-        """The label of each document."""
-        names, ids = json.loads(self.path("labels.json").read_text()), self.array("label")
-        return [names[index] for index in ids]
-
-    def texts(self, indices: NDArray[np.int64]) -> Iterator[str]:
-        """Documents by index, read one at a time."""
-        sizes = self.array("size").astype(np.int64)
-        starts = np.cumsum(sizes) - sizes
-        with open(self.path("txt"), "rb") as file:
-            for index in indices:
-                file.seek(int(starts[index]))
-                yield file.read(int(sizes[index])).decode()
 
 
 @dataclasses.dataclass(frozen=True)

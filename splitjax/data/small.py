@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from splitjax.config import Domains, UserError
 
 from .documents import SPLITS
-from .manifest import Manifest
+from .manifest import OTHER, Manifest
 
-OTHER = "other"
-"""The domain that small ones are merged into."""
 _MEND = (
     "Give them more text, lower train.seq_len or evaluate.windows, raise data.validation and data.test, or set "
     "data.domains.small to drop or merge."

@@ -10,7 +10,7 @@ from typing import Any
 from splitjax import config
 from splitjax.config import UserError
 from splitjax.config.hf_shape import TOKENIZER, end_token_of, eos_ids, read_shape
-from splitjax.data.fast_tokenizer import FastTokenizer, adopt
+from splitjax.data.tokenizing.fast_tokenizer import FastTokenizer, adopt
 from splitjax.model import from_huggingface
 from splitjax.model.weights import Weights
 

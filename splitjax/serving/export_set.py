@@ -15,7 +15,7 @@ import numpy as np
 
 from splitjax.config import Config, UserError, write_atomic, write_record
 from splitjax.data import Corpus
-from splitjax.data.tokenizer_files import transformers_files
+from splitjax.data.tokenizing.tokenizer_files import transformers_files
 from splitjax.model import huggingface_config, huggingface_tensors
 from splitjax.model.weights import write_weights
 from splitjax.reporting import model_cards

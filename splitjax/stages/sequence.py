@@ -12,7 +12,6 @@ from rich.markup import escape
 from splitjax import law
 from splitjax.config import Config, UserError, format_count, write_json, write_record
 from splitjax.data.small import check
-from splitjax.data.told import notes
 from splitjax.evaluate.folders import ModelFolder
 from splitjax.parallel import hosts
 from splitjax.planning.main_plan import make_plan
@@ -60,7 +59,7 @@ def run_prepare(job: Job, in_child: bool = True) -> None:
     corpus = job.corpus
     tokens = sum(corpus.manifest.sizes)
     note = f"{len(corpus.domains)} domains, {format_count(tokens)} train tokens, vocabulary {corpus.vocab_size}"
-    for line in notes(corpus.manifest):
+    for line in corpus.manifest.notes():
         job.reporter.say(escape(line))
     job.finish("prepare", inputs, [job.folder.data / "manifest.json"], note)
 

@@ -11,11 +11,9 @@ import numpy as np
 from splitjax.config import UserError
 
 from .phase import Phase
+from .record import BEFORE
 from .stack import Stack, path_tokens
 from .step import Trainer
-
-BEFORE = "skipped_before"
-"""In a checkpoint's meta: the steps that each expert had skipped when the phase began."""
 
 
 def refuse(trainer: Trainer, stack: Stack, phase: Phase, meta: Mapping[str, Any], folder: Path) -> None:

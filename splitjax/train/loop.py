@@ -22,6 +22,7 @@ from .lanes import Lanes, lanes_at, take, whole
 from .metrics import MetricsLog, log_path
 from .phase import OnStep, Phase, Speed, StepReport
 from .placement import owned
+from .record import BEFORE
 from .saving import Kind, SavePolicy
 from .schedule import schedule
 from .stack import Stack, path_tokens
@@ -138,7 +139,7 @@ class _Run:
             if (int(seen_K.max()) if at is None else at) != start:
                 raise ValueError(f"phase begins at {start} path tokens, its first state at {seen_K}")
             self._open(stack, start, (self.meta.get("lineage") or {}) | lineage)
-            self.meta[idle.BEFORE] = self.skipped_K.tolist()
+            self.meta[BEFORE] = self.skipped_K.tolist()
             self._watch_skips(None)
             if start in self.marks:
                 self._save("keep")
@@ -149,8 +150,8 @@ class _Run:
             where = str(checkpoint.at(self.writer.folder, tokens))
             raise UserError(f"checkpoint lies outside this phase ({start} to {self.phase.end})", where=where)
         self._open(stack, tokens, meta.get("lineage"))
-        if idle.BEFORE in meta:  # not in checkpoints that are older than the word
-            self.meta[idle.BEFORE] = meta[idle.BEFORE]
+        if BEFORE in meta:  # not in checkpoints that are older than the word
+            self.meta[BEFORE] = meta[BEFORE]
         self._watch_skips(meta.get("rollback"))
         if self.early:
             self.progress = Progress(self.early, start, meta.get("early"))

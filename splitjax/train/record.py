@@ -18,12 +18,13 @@ from typing_extensions import TypedDict  # the form that pydantic can check befo
 from splitjax.config import UserError, hash_file, read_record, write_record
 
 from . import store
-from .idle import BEFORE
 
 FORMAT = "splitjax.checkpoint"
 VERSION = 1
 RECORD = "checkpoint.json"
 STATE = "state"
+BEFORE = "skipped_before"
+"""In a checkpoint's meta: the steps that each expert had skipped when the phase began."""
 MEND = "Remove this checkpoint's folder and run again: it is made anew from the one before."
 
 

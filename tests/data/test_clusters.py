@@ -16,7 +16,6 @@ from splitjax.data import Corpus, kmeans, prepare
 from splitjax.data.clusterer import Clusterer, fit, unit
 from splitjax.data.terms import characters, terms_for
 from splitjax.data.tfidf import TfIdf
-from splitjax.data.told import notes
 
 from .conftest import WORDS, rows_of, settings, write_jsonl
 
@@ -202,7 +201,7 @@ def test_text_without_spaces_is_clustered_by_its_characters(tmp_path: Path) -> N
     manifest = prepare(settings(source, domains=domains, tokenizer={"type": "bytes"}), tmp_path / "out", seed=0)
     assert manifest.purity == 1.0
     assert manifest.terms == "characters"
-    assert any("pairs of them" in line for line in notes(manifest))
+    assert any("pairs of them" in line for line in manifest.notes())
     clusterer = Clusterer.load(tmp_path / "out")
     assert len(set(clusterer.assign(labels["one"]).tolist())) == 1
     assert set(clusterer.assign(labels["one"]).tolist()) != set(clusterer.assign(labels["two"]).tolist())

@@ -18,10 +18,10 @@ import pytest
 
 from splitjax.config import UserError
 from splitjax.data import Corpus, Tokenizer, prepare
-from splitjax.data.fast_tokenizer import FastTokenizer, adopt
 from splitjax.data.manifest import Manifest
-from splitjax.data.sentencepiece_tokenizer import SentencePieceTokenizer
-from splitjax.data.tokenizer_files import transformers_files
+from splitjax.data.tokenizing.fast_tokenizer import FastTokenizer, adopt
+from splitjax.data.tokenizing.sentencepiece_tokenizer import SentencePieceTokenizer
+from splitjax.data.tokenizing.tokenizer_files import transformers_files
 
 from .conftest import rows_of, settings, write_jsonl
 
@@ -198,8 +198,8 @@ def test_auto_tokenizer_gives_our_ids(kind: str, tmp_path: Path) -> None:
 
 def test_bytes_a_token_are_the_same_in_every_process(tmp_path: Path) -> None:
     ours("qwen2.5", tmp_path)
-    code = (f"from splitjax.data.fast_tokenizer import adopt; t = adopt({str(tmp_path / 'qwen2.5.json')!r}, None); "
-            "print(t.token_bytes_V.tobytes().hex())")  # fmt: skip
+    code = ("from splitjax.data.tokenizing.fast_tokenizer import adopt; "
+            f"print(adopt({str(tmp_path / 'qwen2.5.json')!r}, None).token_bytes_V.tobytes().hex())")
     found = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
              for _ in range(3)}
     assert found == {adopt(tmp_path / "qwen2.5.json", None).token_bytes_V.tobytes().hex() + "\n"}

@@ -12,7 +12,6 @@ from splitjax.data import Corpus, prepare
 from splitjax.data.documents import SPLITS
 from splitjax.data.manifest import Manifest
 from splitjax.data.minhash import SHINGLE, duplicates, sketches, twins
-from splitjax.data.told import notes
 
 from .conftest import WORDS, rows_of, write_jsonl
 from .conftest import settings as data_settings
@@ -91,7 +90,7 @@ def test_what_was_dropped_is_told_by_domain_with_examples(tmp_path: Path) -> Non
     assert manifest.near_duplicates == {"law": 2, "sea": 5}
     assert len(manifest.near_examples) == 3
     assert manifest.near_examples[0] == (rows[0]["text"][:200], twice[0]["text"][:200])
-    told = notes(Manifest.load(tmp_path / "out"))
+    told = Manifest.load(tmp_path / "out").notes()
     assert told[:2] == ["documents left out: 7 near duplicates",
                         "near-duplicates left out, by domain: law 2, sea 5; for instance"]
     assert told[2].startswith(f"  “{twice[0]['text'][:50]}…” (kept: “")

@@ -13,7 +13,6 @@ from pyarrow import ipc, parquet
 
 from splitjax.config import Data, Source, UserError, hash_json
 from splitjax.data import Corpus, prepare, sources
-from splitjax.data.told import notes
 
 from .conftest import rows_of, settings, write_jsonl
 
@@ -109,7 +108,7 @@ def test_documents_of_white_space_are_left_out_and_counted(tmp_path: Path) -> No
     rows = [*rows_of(30), *({"text": text, "domain": "sea"} for text in ("", " ", "\n\t", "\u2003"))]
     manifest = prepare(settings(write_jsonl(tmp_path / "d.jsonl", rows)), tmp_path / "out", seed=0)
     assert manifest.dropped["empty"] == 4
-    assert "documents left out: 4 empty" in notes(manifest)
+    assert "documents left out: 4 empty" in manifest.notes()
 
 
 def bad_file(folder: Path) -> Path:
@@ -136,7 +135,7 @@ def test_rows_that_cannot_be_read_stop_or_are_skipped(tmp_path: Path) -> None:
     }
     assert [row.partition(": ")[0] for row in manifest.skipped_rows] == [f"{path}:{line}" for line in range(11, 17)]
     assert sum(sum(manifest.counts("documents", split)) for split in ("train", "validation", "test")) == 90
-    told = notes(Corpus.open(tmp_path / "out").manifest)
+    told = Corpus.open(tmp_path / "out").manifest.notes()
     assert told[0].startswith("rows skipped: 1 × not a JSON object, 1 × not a JSON object but list")
     assert told[1].startswith(f"  {path}:11: not a JSON object (")
     assert manifest.summary()["skipped"] == manifest.skipped
@@ -151,7 +150,7 @@ def test_twenty_skipped_rows_are_listed_and_the_rest_counted(tmp_path: Path) -> 
     assert manifest.skipped == {"not a JSON object": 30}
     assert len(manifest.skipped_rows) == 20
     assert manifest.skipped_rows[15].startswith(f"{tmp_path / 'b.jsonl'}:91")
-    assert notes(manifest)[-1] == "  and 10 more"
+    assert manifest.notes()[-1] == "  and 10 more"
 
 
 @pytest.mark.parametrize("kind", ["parquet", "text", "line", "tokens"])
@@ -170,7 +169,7 @@ def test_every_kind_of_rows_can_skip(kind: str, tmp_path: Path) -> None:
         (tmp_path / "in" / "d.txt").write_bytes(b"\n".join([*map(str.encode, good), b"\xff"]))
         source |= {"type": "text", "document": "line"}
     else:
-        from splitjax.data.fast_tokenizer import bytes_tokenizer
+        from splitjax.data.tokenizing.fast_tokenizer import bytes_tokenizer
 
         rows = [{"input_ids": ids} for ids in [*bytes_tokenizer().encode_batch(good), [999]]]
         parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "in" / "d.parquet")
@@ -185,7 +184,7 @@ def test_every_kind_of_rows_can_skip(kind: str, tmp_path: Path) -> None:
 
 
 def ids_file(folder: Path) -> dict[str, object]:
-    from splitjax.data.fast_tokenizer import bytes_tokenizer
+    from splitjax.data.tokenizing.fast_tokenizer import bytes_tokenizer
 
     ids = [index for row in rows_of(60, labels=("sea",)) for index in [*bytes_tokenizer().encode(row["text"]), 0]]
     (folder / "d.bin").write_bytes(np.array(ids, "<u2").tobytes())

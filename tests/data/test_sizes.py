@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from splitjax.data import fast_tokenizer, minhash
-from splitjax.data.fast_tokenizer import bytes_tokenizer, train_bpe
+from splitjax.data.tokenizing.fast_tokenizer import bytes_tokenizer, train_bpe
 
 from .conftest import WORDS
 from .test_foreign_tokenizers import SHAPES, ours

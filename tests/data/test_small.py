@@ -12,7 +12,6 @@ from splitjax import cli
 from splitjax.config import Domains, UserError
 from splitjax.data import Corpus, Manifest, prepare
 from splitjax.data.small import Need, merged
-from splitjax.data.told import notes
 
 from .conftest import WORDS, rows_of, settings, write_jsonl
 
@@ -68,7 +67,7 @@ def test_small_domains_are_left_out_or_merged(how: str, path: Path, tmp_path: Pa
         both = {text for name in ("tiny", "less") for split in SPLITS for text in before.show(name, 99, split)}
         assert {text for split in SPLITS for text in corpus.show("other", 99, split)} == both
     what = "left out" if how == "drop" else "merged into 'other'"
-    assert f"domains too small, {what}: less ({manifest.small['less']:,} tokens)" in notes(manifest)[-1]
+    assert f"domains too small, {what}: less ({manifest.small['less']:,} tokens)" in manifest.notes()[-1]
     assert manifest.purity is not None
     assert (manifest.purity == 1) == (how == "drop")
 

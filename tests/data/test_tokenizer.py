@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from splitjax.config import Tokenizer as Settings
 from splitjax.config import UserError
-from splitjax.data import Corpus, prepare, tokenizer
-from splitjax.data.fast_tokenizer import adopt, bytes_tokenizer, train_bpe
-from splitjax.data.sentencepiece_tokenizer import SentencePieceTokenizer, train_unigram
-from splitjax.data.tokenizer import END_OF_TEXT, Tokenizer
+from splitjax.data import Corpus, prepare
+from splitjax.data.tokenizing import choice as choosing
+from splitjax.data.tokenizing.fast_tokenizer import adopt, bytes_tokenizer, train_bpe
+from splitjax.data.tokenizing.sentencepiece_tokenizer import SentencePieceTokenizer, train_unigram
+from splitjax.data.tokenizing.tokenizer import END_OF_TEXT, Tokenizer
 
 from .conftest import settings
 
@@ -61,7 +62,7 @@ def test_a_saved_tokenizer_is_the_same(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("function", ["fast_tokenizer.train_bpe", "sentencepiece_tokenizer.train_unigram"])
 def test_training_again_elsewhere_gives_the_same_file(function: str) -> None:
     module, name = function.split(".")
-    code = f"from splitjax.data.{module} import {name}; print({name}({SAMPLE!r}, 285).hash)"
+    code = f"from splitjax.data.tokenizing.{module} import {name}; print({name}({SAMPLE!r}, 285).hash)"
     elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     trainer = {"train_bpe": train_bpe, "train_unigram": train_unigram}[name]
     assert elsewhere[-1] == trainer(SAMPLE, 285).hash
@@ -156,7 +157,7 @@ def test_each_kind_goes_through_preparation(kind: str, tiny_jsonl: Path, tmp_pat
     manifest = prepare(settings(tiny_jsonl, tokenizer=choice), tmp_path / "out", seed=0)
     corpus = Corpus.open(tmp_path / "out")
     assert manifest.tokenizer["hash"] == corpus.tokenizer.hash
-    expected = tokenizer.given(Settings.model_validate(choice))
+    expected = choosing.given(Settings.model_validate(choice))
     assert expected is None or expected.hash == corpus.tokenizer.hash
     lines = [json.loads(line)["text"] for line in tiny_jsonl.read_text().splitlines()]
     assert set(corpus.show("sea", 10)) <= set(lines)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from splitjax import config
 from splitjax.config import UserError
-from splitjax.data.fast_tokenizer import FastTokenizer, bytes_tokenizer, train_bpe
+from splitjax.data.tokenizing.fast_tokenizer import FastTokenizer, bytes_tokenizer, train_bpe
 from splitjax.evaluate.generate import Generator, Sampling, texts, until
 from splitjax.model import LanguageModel
 

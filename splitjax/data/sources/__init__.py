@@ -11,7 +11,7 @@ from typing import Any
 from splitjax.config import Source
 
 from ..documents import Document, Question
-from ..tokenizer import Tokenizer
+from ..tokenizing.tokenizer import Tokenizer
 from . import columns, installed_python, jsonl, phonebook, seqio_tasks, text, tokens
 from .rows import Skips
 

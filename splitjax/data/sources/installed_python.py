@@ -21,7 +21,7 @@ from pathlib import Path
 from splitjax.config import Source, UserError, hash_json
 
 from ..documents import Document
-from ..tokenizer import Tokenizer
+from ..tokenizing.tokenizer import Tokenizer
 from .rows import Skips
 
 MIN_CHARS, MAX_CHARS = 200, 8_000

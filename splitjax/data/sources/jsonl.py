@@ -9,7 +9,7 @@ from functools import partial
 from splitjax.config import Source, UserError, hash_file
 
 from ..documents import Document
-from ..tokenizer import Tokenizer
+from ..tokenizing.tokenizer import Tokenizer
 from .files import as_text, find, lines, packed
 from .rows import Skips, document, kept
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from splitjax.config import Source
 
 from ..documents import Document, Question
-from ..tokenizer import Tokenizer
+from ..tokenizing.tokenizer import Tokenizer
 from .rows import Skips
 
 DIGITS = 7

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from splitjax.config import Source, UserError, did_you_mean, hash_file, hash_json
 
 from ..documents import Document
-from ..tokenizer import Tokenizer
+from ..tokenizing.tokenizer import Tokenizer
 from .rows import Skips
 
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from splitjax.config import Source, hash_file, is_remote
 
 from ..documents import Document
-from ..tokenizer import Tokenizer
+from ..tokenizing.tokenizer import Tokenizer
 from .files import as_text, find, lines, opened
 from .rows import Skips, kept
 

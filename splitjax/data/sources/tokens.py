@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from splitjax.config import Source, UserError, hash_file, local_copy
 
 from ..documents import Document
-from ..tokenizer import Tokenizer
-from .columns import rows
+from ..tokenizing.tokenizer import Tokenizer
+from .arrow_rows import rows
 from .files import find
 from .rows import Skips, field_of, kept, label
 

@@ -1,4 +1,4 @@
-"""Text ↔ tokens: what every tokenizer of ours offers, and which kind a setting or a folder means."""
+"""Text ↔ tokens: what every tokenizer of ours offers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from splitjax.config import Tokenizer as Settings
-from splitjax.config import UserError, local_copy, write_atomic
+from splitjax.config import UserError, write_atomic
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -40,11 +39,11 @@ class Tokenizer(ABC):
         Raises:
             UserError: missing or not a tokenizer.
         """
-        from .fast_tokenizer import FastTokenizer
-        from .sentencepiece_tokenizer import SentencePieceTokenizer
-
-        kind = SentencePieceTokenizer if (folder / SentencePieceTokenizer.FILE).exists() else FastTokenizer
-        return kind.read(folder / kind.FILE, end_id)
+        found = [kind for kind in Tokenizer.__subclasses__() if (folder / kind.FILE).exists()]
+        if not found:
+            names = " or ".join(kind.FILE for kind in Tokenizer.__subclasses__())
+            raise UserError("no such file", where=str(folder / names))
+        return found[0].read(folder / found[0].FILE, end_id)
 
     @classmethod
     def read(cls, path: Path, end_id: int | None = None) -> Tokenizer:
@@ -149,30 +148,3 @@ class Tokenizer(ABC):
             first_S = tokens_T[..., :-1] == self.end_id
             bytes_S = bytes_S - (first_S & self.begins_with_space_V[targets_S])
         return bytes_S
-
-
-def given(settings: Settings) -> Tokenizer | None:
-    """The tokenizer that needs no training; None where it does.
-
-    Raises:
-        UserError: its file is missing or not what it should be.
-    """
-    from . import fast_tokenizer, sentencepiece_tokenizer
-
-    if settings.type == "bytes":
-        return fast_tokenizer.bytes_tokenizer()
-    if settings.type == "huggingface":
-        return fast_tokenizer.adopt(settings.path or "", settings.end_token)
-    if settings.type == "sentencepiece" and settings.path is not None:
-        with local_copy(settings.path) as path:
-            return sentencepiece_tokenizer.SentencePieceTokenizer.read(path)
-    return None
-
-
-def train(settings: Settings, texts: Iterable[str]) -> Tokenizer:
-    """Train on a sample; any text decodes back to itself, and equal samples give equal files."""
-    from . import fast_tokenizer, sentencepiece_tokenizer
-
-    if settings.type == "bpe":
-        return fast_tokenizer.train_bpe(texts, settings.vocab_size)
-    return sentencepiece_tokenizer.train_unigram(texts, settings.vocab_size)
