@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
-from splitjax.config import Data, UserError, hash_json
+from splitjax.config import Data, UserError, hash_json, is_remote
 
 from . import sources
 from .build import Build
@@ -18,7 +19,7 @@ from .small import Need, check
 
 def prepare(
     data: Data, out: str | os.PathLike[str], *, seed: int, progress: Report | None = None,
-    windows: tuple[int, int] | None = None,
+    windows: tuple[int, int] | None = None, anew: bool = False,
 ) -> Manifest:
     """Prepare a corpus into the folder `out`, which appears whole or not at all.
 
@@ -28,6 +29,7 @@ def prepare(
     Args:
         seed: of the order of documents, and of the clusterer.
         progress: called with (what, fraction of the whole) at least every second.
+        anew: put what these settings and sources make in the place of a folder that stands.
         windows: (how many, tokens of each) that validation and test of each domain must fill; None: not known.
 
     Raises:
@@ -38,7 +40,7 @@ def prepare(
     made_for = [windows] if data.domains.small != "refuse" else []  # else they change nothing that is written
     settings = hash_json([as_prepared(data.model_dump(mode="json", exclude={"workers", "runner"})), seed, *made_for])
     parts = [(source, part) for source in data.sources for part in sources.parts(source)]
-    if (out / FILE).exists():
+    if (out / FILE).exists() and not anew:
         manifest = _standing(out, settings, parts)
         if windows is not None:
             check(manifest, data.domains, windows)
@@ -48,6 +50,8 @@ def prepare(
     try:
         (work / "data").mkdir(parents=True)
         manifest = Build(data, work, seed, parts, settings, Progress(progress), Need.of(data.domains, windows)).run()
+        if out.exists():
+            os.replace(out, work / "before")
         os.replace(work / "data", out)
         return manifest
     except OSError as error:
@@ -79,12 +83,57 @@ def _standing(out: Path, settings: str, parts: list[tuple[sources.Source, str]])
     manifest = Manifest.load(out)
     if manifest.settings != settings:
         raise UserError("was prepared with other settings", where=str(out / FILE),
-                        mend="Pick another run_dir or remove this folder.")
-    told = {row["part"]: row["hash"] for row in manifest.sources}
-    for source, part in parts:
-        if told.pop(part, None) != sources.identity(source, part):
-            raise UserError("has changed since the data were prepared", where=part,
-                            mend=f"Put it back, or remove {out} to prepare anew.")
-    if told:
-        raise UserError("is gone since the data were prepared", where=next(iter(told)))
+                        mend="Make it anew with --redo prepare, or pick another run_dir.")
+    for part, what in _differences(manifest, parts, lambda source, part: sources.identity(source, part)):
+        raise UserError(f"{what} since the data were prepared", where=part,
+                        mend="Put it back, or prepare anew with --redo prepare.")
     return manifest
+
+
+def changed_sources(data: Data, out: Path) -> list[str]:
+    """What has happened to files that prepared data were read from: "FILE has changed", "is gone", "is new".
+
+    Only a file that was touched since is read; sources that are no files of this machine are not looked at.
+    """
+    manifest = Manifest.load(out)
+    made = (out / FILE).stat().st_mtime
+    told = {(row["type"], row["part"]): row["hash"] for row in manifest.sources}
+
+    def identity(source: sources.Source, part: str) -> str:
+        try:
+            stat = os.stat(part)
+            untouched = max(stat.st_mtime, stat.st_ctime) <= made
+            return told.get((source.type, part), "") if untouched else sources.identity(source, part)
+        except (OSError, UserError):
+            return ""
+
+    parts = []
+    for source in data.sources:
+        if source.path is not None and not is_remote(source.path):
+            try:
+                parts += [(source, part) for part in sources.parts(source)]
+            except UserError:
+                continue  # none is left: each is told as gone
+    looked_at = {source.type for source in data.sources if source.path is not None and not is_remote(source.path)}
+    return [f"{part} {what}" for part, what in _differences(manifest, parts, identity, looked_at)]
+
+
+def _differences(
+    manifest: Manifest, parts: list[tuple[sources.Source, str]], identity: Callable[[sources.Source, str], str],
+    types: Container[str] | None = None,
+) -> Iterator[tuple[str, str]]:
+    """Parts of sources that are not what they were, and what they are; a part may stand in several sources.
+
+    Args:
+        types: of the sources that are compared; None: all.
+    """
+    left = [row for row in manifest.sources if types is None or row["type"] in types]
+    for source, part in parts:
+        row = next((row for row in left if (row["type"], row["part"]) == (source.type, part)), None)
+        if row is None:
+            yield part, "is new"
+            continue
+        left.remove(row)
+        if row["hash"] != identity(source, part):
+            yield part, "has changed"
+    yield from ((row["part"], "is gone") for row in left)

@@ -7,8 +7,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from splitjax.config import Config, UserError, disk_errors, hash_json, read_json
+from splitjax.data import changed_sources
 from splitjax.evaluate import routers
 from splitjax.parallel import hosts
 from splitjax.planning.run_costs import sweep_work, whole_work
@@ -55,26 +57,39 @@ def job_of(
     folder = RunFolder(config.folder)
     if jobs > 1 and hosts.several():
         raise UserError(f"{jobs} jobs on several processes", where="--jobs", mend="Give one or the other.")
+    undo: list[Callable[[], None]] = []
     with ExitStack() as held:
 
         def claim() -> str:
             held.enter_context(folder.locked(lock))
+            undo.append(folder.taken())
             folder.claim(config, redo)
             return hash_json(config.resolved())
 
         if hosts.from_first(claim) != hash_json(config.resolved()):
             raise UserError("this process was started with another config than process 0", where=config.folder)
+        job = None
         try:
             quiet = None if hosts.first() else Console(quiet=True)
             with disk_errors(folder.path), reporter or Reporter(quiet) as told:
-                job = Job(config, folder, told, command or f"splitjax.run({config.name!r})")
+                job = Job(config, folder, told, command or f"splitjax.run({config.name!r})", redo=redo)
+                if hosts.first() and redo != "prepare" and folder.done("prepare") is not None:
+                    _name_changed_sources(job)
                 if jobs > 1:
                     job.platform = platform_of_workers()
                 yield job
         except UserError:
             if hosts.first():
+                if job is None or not job.ran:
+                    undo[0]()
                 folder.forget_if_empty()
             raise
+
+
+def _name_changed_sources(job: Job) -> None:
+    """Say which files are not what the data were prepared from; the data themselves are whole without them."""
+    for line in changed_sources(job.config.data, job.folder.data)[:10]:
+        job.reporter.say(escape(f"{line} since the data were prepared; --redo prepare takes it up"))
 
 
 def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:

@@ -51,10 +51,11 @@ def run_prepare(job: Job, in_child: bool = True) -> None:
         # Its ids must be those of the weights, which are not read before training.
         _ = ModelFolder(Path(job.config.seed_from.path), job.config.data.tokenizer.end_token).tokenizer
     job.reporter.stage("prepare", "reading sources")
+    anew = job.redo == "prepare"
     if in_child:
-        preparation.in_child(job.config, job.folder.data, job.reporter, job.folder.locks)
+        preparation.in_child(job.config, job.folder.data, job.reporter, job.folder.locks, anew)
     else:
-        preparation.here(job.config, job.folder.data, job.reporter)
+        preparation.here(job.config, job.folder.data, job.reporter, anew)
     job._corpus = None
     corpus = job.corpus
     tokens = sum(corpus.manifest.sizes)
