@@ -127,6 +127,15 @@ class Manifest:
             "tokenizer": self.tokenizer,
         }
 
+    def table(self) -> list[str]:
+        """Lines: documents and tokens of each domain by split."""
+        rows = [["domain", *(f"{split} {what}" for split in SPLITS for what in ("documents", "tokens"))]]
+        counts = [self.counts(what, split) for split in SPLITS for what in ("documents", "tokens")]
+        rows += [[name, *(f"{count[k]:,}" for count in counts)] for k, name in enumerate(self.domains)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        return ["  ".join(cell.rjust(width) if column else cell.ljust(width)
+                          for column, (cell, width) in enumerate(zip(row, widths, strict=True))) for row in rows]
+
     def notes(self) -> list[str]:
         """What a person is told: how much was left out and why, the first rows that could not be read."""
         lines = []
