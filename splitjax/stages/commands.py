@@ -58,6 +58,7 @@ def job_of(
     if jobs > 1 and hosts.several():
         raise UserError(f"{jobs} jobs on several processes", where="--jobs", mend="Give one or the other.")
     undo: list[Callable[[], None]] = []
+    job = None
     with ExitStack() as held:
 
         def claim() -> str:
@@ -68,26 +69,30 @@ def job_of(
 
         if hosts.from_first(claim) != hash_json(config.resolved()):
             raise UserError("this process was started with another config than process 0", where=config.folder)
-        job = None
         try:
             quiet = None if hosts.first() else Console(quiet=True)
             with disk_errors(folder.path), reporter or Reporter(quiet) as told:
                 job = Job(config, folder, told, command or f"splitjax.run({config.name!r})", redo=redo)
-                if hosts.first() and redo != "prepare" and folder.done("prepare") is not None:
-                    _name_changed_sources(job)
-                if jobs > 1:
-                    job.platform = platform_of_workers()
+                job.platform = platform_of_workers() if jobs > 1 else None
+                _name_changed_sources(job)
                 yield job
         except UserError:
-            if hosts.first():
-                if job is None or not job.ran:
-                    undo[0]()
-                folder.forget_if_empty()
+            _leave(folder, job, undo)
             raise
+
+
+def _leave(folder: RunFolder, job: Job | None, undo: list[Callable[[], None]]) -> None:
+    """A command that is refused before it made anything leaves nothing behind, and what stood as it was."""
+    if hosts.first():
+        if job is None or not job.ran:
+            undo[0]()
+        folder.forget_if_empty()
 
 
 def _name_changed_sources(job: Job) -> None:
     """Say which files are not what the data were prepared from; the data themselves are whole without them."""
+    if not hosts.first() or job.redo == "prepare" or job.folder.done("prepare") is None:
+        return
     for line in changed_sources(job.config.data, job.folder.data)[:10]:
         job.reporter.say(escape(f"{line} since the data were prepared; --redo prepare takes it up"))
 
