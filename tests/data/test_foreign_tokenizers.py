@@ -180,7 +180,7 @@ def test_a_text_that_spells_the_end_is_the_characters_it_has(tmp_path: Path) -> 
             assert tokenizer.decode(tokenizer.encode(f"a{end}b")) == f"a{end}b"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in SHAPES if kind != "unigram"])
+@pytest.mark.parametrize("kind", SHAPES)
 def test_auto_tokenizer_gives_our_ids(kind: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     tokenizer = ours(kind, tmp_path)
@@ -298,7 +298,7 @@ def test_a_sentencepiece_model_counts_the_bytes_of_the_text() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [kind for kind in SHAPES if kind != "unigram"])
+@pytest.mark.parametrize("kind", SHAPES)
 def test_the_eight_domains_come_back_with_auto_tokenizers_ids(kind: str, shared: Path, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     documents = {}
@@ -315,6 +315,8 @@ def test_the_eight_domains_come_back_with_auto_tokenizers_ids(kind: str, shared:
         found = tokenizer.encode_batch(texts)
         assert auto(texts).input_ids == [[tokenizer.end_id, *ids] for ids in found]
         for text, ids in zip(texts, found, strict=True):
+            if kind == "unigram":
+                break  # it knows no other letters than those of its sample, and no line ends
             if "▁" in text and kind in ("llama2", "gemma"):
                 continue  # where that character is written as it is, these files cannot tell it from a space
             kept = unicodedata.normalize("NFC", text) if kind == "qwen2.5" else text

@@ -18,7 +18,7 @@ from splitjax.data import Corpus
 from splitjax.evaluate.generate import Generator, Sampling
 from splitjax.model import LanguageModel
 from splitjax.runs.model_places import places
-from splitjax.serving import loaded_models
+from splitjax.serving import loaded_models, task_scores
 from splitjax.serving.export_record import Exported
 from splitjax.train import checkpoint, read_metrics
 from tests.tiny import tiny_tree
@@ -143,6 +143,7 @@ def test_generate_stops_at_every_id_that_a_config_names(
     (folder / where).write_text(json.dumps(told))
     models = loaded_models.of_folder(folder)
     assert plain[2] in models.stops
+    assert task_scores.served(models).writer(0).stops == models.stops, "as lm-eval's tasks are answered"
     writer = Generator(models.model, models.params(0), models.window, models.stops)
     assert list(writer.tokens(prompt, 8, Sampling(), 0)) == plain[: plain.index(plain[2])]
 
