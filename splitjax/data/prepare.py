@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
-from splitjax.config import Data, UserError, hash_json, is_remote
+from splitjax.config import Data, UserError, find_files, hash_json, is_remote
 
 from . import sources
 from .build import Build
@@ -107,15 +107,17 @@ def changed_sources(data: Data, out: Path) -> list[str]:
         except (OSError, UserError):
             return ""
 
-    parts = []
-    for source in data.sources:
-        if source.path is not None and not is_remote(source.path):
-            try:
-                parts += [(source, part) for part in sources.parts(source)]
-            except UserError:
-                continue  # none is left: each is told as gone
-    looked_at = {source.type for source in data.sources if source.path is not None and not is_remote(source.path)}
-    return [f"{part} {what}" for part, what in _differences(manifest, parts, identity, looked_at)]
+    here = [source for source in data.sources if source.path is not None and not is_remote(source.path)]
+    parts: list[tuple[sources.Source, str]] = []
+    unknown: set[str] = set()
+    for source in here:
+        try:
+            parts += [(source, part) for part in sources.parts(source)]
+        except UserError:  # none is left, and each is told as gone; or it would be refused today and was not then
+            unknown |= {source.type} if find_files(source.path or "") else set()
+    types = {source.type for source in here} - unknown
+    known = [(source, part) for source, part in parts if source.type in types]
+    return [f"{part} {what}" for part, what in _differences(manifest, known, identity, types)]
 
 
 def _differences(
