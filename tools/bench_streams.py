@@ -81,8 +81,9 @@ def bench_clusters(texts: list[str], label_N: np.ndarray, tokens_N: np.ndarray) 
 
 def bench_tokenising(files: list[str], texts: list[str], folder: Path) -> None:
     from splitjax.data.kept_rows import choose
-    from splitjax.data.prepare_parts import ReadPart, Spool, Tokenise, WriteShard
-    from splitjax.data.tokenizer import Tokenizer
+    from splitjax.data.prepare_parts import ReadPart, Tokenise, WriteShard
+    from splitjax.data.spool import Spool
+    from splitjax.data.tokenizing.tokenizer import Tokenizer
 
     data = Data.model_validate({"sources": [{"type": "jsonl", "path": path} for path in files]})
     (folder / "spool").mkdir()

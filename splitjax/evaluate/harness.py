@@ -9,7 +9,7 @@ from typing import Any
 
 from splitjax.config import UserError, did_you_mean
 
-from .generate import Generator, Sampling
+from .generate import Generator, Sampling, until
 from .served import Served
 from .tasks import shared_prompt
 
@@ -18,7 +18,7 @@ _MAX_TOKENS = 256
 
 
 def language_model(served: Served) -> Any:
-    """An `lm_eval.api.model.LM`. Contexts begin with id 0, as documents do and as an exported tokenizer has it.
+    """An `lm_eval.api.model.LM`. Contexts begin with the end id, as documents do and as an exported tokenizer has it.
 
     Raises:
         UserError: lm-eval is not installed.
@@ -100,12 +100,8 @@ def _written(served: Served, writer: Generator, context: str, told: Mapping[str,
     stops = [told["until"]] if isinstance(told.get("until"), str) else list(told.get("until") or ())
     heat = float(told.get("temperature", 1.0)) if told.get("do_sample", told.get("temperature", 0)) else 0.0
     sampling = Sampling(heat, int(told.get("top_k", 0)), float(told.get("top_p", 1.0)))
-    text = ""
-    for piece in served.write(context, writer, int(told.get("max_gen_toks", _MAX_TOKENS)), sampling):
-        text += piece
-        if found := [at for stop in stops if stop and (at := text.find(stop)) >= 0]:
-            return text[: min(found)]
-    return text
+    pieces = served.write(context, writer, int(told.get("max_gen_toks", _MAX_TOKENS)), sampling)
+    return "".join(until(pieces, stops))
 
 
 def _prompts(requests: Sequence[Any]) -> list[str]:

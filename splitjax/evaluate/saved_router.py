@@ -141,4 +141,4 @@ class PromptRouter:
 
     def _sequence(self, prompt: Prompt) -> list[int]:
         ids = self.tokenizer.encode(as_text(prompt)) if isinstance(prompt, str | bytes) else list(prompt)
-        return [0, *ids][-(self.scorer.window + 1) :]
+        return [self.tokenizer.end_id, *ids][-(self.scorer.window + 1) :]

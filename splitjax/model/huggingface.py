@@ -82,7 +82,7 @@ def from_huggingface(tensors: Mapping[str, Any], cfg: config.Model) -> Params:
     return params
 
 
-def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int) -> dict[str, Any]:
+def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int, end_id: int = 0) -> dict[str, Any]:
     """What `config.json` must say for transformers to load these weights.
 
     Raises:
@@ -113,8 +113,8 @@ def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int) -> dict
         "attention_bias": False,
         "mlp_bias": False,
         "max_position_embeddings": seq_len,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
+        "bos_token_id": end_id,
+        "eos_token_id": end_id,
         "torch_dtype": "float32",
         "use_cache": True,
     }

@@ -75,7 +75,8 @@ class Cards:
         return f"{kind} architecture, {format_count(n_params(shape))} parameters ({whole} with embedding and head)"
 
     def _document_start(self) -> str:
-        start = f"In training every document began with {code(self.told['end_token'])}"
+        token = self.told["end_token"].replace("`", "'")  # in no table: its strokes may stay
+        start = f"In training every document began with `{token}` (id {self.told['end_id']})"
         return f"{start}." if self.job.seed else f"{start}; the tokenizer puts it before a text."
 
     def _lineage(self) -> list[str]:

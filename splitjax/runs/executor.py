@@ -151,7 +151,9 @@ class Executor:
 
     def model(self, shape: Model) -> LanguageModel:
         """The language model of a shape under this recipe."""
-        return LanguageModel.under(self.config.train, shape, self.vocab_size, transfer=self.seed is None)
+        return LanguageModel.under(
+            self.config.train, shape, self.vocab_size, transfer=self.seed is None, end_id=self.corpus.end_id
+        )
 
     def stack_at(self, phase: Phase, position: int) -> Stack:
         """A saved stack of a finished phase."""

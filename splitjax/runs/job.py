@@ -31,6 +31,8 @@ class Job:
     command: str = "splitjax.run"
     ran: list[str] = field(default_factory=list)
     """Stages that this process ran (not found done)."""
+    redo: str | None = None
+    """The stage that is made anew, with all after it."""
     platform: str | None = None
     """What trains, where it is not this process ("cpu", "gpu", "tpu")."""
     _corpus: Corpus | None = None

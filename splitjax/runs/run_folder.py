@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,9 @@ _FIRST_STAGE = {
 _LOGS = "logs"  # where a launcher sends what its jobs print
 # Keys that change no number: free to differ between starts.
 _FREE = ("name", "run_dir", "log", "data.workers", "data.runner", "train.mesh", "train.placement")
+
+# The type of ids that was taken where none was given: data that were prepared so go on.
+_OLD_DTYPE = ("uint16", None)
 
 
 class _StageRecord(TypedDict):
@@ -115,6 +118,22 @@ class RunFolder:
         if not (made and self._claim.exists() and self._made_with() == config.resolved()):
             write_record(self._claim, {"format": FORMAT, "config": config.resolved()})
         write_atomic(self.config, dump(config))
+
+    def taken(self) -> Callable[[], None]:
+        """What undoes a claim, where nothing has been made since: a refused command leaves the folder as it was."""
+        began = time.time() - 0.01  # file systems stamp by a coarser clock
+        paths = [self.config, self._claim, self.splits, *map(self._record, STAGES)]
+        before = {path: path.read_bytes() if path.exists() else None for path in paths}
+
+        def undo() -> None:
+            made = (self.data / "manifest.json", self.phases, *self.phases.rglob("*"))
+            if any(path.lstat().st_mtime >= began for path in made if path.exists()):
+                return
+            for path, content in before.items():
+                if content is not None and (not path.exists() or path.read_bytes() != content):
+                    write_atomic(path, content)
+
+        return undo
 
     def check(self, config: Config) -> None:
         """Refuse a folder that no run has made, or one made with another config; for those who only read it.
@@ -232,6 +251,7 @@ class RunFolder:
         changed = sorted(
             key for key in before.keys() | now.keys()
             if before.get(key, "absent") != now.get(key, "absent") and not key.startswith(_FREE)
+            and not (key.endswith(".dtype") and (before.get(key), now.get(key)) == _OLD_DTYPE)
         )  # fmt: skip
         if not changed:
             return

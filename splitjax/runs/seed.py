@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from splitjax.config import Config, UserError, hash_file, hash_json, read_record, write_record
+from splitjax.config.hf_shape import eos_ids
 from splitjax.evaluate.folders import ModelFolder, Params
 
-from .run_folder import FORMAT, RunFolder
+from .run_folder import RunFolder
 
 RECORD = "seed.json"
+FORMAT = 3
 _SMALL = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "chat_template.jinja",
@@ -26,7 +28,7 @@ class Seed:
     """The copy of the small files in `run_dir`/seed_from, and the record beside them.
 
     Attributes:
-        told: path, tokens, end_id (of the token that is 0 here), vocab_size, and a hash of every weight file.
+        told: path, tokens, end_id (that ends a document), vocab_size, and a hash of every weight file.
     """
 
     folder: Path
@@ -41,8 +43,13 @@ class Seed:
         return int(self.told["end_id"])
 
     @cached_property
+    def stops(self) -> frozenset[int]:
+        """The ids that its configs name as the end of a text."""
+        return frozenset(eos_ids(self.folder))
+
+    @cached_property
     def hash(self) -> str:
-        """Of the weights and of how ids were changed over."""
+        """Of the weights and of what ends a document."""
         return hash_json([self.told["files"], self.end_id])
 
     @property
@@ -79,7 +86,7 @@ def seed_of(config: Config, run: RunFolder) -> Seed | None:
     folder = run.path / "seed_from"
     if not (folder / RECORD).exists():
         _keep(ModelFolder(Path(config.seed_from.path), config.data.tokenizer.end_token), config, folder)
-    told = read_record(folder / RECORD, "the record of a seed", {"format": FORMAT})
+    told = read_record(folder / RECORD, "the record of a seed", {"format": FORMAT}, "Begin in another run_dir.")
     return Seed(folder, told | {"tokens": config.seed_from.tokens})
 
 

@@ -58,25 +58,26 @@ def _plain(tokenizer: Tokenizer) -> Any:
     try:
         tree = json.loads(tokenizer.data)
     except ValueError:
-        return tokenizer.hash  # a SentencePiece model
-    return {key: value for key, value in tree.items() if key not in ("post_processor", "truncation", "padding")}
+        return tokenizer.hash, tokenizer.end_id  # a SentencePiece model
+    around = ("post_processor", "truncation", "padding")
+    return {key: value for key, value in tree.items() if key not in around}, tokenizer.end_id
 
 
 def _on_tokens(job: Job, models: Loaded, tokens_MWT: np.ndarray) -> dict[str, Any]:
     prefix, names, domains = job.config.evaluate.prefix, models.names, job.corpus.domains
-    bytes_MW = job.corpus.token_bytes_V[tokens_MWT[..., 1:]].sum(-1)
+    bytes_MWS = job.corpus.tokenizer.target_bytes(tokens_MWT)
     scores = scoring.score(models.model, models.params_K, tokens_MWT, prefix, job.config.train.batch_size)
     found = {}
     if len(names) == 1 or names == domains:
         whole_MW, after_MW = scores.oracle_MW(), scores.oracle_MW(whole=False)
         found["the model" if len(names) == 1 else "own expert"] = {
             "test": scoring.by_domain(whole_MW.mean(1)), "after_prefix": scoring.by_domain(after_MW.mean(1)),
-            "bits_per_byte": _bits(whole_MW.sum(1) * scores.nll_KMWS.shape[-1], bytes_MW.sum(1)),
+            "bits_per_byte": _bits(whole_MW.sum(1) * scores.nll_KMWS.shape[-1], bytes_MWS.sum((1, 2))),
         }  # fmt: skip
     if len(names) > 1 and models.router is not None:
         texts = routing.prefix_texts(tokens_MWT, prefix, job.corpus.tokenizer)
         routed = routing.route(models.router.router, scores, texts)
-        rest_bytes_M = job.corpus.token_bytes_V[tokens_MWT[..., prefix + 1 :]].sum((1, 2))
+        rest_bytes_M = bytes_MWS[..., prefix:].sum((1, 2))
         found["routed after the prefix"] = {
             "after_prefix": scoring.by_domain(routed.loss_MW.mean(1)), "router": models.router.router.name,
             "bits_per_byte": _bits(routed.loss_MW.sum(1) * (tokens_MWT.shape[-1] - 1 - prefix), rest_bytes_M),
@@ -108,9 +109,10 @@ def _encoded(own: Tokenizer, other: Tokenizer, tokens_S: np.ndarray) -> tuple[li
 
     A character that the window cuts is left out.
     """
-    parts = np.split(tokens_S, np.flatnonzero(tokens_S == 0))
-    texts = [own.decode(part[part != 0].tolist()).strip(_BROKEN) for part in parts]
-    ids = [token for text, part in zip(texts, parts, strict=True) if len(part) for token in [0, *other.encode(text)]]
+    parts = np.split(tokens_S, np.flatnonzero(tokens_S == own.end_id))
+    texts = [own.decode(part[part != own.end_id].tolist()).strip(_BROKEN) for part in parts]
+    told = [text for text, part in zip(texts, parts, strict=True) if len(part)]
+    ids = [token for text in told for token in (other.end_id, *other.encode(text))]
     return ids, sum(len(text.encode()) for text in texts)
 
 

@@ -7,8 +7,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from splitjax.config import Config, UserError, disk_errors, hash_json, read_json
+from splitjax.data import changed_sources
 from splitjax.evaluate import routers
 from splitjax.parallel import hosts
 from splitjax.planning.run_costs import sweep_work, whole_work
@@ -55,10 +57,13 @@ def job_of(
     folder = RunFolder(config.folder)
     if jobs > 1 and hosts.several():
         raise UserError(f"{jobs} jobs on several processes", where="--jobs", mend="Give one or the other.")
+    undo: list[Callable[[], None]] = []
+    job = None
     with ExitStack() as held:
 
         def claim() -> str:
             held.enter_context(folder.locked(lock))
+            undo.append(folder.taken())
             folder.claim(config, redo)
             return hash_json(config.resolved())
 
@@ -67,14 +72,29 @@ def job_of(
         try:
             quiet = None if hosts.first() else Console(quiet=True)
             with disk_errors(folder.path), reporter or Reporter(quiet) as told:
-                job = Job(config, folder, told, command or f"splitjax.run({config.name!r})")
-                if jobs > 1:
-                    job.platform = platform_of_workers()
+                job = Job(config, folder, told, command or f"splitjax.run({config.name!r})", redo=redo)
+                job.platform = platform_of_workers() if jobs > 1 else None
+                _name_changed_sources(job)
                 yield job
         except UserError:
-            if hosts.first():
-                folder.forget_if_empty()
+            _leave(folder, job, undo)
             raise
+
+
+def _leave(folder: RunFolder, job: Job | None, undo: list[Callable[[], None]]) -> None:
+    """A command that is refused before it made anything leaves nothing behind, and what stood as it was."""
+    if hosts.first():
+        if job is None or not job.ran:
+            undo[0]()
+        folder.forget_if_empty()
+
+
+def _name_changed_sources(job: Job) -> None:
+    """Say which files are not what the data were prepared from; the data themselves are whole without them."""
+    if not hosts.first() or job.redo == "prepare" or job.folder.done("prepare") is None:
+        return
+    for line in changed_sources(job.config.data, job.folder.data)[:10]:
+        job.reporter.say(escape(f"{line} since the data were prepared; --redo prepare takes it up"))
 
 
 def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:

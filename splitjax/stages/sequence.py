@@ -7,8 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from splitjax import law
 from splitjax.config import Config, UserError, format_count, write_json, write_record
+from splitjax.data.small import check
+from splitjax.evaluate.folders import ModelFolder
 from splitjax.parallel import hosts
 from splitjax.planning.main_plan import make_plan
 from splitjax.runs import law_splits, observations
@@ -41,16 +45,23 @@ def run_prepare(job: Job, in_child: bool = True) -> None:
     """Sources → prepared data. In a child process where training follows, so that TensorFlow never stays."""
     inputs = preparation.inputs_of(job.config)
     if job.skip_if_done("prepare", inputs):
+        check(job.corpus.manifest, job.config.data.domains, preparation.windows_of(job.config))
         return
+    if job.config.seed_from is not None:
+        # Its ids must be those of the weights, which are not read before training.
+        _ = ModelFolder(Path(job.config.seed_from.path), job.config.data.tokenizer.end_token).tokenizer
     job.reporter.stage("prepare", "reading sources")
+    anew = job.redo == "prepare"
     if in_child:
-        preparation.in_child(job.config, job.folder.data, job.reporter, job.folder.locks)
+        preparation.in_child(job.config, job.folder.data, job.reporter, job.folder.locks, anew)
     else:
-        preparation.here(job.config, job.folder.data, job.reporter)
+        preparation.here(job.config, job.folder.data, job.reporter, anew)
     job._corpus = None
     corpus = job.corpus
     tokens = sum(corpus.manifest.sizes)
     note = f"{len(corpus.domains)} domains, {format_count(tokens)} train tokens, vocabulary {corpus.vocab_size}"
+    for line in corpus.manifest.notes():
+        job.reporter.say(escape(line))
     job.finish("prepare", inputs, [job.folder.data / "manifest.json"], note)
 
 

@@ -12,7 +12,7 @@ from pyarrow import ipc, parquet
 from splitjax.config import Source, UserError
 from splitjax.data import prepare, sources
 from splitjax.data.documents import digest
-from splitjax.data.fast_tokenizer import bytes_tokenizer
+from splitjax.data.tokenizing.fast_tokenizer import bytes_tokenizer
 
 from .conftest import rows_of, settings, write_jsonl
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from splitjax.config import Model
-from splitjax.data.fast_tokenizer import FastTokenizer, train_bpe
-from splitjax.data.tokenizer_files import transformers_files
+from splitjax.data.tokenizing.fast_tokenizer import FastTokenizer, train_bpe
+from splitjax.data.tokenizing.tokenizer_files import transformers_files
 from splitjax.evaluate import Scorer, Served, harness, routers
 from splitjax.model import LanguageModel, huggingface_config, to_huggingface
 

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from splitjax import cli, serving, stages
 from splitjax.config import UserError, from_dict, load
 from splitjax.data import Corpus
-from splitjax.data.fast_tokenizer import bytes_tokenizer, train_bpe
-from splitjax.data.sentencepiece_tokenizer import train_unigram
-from splitjax.data.tokenizer_files import transformers_files
+from splitjax.data.tokenizing.fast_tokenizer import bytes_tokenizer, train_bpe
+from splitjax.data.tokenizing.sentencepiece_tokenizer import train_unigram
+from splitjax.data.tokenizing.tokenizer_files import transformers_files
 from splitjax.evaluate.generate import Generator, Sampling
 from splitjax.model import LanguageModel, huggingface_config
 from splitjax.model.weights import Weights

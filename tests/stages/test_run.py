@@ -18,6 +18,7 @@ import yaml
 
 from splitjax import cli, stages
 from splitjax.config import from_dict, load, write_record
+from splitjax.data import Corpus
 from splitjax.reporting import page
 from splitjax.runs.run_folder import RunFolder
 from tests.tiny import tiny_tree
@@ -120,6 +121,11 @@ def test_data_show_decodes_what_a_model_sees(finished: Path, capsys: pytest.Capt
     assert cli.main(["data", "show", run, "--n", "1"]) == 0
     text = capsys.readouterr().out
     assert text.count("document 1 of 1") == 3
+    head, *rows = [line.split() for line in text.splitlines()[:4]]
+    assert head[:5] == ["domain", "train", "documents", "train", "tokens"]
+    manifest = Corpus.open(finished / "run" / "data").manifest
+    assert [row[0] for row in rows] == list(manifest.domains)
+    assert [int(row[2].replace(",", "")) for row in rows] == list(manifest.sizes)
     assert told["colours"][0] not in text, "test documents are not train documents"
 
 
