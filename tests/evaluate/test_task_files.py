@@ -15,7 +15,6 @@ import yaml
 from splitjax.config import UserError
 from splitjax.evaluate import task_files, templates
 
-pytest.importorskip("jinja2", reason="jinja2 comes with lm-eval")
 TASK = {
     "task": "words", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": "items.jsonl"}},
     "test_split": "test", "output_type": "multiple_choice", "doc_to_text": "Q: {{query}}\nA:",
