@@ -87,7 +87,7 @@ def _gathered(found: Mapping[str, Any], clock: Clock) -> Host | Guest | None:
     try:
         side.gather(clock)
     except BaseException as error:
-        side.end(str(error))
+        side.end(str(error) or f"process {who.process} of {who.processes} was told to stop at the start")
         raise
     return side
 

@@ -74,6 +74,7 @@ class Host:
         while any(line.open for line in self._lines.values()) and time.monotonic() < until:
             self._turn(_LOOK)
         self._drop(self._lines.values())
+        self._listener.close()
 
     def _turn(self, wait: float) -> None:
         for key, _ in self._select.select(wait):

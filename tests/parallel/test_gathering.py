@@ -161,6 +161,16 @@ def test_those_who_came_are_not_missing_for_anyone_and_all_go_on_together() -> N
     until(lambda: host.side.gone() == "process 2 of 3 went away while the processes joined")
 
 
+def test_others_that_wait_end_with_process_0() -> None:
+    port = free_port()
+    host, guest = Host(who(port, 0)), InThread(Guest(who(port, 1)))
+    with pytest.raises(AwayError, match="waited 2 s at the start for process 2 of 3"):
+        host.gather(Clock(2))
+    host.end("process 0 of 3 was told to stop at the start")
+    assert str(guest.ended()) == "process 0 of 3 was told to stop at the start"
+    Host(who(port, 0)).end("")  # the port is free again
+
+
 def test_the_others_hear_why_process_0_ends_or_see_that_it_has() -> None:
     for end, heard in (("told why", "told why"), (None, "process 0 of 2 went away while the processes joined")):
         port = free_port()
