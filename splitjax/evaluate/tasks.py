@@ -106,7 +106,7 @@ def read(path: str | os.PathLike[str]) -> Task:
             told = json.loads(line)
             kind = next(kind for kind, keys in _FORMS.items() if keys <= told.keys())
             items.append(replace(_item(told, kind), domain=_domain(told)))
-        except (ValueError, TypeError, AttributeError, StopIteration, IndexError) as error:
+        except (ValueError, TypeError, AttributeError, StopIteration, IndexError, RecursionError) as error:
             why = f" ({error})" if str(error) else ""
             raise UserError(f"not an item of a task{why}", where=where,
                             mend="Its keys: query, choices, gold; or context_options, continuation, gold; or context, "

@@ -33,6 +33,10 @@ class Slurm:
     needs: frozenset[str] = frozenset()
 
     def script(self, request: Request) -> str:
+        for option in request.options.sbatch:
+            if option.startswith(("--job-name", "-J")):
+                raise UserError("the job's name is the run folder's: --logs and --delete go by it",
+                                where=f"--sbatch={option}", mend="Leave it out.")
         if request.action == "delete":
             return shell.line(["scancel", f"--name={request.name}", "--me"])
         logs = str(_logs(request))

@@ -8,7 +8,7 @@ from pathlib import Path
 from splitjax import __version__
 from splitjax.config import UserError
 
-from . import shell
+from . import names, shell
 from .request import RESTART_CODES, Request, refuse_lost_run_dir, xla_flags
 from .slices import Slices
 
@@ -69,12 +69,12 @@ class TpuVm:
     needs = frozenset({"topology", "zone"})
 
     def script(self, request: Request) -> str:
+        refuse_lost_run_dir(request)
         if request.action == "delete":
             return self._delete(request)
         if request.action == "logs":
             return shell.line([*self._of("ssh", request), f"--command=tail -n 100 -F {_LOG}"])
         _refuse_what_workers_cannot_read(request)
-        refuse_lost_run_dir(request)
         created = _CREATE.format(
             describe=shell.line([*self._of("describe", request), "--format=value(state.state)"]),
             create=self._create(request), delete=self._delete(request),
@@ -95,6 +95,7 @@ class TpuVm:
 
     def _create(self, request: Request) -> str:
         tpu = Slices.parse(request.options.topology or "")
+        names.check(request.name, *([tpu.count - 1] if tpu.count > 1 else []))
         several = [f"--node-count={tpu.count}", f"--node-prefix={request.name}"]
         options = [
             *self._place(request), f"--accelerator-type={tpu.accelerator_type}", f"--runtime-version={tpu.runtime}",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from splitjax.config import format_count, read_json
+from splitjax.config import format_count
 from splitjax.evaluate import SavedRouter, routing
 from splitjax.model import n_params, n_params_total
 from splitjax.runs.job import Job
@@ -119,10 +119,9 @@ class Cards:
         return lines
 
     def _results(self, k: int | None) -> dict[str, Any] | None:
-        """Test losses of the domains that the card is about; None where nothing was measured."""
-        path = self.job.folder.results
-        results = read_json(path) if path.exists() else {"models": {}}
-        if self.name not in results["models"]:
+        """Test losses of the domains that the card is about; None where these weights were not measured."""
+        results = self.job.folder.evaluated()
+        if results is None or self.name not in results["models"]:
             return None
         own = results["models"][self.name]
         rows = [

@@ -21,7 +21,6 @@ from splitjax.config import (
     did_you_mean,
     disk_errors,
     hash_file,
-    hash_json,
     write_record,
 )
 from splitjax.data import Corpus, Stacked, Stream
@@ -46,7 +45,7 @@ from splitjax.train import Phase as Stretch
 from . import program_cache
 from .cells import Clock
 from .devices import Devices
-from .phase_record import FORMAT, LOG, Losses, plain, read_done, read_phase
+from .phase_record import FORMAT, LOG, Losses, identity_of, plain, read_done, read_phase
 from .phase_tree import Cell, Phase
 from .phase_watch import TimeLog, Watch
 from .phase_work import work_of, work_of_step
@@ -342,12 +341,8 @@ class Executor:
         return {cell: {k: math.nan if v is None else v for k, v in losses.items()} for cell, losses in measured.items()}
 
     def _identity(self, phase: Phase) -> str:
-        """Everything that the phase's numbers depend on, except how far it goes."""
-        return hash_json([
-            phase.name, phase.model.model_dump(mode="json"), self.config.train.recipe(),
-            self._seeds(phase), self.corpus.manifest.hash, self.clock.experts, self.config.evaluate.windows,
-            *([self.seed.hash] if self.seed else []),
-        ])  # fmt: skip
+        seed = self.seed.hash if self.seed else None
+        return identity_of(plain(phase), self.config, self.corpus.manifest.hash, self.clock.experts, seed)
 
     def _meta(self, phase: Phase) -> dict[str, Any]:
         return {

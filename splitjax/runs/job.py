@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from splitjax.config import Config, UserError
@@ -14,10 +15,11 @@ from splitjax.parallel import hosts
 from . import law_splits
 from .cells import Clock
 from .executor import Executor
+from .phase_record import identity_of
 from .phase_tree import Cell, Phase, grow
 from .reporter import Reporter
 from .run_folder import RunFolder
-from .seed import Seed, seed_of
+from .seed import RECORD, Seed, seed_of
 from .sweep_cells import sweep_cells
 
 
@@ -117,6 +119,15 @@ class Job:
             self.config, self.corpus, self.folder, self.reporter, hosts.from_first(lineage), self.seed, apart, expert
         )
 
+    def identity(self, phase: Mapping[str, Any]) -> str:
+        """What the record of a phase says of its numbers, if it was trained by this config on these data.
+
+        Args:
+            phase: as JSON has it, see `phase_record.plain`.
+        """
+        seed = self.seed.hash if self.seed else None
+        return identity_of(phase, self.config, self._manifest.hash, self._manifest.k, seed)
+
     def part(self, *keys: str) -> dict[str, Any]:
         tree = self.config.resolved() | {"train": self.config.train.recipe()}
         return {key: tree[key] for key in keys}
@@ -127,7 +138,14 @@ class Job:
         self.reporter.say(f"[dim]{stage:>8}  done before[/dim]")
         return True
 
-    def finish(self, stage: str, inputs: dict[str, Any], outputs: list[Any], note: str) -> None:
-        hosts.from_first(lambda: self.folder.mark_done(stage, inputs, outputs))
+    def finish(
+        self, stage: str, inputs: dict[str, Any], outputs: list[Path], note: str, *, read: Iterable[Path] = (),
+        weights: Iterable[Path] = (),
+    ) -> None:
+        """Record that a stage has ended, and say so; see `StageRecords.mark_done`."""
+        given = [] if self.seed is None else [self.seed.folder / RECORD]
+        hosts.from_first(
+            lambda: self.folder.mark_done(stage, inputs, outputs, read=[*read, *given], weights=weights)
+        )
         self.ran.append(stage)
         self.reporter.finish(note)

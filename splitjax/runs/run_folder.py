@@ -5,29 +5,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
-from splitjax.config import (
-    Config,
-    UserError,
-    dump,
-    from_dict,
-    hash_file,
-    hash_json,
-    load,
-    read_record,
-    write_atomic,
-    write_record,
-)
+from splitjax.config import Config, UserError, dump, from_dict, load, read_record, write_atomic, write_record
 
-STAGES = ("prepare", "sweep", "fit", "plan", "train", "evaluate", "report")
-FORMAT = 2
+from .stage_records import FORMAT, STAGES, StageRecords
+
+__all__ = ["FORMAT", "STAGES", "RunFolder"]
+
 LOCK_SECONDS = 2.0
 
 # The first stage that each part of the config reaches; a change there makes that stage and all after it stale.
@@ -55,21 +47,17 @@ _FREE = ("name", "run_dir", "log", "data.workers", "data.runner", "train.mesh", 
 _OLD_DTYPE = ("uint16", None)
 
 
-class _StageRecord(TypedDict):
-    inputs: str
-    outputs: dict[str, str]
-
-
 class _ConfigRecord(TypedDict):
     config: dict[str, Any]
 
 
-class RunFolder:
+class RunFolder(StageRecords):
     """Paths and `done` records under `run_dir`."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.data = self.path / "data"
+        self.seed_from = self.path / "seed_from"
         self.observations = self.path / "observations.csv"
         self.answers = self.path / "answers.csv"
         self.times = self.path / "times.jsonl"
@@ -106,13 +94,14 @@ class RunFolder:
         known = self.config.exists() or self._claim.exists()
         if known and made:
             self._check_same(config, redo)
-        elif known:
-            pass  # nothing was made with it yet: a mended config may take its place
+        elif known:  # nothing was made with it yet: a mended config may take its place
+            self._forget_start()
         elif self.path.exists() and not all(map(_may_come_before, self.path.iterdir())):
             raise UserError("holds files but no config.yaml: not a run folder", where=str(self.path))
         if redo and STAGES.index(redo) <= STAGES.index("sweep"):
-            self.splits.unlink(missing_ok=True)
+            self._forget_start()
         if redo:
+            self.report.unlink(missing_ok=True)  # people open it without asking whether it holds
             for stage in STAGES[STAGES.index(redo) :]:
                 self._record(stage).unlink(missing_ok=True)
         if not (made and self._claim.exists() and self._made_with() == config.resolved()):
@@ -134,6 +123,11 @@ class RunFolder:
                     write_atomic(path, content)
 
         return undo
+
+    def _forget_start(self) -> None:
+        """Drop what was taken from elsewhere before the first stage that trains: the next one takes it anew."""
+        self.splits.unlink(missing_ok=True)
+        shutil.rmtree(self.seed_from, ignore_errors=True)
 
     def check(self, config: Config) -> None:
         """Refuse a folder that no run has made, or one made with another config; for those who only read it.
@@ -180,57 +174,6 @@ class RunFolder:
                     path.unlink(missing_ok=True)
             if not (self.path / _LOGS).exists():
                 self.path.rmdir()
-
-    def is_done(self, stage: str, inputs: dict[str, Any]) -> bool:
-        """Whether `stage` ended with these inputs and its outputs are still what it wrote.
-
-        Raises:
-            UserError: an output was changed or removed since.
-        """
-        record = self.done(stage)
-        if record is None or record["inputs"] != hash_json(inputs):
-            return False
-        for name in record["outputs"]:
-            if not (self.path / name).exists():
-                return False
-            self.hash_of(self.path / name, stage)
-        return True
-
-    def hash_of(self, path: Path, stage: str) -> str:
-        """Hash of what a stage wrote, unchanged since.
-
-        Raises:
-            UserError: the stage has not run, or the file was changed since.
-        """
-        record = self.done(stage)
-        told = record and record["outputs"].get(str(path.relative_to(self.path)))
-        if told is None or not path.exists():
-            mend = f"Run 'splitjax {stage}' or 'splitjax run'."
-            raise UserError(f"missing: stage {stage} has not run", where=str(path), mend=mend)
-        if hash_file(path) != told:
-            mend = f"Restore it, or make it anew with --redo {stage}."
-            raise UserError(f"changed since stage {stage} wrote it", where=str(path), mend=mend)
-        return told
-
-    def mark_done(self, stage: str, inputs: dict[str, Any], outputs: Sequence[Path]) -> None:
-        hashes = {str(path.relative_to(self.path)): hash_file(path) for path in outputs}
-        record = {"format": FORMAT, "stage": stage, "inputs": hash_json(inputs), "outputs": hashes}
-        write_record(self._record(stage), record)
-
-    def done(self, stage: str) -> dict[str, Any] | None:
-        """The record of a finished stage, or None.
-
-        Raises:
-            UserError: the record is damaged or of another format.
-        """
-        path = self._record(stage)
-        if not path.exists():
-            return None
-        mend = f"Make the stage anew with --redo {stage}."
-        return read_record(path, "the record of a stage", {"format": FORMAT, "stage": stage}, mend, _StageRecord)
-
-    def _record(self, stage: str) -> Path:
-        return self.path / "done" / f"{stage}.json"
 
     def _made_with(self) -> dict[str, Any]:
         """The config that the stages were made with. config.yaml says the same for people, and can be edited."""

@@ -83,11 +83,21 @@ def seed_of(config: Config, run: RunFolder) -> Seed | None:
     """
     if config.seed_from is None:
         return None
-    folder = run.path / "seed_from"
-    if not (folder / RECORD).exists():
+    folder, wanted = run.seed_from, (str(Path(config.seed_from.path)), config.data.tokenizer.end_token)
+    if not (folder / RECORD).exists() or _kept(folder) != wanted:
         _keep(ModelFolder(Path(config.seed_from.path), config.data.tokenizer.end_token), config, folder)
     told = read_record(folder / RECORD, "the record of a seed", {"format": FORMAT}, "Begin in another run_dir.")
+    for name, hash in told.get("kept", {}).items():
+        if not (folder / name).is_file() or hash_file(folder / name) != hash:
+            raise UserError("has changed or is gone since the run took it", where=str(folder / name),
+                            mend=f"Copy it from {told['path']}, or use --redo sweep.")
     return Seed(folder, told | {"tokens": config.seed_from.tokens})
+
+
+def _kept(folder: Path) -> tuple[str, str | None]:
+    """Of which folder the copy is, and which token was put in the place of id 0."""
+    told = read_record(folder / RECORD, "the record of a seed", {"format": FORMAT})
+    return str(told["path"]), told["end_token"]
 
 
 def _keep(source: ModelFolder, config: Config, folder: Path) -> None:
@@ -102,7 +112,9 @@ def _keep(source: ModelFolder, config: Config, folder: Path) -> None:
             "format": FORMAT, "path": str(source.path), "end_id": source.tokenizer.end_id,
             "end_token": config.data.tokenizer.end_token, "vocab_size": source.vocab_size,
             "files": {path.name: hash_file(path) for path in source.weights.files},
+            "kept": {name: hash_file(work / name) for name in _SMALL if (work / name).is_file()},
         })  # fmt: skip
+        shutil.rmtree(folder, ignore_errors=True)
         os.replace(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from splitjax import evaluate as scoring
-from splitjax.config import Config, UserError, read_json
+from splitjax.config import Config, UserError
 from splitjax.data import Tokenizer
 from splitjax.evaluate import Scorer, routing
 from splitjax.reporting.number_text import figure
@@ -121,9 +121,9 @@ def _bits(nats_M: np.ndarray, bytes_M: np.ndarray) -> list[float]:
 
 
 def _of_run(job: Job) -> dict[str, list[float]]:
-    """Bits a byte of the run's own models, where they were evaluated."""
-    path = job.folder.results
-    return {name: row["bits_per_byte"] for name, row in read_json(path)["models"].items()} if path.exists() else {}
+    """Bits a byte of the run's own models, where these were evaluated."""
+    results = job.folder.evaluated() or {"models": {}}
+    return {name: row["bits_per_byte"] for name, row in results["models"].items()}
 
 
 def table(found: dict[str, Any]) -> Table:

@@ -73,9 +73,9 @@ def of_run(job: Job, name: str = "planned") -> Loaded:
 
 
 def router_of(job: Job, name: str) -> SavedRouter:
-    """The router that the evaluation chose for this model, else the likelihood of the prefix."""
+    """The router that the evaluation chose for this model, else (not evaluated as it is) the prefix's likelihood."""
     saved = job.folder.router_of(None if name == "planned" else main_tree(job)[name].id)
-    if (saved / ROUTER).exists():
+    if job.folder.belongs("evaluate") and (saved / ROUTER).exists():
         return SavedRouter.load(saved)
     corpus = job.corpus
     usual = routers.make(routing.DEFAULT, corpus.manifest.sizes, lambda: Clusterer.load(corpus.folder))

@@ -18,6 +18,7 @@ from splitjax.planning.main_plan import make_plan
 from splitjax.runs import law_splits, observations
 from splitjax.runs.cells import seed_tokens
 from splitjax.runs.job import Job
+from splitjax.runs.model_places import places
 from splitjax.runs.phase_record import Losses
 from splitjax.runs.phase_tree import Cell, Phase, part_of, tokens_trained
 from splitjax.runs.phase_work import work_of
@@ -91,7 +92,8 @@ def run_sweep(job: Job, jobs: int = 1) -> None:
     sizes = len({cell.model for cell in cells.values()})
     rows = len(cells) * len(job.corpus.domains)
     note = f"{rows} observations of {len(cells)} cells over {sizes} sizes, {format_count(tokens)} tokens"
-    job.finish("sweep", inputs, outputs, note)
+    picked = [job.folder.splits] if job.folder.splits.exists() else []
+    job.finish("sweep", inputs, outputs, note, read=[_manifest(job), *picked])
 
 
 def run_part(job: Job, part: int, parts: int, jobs: int = 1) -> None:
@@ -136,7 +138,7 @@ def run_fit(job: Job) -> None:
     job.reporter.stage("fit", "comparing families by held-out prediction")
     fitted = fit_table(law.Table.read(job.folder.observations), job.config)
     fitted.save(job.folder.law)
-    job.finish("fit", inputs, [job.folder.law], _fit_note(fitted))
+    job.finish("fit", inputs, [job.folder.law], _fit_note(fitted), read=[job.folder.observations])
 
 
 def fit_table(table: law.Table, config: Config) -> law.LawFit:
@@ -158,7 +160,7 @@ def run_plan(job: Job) -> None:
     sizes = job.corpus.manifest.sizes_by_domain
     plan = make_plan(job.config, job.clock, sizes, job.folder.law if job.config.sweep else None)
     write_record(job.folder.plan, plan)
-    job.finish("plan", inputs, [job.folder.plan], plan_note(plan))
+    job.finish("plan", inputs, [job.folder.plan], plan_note(plan), read=[_manifest(job), *_law(job)])
 
 
 def run_train(job: Job) -> None:
@@ -174,7 +176,11 @@ def run_train(job: Job) -> None:
     losses = separate.train_or_join(executor, phases) if executor.apart else executor.run(phases)
     validation = {name: losses[cell.id] for name, cell in cells.items()}
     hosts.from_first(lambda: write_json(job.folder.main, {"format": FORMAT, "models": validation}))
-    job.finish("train", inputs, [job.folder.main], f"{len(cells)} models, {format_count(tokens)} tokens")
+    job.finish(
+        "train", inputs, [job.folder.main], f"{len(cells)} models, {format_count(tokens)} tokens",
+        read=[_manifest(job), job.folder.plan, *_law(job)],
+        weights={place.checkpoint(job) / "checkpoint.json" for place in places(job, cells).values()},
+    )
 
 
 def run_evaluate(job: Job) -> None:
@@ -193,6 +199,7 @@ def run_evaluate(job: Job) -> None:
         inputs,
         [job.folder.results, *sorted(path for path in job.folder.router.rglob("*") if path.is_file())],
         f"{len(found['models'])} models on {len(found['domains'])} domains",
+        read=[_manifest(job), job.folder.plan, job.folder.main],
     )
 
 
@@ -210,7 +217,8 @@ def run_report(job: Job) -> None:
         return
     job.reporter.stage("report", "drawing")
     page.write(job.folder, job.config)
-    job.finish("report", inputs, [job.folder.report], str(job.folder.report))
+    read = [folder.results, folder.plan, *_law(job), *([folder.observations] if _law(job) else [])]
+    job.finish("report", inputs, [folder.report], str(folder.report), read=read)
 
 
 def _answers(job: Job) -> list[Path]:
@@ -237,6 +245,15 @@ def _fit_note(fitted: law.LawFit) -> str:
     held_out = fitted.heldout
     error = f", {100 * held_out.mre:.2f} % on held-out larger runs" if held_out else ""
     return f"{fitted.family}: off by {100 * fitted.chosen.mre:.2f} % on the rows fitted{error}"
+
+
+def _manifest(job: Job) -> Path:
+    return job.folder.data / "manifest.json"
+
+
+def _law(job: Job) -> list[Path]:
+    """law.json, where a sweep feeds one."""
+    return [job.folder.law] if job.config.sweep is not None else []
 
 
 def _data_inputs(job: Job) -> dict[str, Any]:

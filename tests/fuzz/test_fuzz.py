@@ -23,7 +23,7 @@ from splitjax.config import Data, UserError, hash_json, load, write_record
 from splitjax.data import Manifest, sources
 from splitjax.law import LawFit, Table, fit
 from splitjax.runs.phase_record import read_phase
-from splitjax.runs.plan_record import read_plan
+from splitjax.runs.plan_record import parse_plan
 from splitjax.runs.run_folder import FORMAT, RunFolder
 from splitjax.train import checkpoint, read_metrics
 from splitjax.train.metrics import MetricsLog
@@ -227,7 +227,7 @@ def _plan(home: Path) -> Parser:
             "accounting": "total", "n_params": 100, "d_pretrain": 1, "d_special": 1}  # fmt: skip
     write_record(folder.plan, plan)
     return Parser(
-        folder.plan, folder.plan.read_bytes(), lambda: read_plan(folder), "record", ("status", str(folder.path))
+        folder.plan, folder.plan.read_bytes(), lambda: parse_plan(folder), "record", ("status", str(folder.path))
     )
 
 

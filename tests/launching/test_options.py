@@ -107,7 +107,7 @@ def test_the_command_line_passes_everything_on(config: Path, capsys: pytest.Capt
     )
     assert capsys.readouterr().out == expected
     assert cli.main(["launch", str(config), "--on", "slurm", "--delete", "--dry-run"]) == 0
-    assert capsys.readouterr().out == "scancel --name=tiny-run --me\n"
+    assert re.fullmatch(r"scancel --name=tiny-run-[a-z2-7]{8} --me\n", capsys.readouterr().out)
     assert cli.main(["launch", str(config), "--on", "slurm", "--logs", "--dry-run"]) == 0
     assert capsys.readouterr().out.startswith("tail ")
     assert cli.main(["launch", str(config), "--on", "slurm", "--zone", "z", "--dry-run"]) == 2

@@ -62,7 +62,7 @@ def test_others_that_do_not_come_are_waited_for_as_long_as_said() -> None:
     )
     assert done.returncode
     assert time.monotonic() - began < 60
-    assert "could not join" in done.stderr or "DEADLINE_EXCEEDED" in done.stderr
+    assert "waited 2 s at the start for process 1 of 2" in done.stderr
 
 
 FROM_FIRST = """

@@ -20,6 +20,8 @@ from splitjax.model import LanguageModel, huggingface_config, to_huggingface
 from splitjax.model.weights import Weights, write_weights
 from splitjax.planning.main_plan import make_plan
 from splitjax.runs.cells import Clock
+from splitjax.runs.run_folder import RunFolder
+from splitjax.runs.seed import seed_of
 from splitjax.train import checkpoint
 from tests.tiny import tiny_tree
 from tools.random_checkpoint import ROWS, random_tensors, write_tokenizer
@@ -251,3 +253,37 @@ def test_weights_that_changed_since_the_run_began_are_refused(
 @pytest.mark.slow
 def test_the_corpus_of_a_seeded_run_has_the_folders_tokenizer(continued: Path, folder: Path) -> None:
     assert Corpus.open(continued / "data").tokenizer.data == ModelFolder(folder).tokenizer.data
+
+
+def settings_of(path: Path, run_dir: Path) -> config.Config:
+    tree = {"data": {"sources": [{"type": "phonebook"}]}, "budget": {"tokens": 1000}, "split": 0.5}
+    return from_dict(tree | {"run_dir": str(run_dir), "seed_from": {"path": str(path), "tokens": "1k"},
+                             "train": {"learning_rate": 1e-4}})
+
+
+def test_the_copy_in_a_run_is_of_the_folder_that_the_config_names(
+    folder: Path, tokenizer_files: Path, tmp_path: Path
+) -> None:
+    other = make_folder(tmp_path / "other", tokenizer_files, "qwen3")
+    run = RunFolder(tmp_path / "run")
+    first = seed_of(settings_of(folder, run.path), run)
+    assert seed_of(settings_of(folder, run.path), run).hash == first.hash
+    second = seed_of(settings_of(other, run.path), run)
+    assert second.told["path"] == str(other), "a config that was mended before anything was made"
+    assert second.hash != first.hash
+    assert json.loads((run.seed_from / "config.json").read_text())["model_type"] == "qwen3"
+
+
+def test_a_file_of_the_copy_that_changed_is_refused_and_taken_anew_by_redo(folder: Path, tmp_path: Path) -> None:
+    run, wanted = RunFolder(tmp_path / "run"), settings_of(folder, tmp_path / "run")
+    run.claim(wanted)
+    seed_of(wanted, run)
+    run.mark_done("prepare", {}, [])
+    (run.seed_from / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match=r"seed_from/tokenizer\.json: has changed or is gone since the run took it"):
+        seed_of(wanted, run)
+    run.claim(wanted, redo="fit")
+    assert run.seed_from.exists()
+    run.claim(wanted, redo="sweep")
+    assert not run.seed_from.exists()
+    assert (seed_of(wanted, run).folder / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
