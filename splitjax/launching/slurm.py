@@ -87,10 +87,12 @@ def _in_parts(request: Request) -> list[str]:
     """Three jobs, each after the one before: prepare, the sweep as an array, the run that gathers it and goes on.
 
     Raises:
-        UserError: there is no sweep.
+        UserError: there is no sweep, or one that chooses its cells round by round.
     """
     if request.config.sweep is None:
         raise UserError("--parts shares out a sweep, and the config has none", where="sweep")
+    if request.config.sweep.auto:
+        raise UserError("a sweep that chooses its cells has no parts", where="--parts", mend="Leave it out.")
     parts = request.options.parts
     sweep = batch(request, "sweep", "--part", f"{_TASK}/{parts}", alone=True, settings=[f"--array=1-{parts}"])
     after = "sbatch --parsable --kill-on-invalid-dep=yes --dependency=afterok:"

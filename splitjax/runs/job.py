@@ -21,6 +21,7 @@ from .reporter import Reporter
 from .run_folder import RunFolder
 from .seed import RECORD, Seed, seed_of
 from .sweep_cells import sweep_cells
+from .sweep_rounds import Rounds
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Job:
     """The stage that is made anew, with all after it."""
     platform: str | None = None
     """What trains, where it is not this process ("cpu", "gpu", "tpu")."""
+    rounds: Rounds | None = None
+    """Of a sweep that chooses its cells: those chosen so far."""
     _corpus: Corpus | None = None
 
     @property
@@ -67,23 +70,42 @@ class Job:
 
     @property
     def clock(self) -> Clock:
-        """By the manifest alone: what only lists cells need not read the data."""
-        return Clock.of(self.config, self._manifest.k)
+        """By the manifest alone, or before there is one by the config: what only lists cells need not read the data."""
+        prepared = (self.folder.data / "manifest.json").exists()
+        return Clock.of(self.config, (not prepared and self.config.data.domains.k) or self._manifest.k)
 
     def phases(self, cells: Iterable[Cell]) -> list[Phase]:
         return grow(cells, self.config.train.decay_share)
 
-    @cached_property
+    @property
     def sweep_cells(self) -> list[Cell]:
-        """The cells of the sweep, by the law's picks where it asks for them."""
-        return sweep_cells(self.config, self.clock, law_splits.picks(self.config, self.clock, self.folder))
+        """The cells of the sweep: those chosen so far, or by the law's picks where it asks for them."""
+        if self.config.sweep and self.config.sweep.auto:
+            return self.rounds_so_far.cells
+        return self._named_cells
+
+    @property
+    def rounds_so_far(self) -> Rounds:
+        """Of a sweep that chooses its cells; none before the first is chosen."""
+        return self.rounds or Rounds.load(self.folder.rounds) or Rounds((), ())
 
     @cached_property
+    def _named_cells(self) -> list[Cell]:
+        return sweep_cells(self.config, self.clock, law_splits.picks(self.config, self.clock, self.folder))
+
+    @property
     def sweep_phases(self) -> list[Phase]:
         """The tree of the sweep. Seeds are one stack where small batched products are fast: not on a CPU.
 
         Measured by tools/bench_seeds.py; a function of the sweep and the platform, so a restart finds the same phases.
         """
+        if self.config.sweep and self.config.sweep.auto:
+            known = self.rounds_so_far
+            return grow(known.cells, self.config.train.decay_share, foreseen=known.foreseen)
+        return self._named_phases
+
+    @cached_property
+    def _named_phases(self) -> list[Phase]:
         cells = self.sweep_cells
         together = any(cell.seed is not None for cell in cells) and self._platform() != "cpu"
         return grow(cells, self.config.train.decay_share, together)

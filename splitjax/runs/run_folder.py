@@ -39,6 +39,8 @@ _FIRST_STAGE = {
     "evaluate.routers": "evaluate",
     "evaluate.tasks": "evaluate",
 }
+# What the cells of a sweep that chooses them are chosen for.
+_CHOSEN_FOR = ("model", "budget")
 _LOGS = "logs"  # where a launcher sends what its jobs print
 # Keys that change no number: free to differ between starts.
 _FREE = ("name", "run_dir", "log", "data.workers", "data.runner", "train.mesh", "train.placement")
@@ -62,6 +64,7 @@ class RunFolder(StageRecords):
         self.answers = self.path / "answers.csv"
         self.times = self.path / "times.jsonl"
         self.splits = self.path / "splits.json"
+        self.rounds = self.path / "sweep.json"
         self.law = self.path / "law.json"
         self.plan = self.path / "plan.json"
         self.main = self.path / "main.json"
@@ -111,7 +114,7 @@ class RunFolder(StageRecords):
     def taken(self) -> Callable[[], None]:
         """What undoes a claim, where nothing has been made since: a refused command leaves the folder as it was."""
         began = time.time() - 0.01  # file systems stamp by a coarser clock
-        paths = [self.config, self._claim, self.splits, *map(self._record, STAGES)]
+        paths = [self.config, self._claim, self.splits, self.rounds, *map(self._record, STAGES)]
         before = {path: path.read_bytes() if path.exists() else None for path in paths}
 
         def undo() -> None:
@@ -127,6 +130,7 @@ class RunFolder(StageRecords):
     def _forget_start(self) -> None:
         """Drop what was taken from elsewhere before the first stage that trains: the next one takes it anew."""
         self.splits.unlink(missing_ok=True)
+        self.rounds.unlink(missing_ok=True)
         shutil.rmtree(self.seed_from, ignore_errors=True)
 
     def check(self, config: Config) -> None:
@@ -201,6 +205,8 @@ class RunFolder(StageRecords):
         stages = {_first_stage(key) for key in changed}
         if config.sweep is not None and config.sweep.counts_tokens and "budget.accounting" in changed:
             stages.add("sweep")  # its cells are other ones
+        if config.sweep is not None and config.sweep.auto and any(key.startswith(_CHOSEN_FOR) for key in changed):
+            stages.add("sweep")  # its cells were chosen for another main run
         needed = min(stages, key=STAGES.index)
         if redo is None or STAGES.index(redo) > STAGES.index(needed):
             keys = ", ".join(f"{key} ({before.get(key)} → {now.get(key)})" for key in changed[:5])

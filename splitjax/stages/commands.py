@@ -13,6 +13,7 @@ from splitjax.config import Config, UserError, disk_errors, hash_json, read_json
 from splitjax.data import changed_sources
 from splitjax.evaluate import routers
 from splitjax.parallel import hosts
+from splitjax.planning import auto_sweep
 from splitjax.planning.run_costs import sweep_work, whole_work
 from splitjax.runs.devices import Devices
 from splitjax.runs.job import Job
@@ -112,6 +113,8 @@ def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:
         if config.train.mesh and jobs == 1:  # with more jobs the devices belong to the workers
             Devices.of(config, 1)  # a mesh that is not here is refused before hours of preparation
         sequence.run_prepare(job)
+        if config.sweep and config.sweep.auto:
+            auto_sweep.begin(job)
         job.reporter.plan_work(*whole_work(job))
         sequence.run_sweep(job, jobs)
         for stage in AFTER_SWEEP:
@@ -137,10 +140,15 @@ def sweep(config: Config, *, jobs: int = 1, part: tuple[int, int] | None = None,
 
     Raises:
         SweepError: some cells failed for good; the others are done.
+        UserError: a part of a sweep that chooses its cells round by round: no part of it stands alone.
     """
     if config.sweep is None:
         raise UserError("the config has no sweep", where="sweep", mend="See docs/sweeps.md for its keys.")
+    if config.sweep.auto and part is not None:
+        raise UserError("a sweep that chooses its cells has no parts", where="--part", mend="Use --jobs.")
     with job_of(config, lock="part-{}-of-{}".format(*part) if part else None, jobs=jobs, **options) as job:
+        if config.sweep.auto:
+            auto_sweep.begin(job)
         job.reporter.plan_work(*sweep_work(job))
         if part is None:
             sequence.run_sweep(job, jobs)

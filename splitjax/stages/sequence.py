@@ -14,6 +14,7 @@ from splitjax.config import Config, UserError, format_count, write_json, write_r
 from splitjax.data.small import check
 from splitjax.evaluate.folders import ModelFolder
 from splitjax.parallel import hosts
+from splitjax.planning import auto_sweep
 from splitjax.planning.main_plan import make_plan
 from splitjax.runs import law_splits, observations
 from splitjax.runs.cells import seed_tokens
@@ -77,23 +78,41 @@ def run_sweep(job: Job, jobs: int = 1) -> None:
     inputs = _data_inputs(job) | job.part("sweep", "train", "seed") | {"windows": job.config.evaluate.windows}
     if job.config.sweep.counts_tokens:
         inputs["accounting"] = job.config.budget.accounting
+    if job.config.sweep.auto:
+        inputs |= job.part("model", "budget")
     if picked_by := hosts.from_first(lambda: law_splits.fix(job.config, job.clock, job.folder)):
         inputs["law"] = picked_by
     if job.skip_if_done("sweep", inputs):
         return
-    cells = {cell.id: cell for cell in job.sweep_cells}
-
-    def grown(losses: Losses) -> None:
-        rows = [row for cell, by_domain in losses.items() for row in _rows(job, cells[cell], by_domain)]
-        hosts.from_first(lambda: observations.write(job.folder.observations, rows))
-
-    tokens = _train_tree(job, job.sweep_phases, jobs, grown)
-    outputs = [job.folder.observations, *_answers(job)]
-    sizes = len({cell.model for cell in cells.values()})
+    tokens = _in_rounds(job, jobs) if job.config.sweep.auto else _train_tree(job, job.sweep_phases, jobs, _grown(job))
+    chosen = [job.folder.rounds] if job.config.sweep.auto else []
+    cells = job.sweep_cells
+    sizes = len({cell.model for cell in cells})
     rows = len(cells) * len(job.corpus.domains)
     note = f"{rows} observations of {len(cells)} cells over {sizes} sizes, {format_count(tokens)} tokens"
     picked = [job.folder.splits] if job.folder.splits.exists() else []
+    outputs = [job.folder.observations, *chosen, *_answers(job)]
     job.finish("sweep", inputs, outputs, note, read=[_manifest(job), *picked])
+
+
+def _grown(job: Job) -> Callable[[Losses], None]:
+    """Writes observations.csv whenever cells have ended."""
+    cells = {cell.id: cell for cell in job.sweep_cells}
+
+    def write(losses: Losses) -> None:
+        rows = [row for cell, by_domain in losses.items() for row in _rows(job, cells[cell], by_domain)]
+        hosts.from_first(lambda: observations.write(job.folder.observations, rows))
+
+    return write
+
+
+def _in_rounds(job: Job, jobs: int) -> int:
+    """Train the rounds of a sweep that chooses its cells, until it ends; returns their tokens."""
+    auto_sweep.begin(job)
+    while True:
+        tokens = _train_tree(job, job.sweep_phases, jobs, _grown(job))
+        if not auto_sweep.go_on(job, lambda: fit_table(law.Table.read(job.folder.observations), job.config)):
+            return tokens
 
 
 def run_part(job: Job, part: int, parts: int, jobs: int = 1) -> None:

@@ -99,3 +99,19 @@ def test_repeats_that_the_law_has_never_seen_are_told() -> None:
     assert any("D' is 5.0 times the 2M unique tokens of a domain; no row of the table repeats" in note for note in told)
     assert not any("unique tokens of the mixture" in note for note in told)
     assert not any("unique" in note for note in plan(SCARCE, 1e7, 8e7, 8, u_special=2e7).notes)
+
+
+def test_n_may_lie_further_where_rows_reach_the_budget_at_three_splits() -> None:
+    """1,000 times then, 30 else; and its level is said to be unknown."""
+    at_t = [(n, f * 1e8, (1 - f) * 1e8 / 4) for n in (1e5, 2e5, 4e5) for f in (0.2, 0.5, 1.0)]
+    reached = rows(SCARCE, at_t)
+    told = plan(reached, 3e8, 1e8, 4).notes  # 750 times the largest N
+    assert any("take its level as unknown" in note for note in told)
+    assert not any("level as unknown" in note for note in plan(reached, 1e7, 1e8, 4).notes)
+    with pytest.raises(UserError, match="N = 500M is 1250 times outside"):
+        plan(reached, 5e8, 1e8, 4)
+    with pytest.raises(UserError, match="N = 300M is 750 times outside"):
+        plan(reached, 3e8, 2e8, 4)  # its rows end at half of this T
+    two = rows(SCARCE, [point for point in at_t if point[1] != 5e7])
+    with pytest.raises(UserError, match="N = 300M is 750 times outside"):
+        plan(two, 3e8, 1e8, 4)

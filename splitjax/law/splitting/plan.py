@@ -157,7 +157,8 @@ def plan(
         experts: K.
         accounting: "total": T = D + K·D'; "per_model": T = D + D'.
         weights: domain → weight in the mean; None weighs all alike.
-        extrapolate: allow N, T, D or D' over 30 times outside the fitted range.
+        extrapolate: allow N, T, D or D' over 30 times outside the fitted range (N over 1,000 times, where the table
+            has runs at T with three splits).
         u_pretrain, u_special: unique tokens of the mixture and of each domain (one number, or by domain), for laws
             fitted to repeated data; None where the data never repeat.
         before: tokens that the seed had seen before this budget, as the table's D counts them.
@@ -168,7 +169,8 @@ def plan(
     asked = Budget(float(n_params), float(tokens), int(experts), accounting, u_pretrain, u_special, float(before))
     budget = _checked(law, asked)
     law.check_worth()
-    limits.refuse_far(law.table, {"n_params": budget.n_params, "tokens": budget.before + budget.tokens}, extrapolate)
+    far = {"n_params": budget.n_params, "tokens": budget.before + budget.tokens}
+    limits.refuse_far(law.table, far, extrapolate, limits.furthest_n(law.table, budget))
     return _made(law, View(law.chosen, budget, domain_weights(law.domains, weights)), extrapolate)
 
 
