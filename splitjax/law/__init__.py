@@ -12,9 +12,10 @@ from .fitting.fitted import Fitted
 from .fitting.law_fit import LawFit
 from .fitting.profile import Profile, profile
 from .splitting.budget import Budget
-from .splitting.design import Cell, Design, NextRun, next_run, propose
+from .splitting.design import Design, NextRun, next_run, propose
 from .splitting.plan import Curve, SplitPlan, choose_size, plan
 from .splitting.prediction import OneModel, Prediction, plan_one_model, predict, size_one_model
+from .splitting.prior import Cell
 from .splitting.trial import Measured, Trial, best_constant, trial
 from .tables.sheet import is_table
 from .tables.table import Table

@@ -17,8 +17,8 @@ import numpy as np
 
 from splitjax import law
 from splitjax.config import Auto, Config, Model, UserError, format_count
-from splitjax.law.splitting import choice
-from splitjax.law.splitting.design import Cell as LawCell
+from splitjax.law import Cell as LawCell
+from splitjax.law.splitting import cell_choice
 from splitjax.model import n_params
 from splitjax.parallel import hosts
 from splitjax.runs.cells import Clock, budget_tokens, main_cells, seed_tokens
@@ -26,7 +26,7 @@ from splitjax.runs.job import Job
 from splitjax.runs.phase_tree import Cell, grow
 from splitjax.runs.phase_work import flops_of
 from splitjax.runs.run_folder import RunFolder
-from splitjax.runs.sweep_rounds import Round, Rounds
+from splitjax.runs.sweeping.sweep_rounds import Round, Rounds
 
 from .small_models import family, ladder
 
@@ -127,8 +127,8 @@ def first(asked: Question) -> Rounds:
         if not found[0]:
             continue
         ladder_, cells = found[0]
-        draws = choice.prior(asked.budget(), asked.in_tokens(cells))
-        after = choice.sd_after(draws, range(len(cells)), NOISE)
+        draws = cell_choice.prior(asked.budget(), asked.in_tokens(cells))
+        after = cell_choice.sd_after(draws, range(len(cells)), NOISE)
         if best is None or after < best.rounds[0].sd_after:
             sizes = ", ".join(format_count(n_params(each)) for each in ladder_)
             reason = f"by a prior: curves of T and T/2 at N = {sizes}"
@@ -196,7 +196,7 @@ def further(
 
 def _worth(
     asked: Question, known: Rounds, fitted: law.LawFit, budget: law.Budget, cells: Sequence[Cell]
-) -> tuple[choice.Choice, Callable[[Sequence[int]], float]]:
+) -> tuple[cell_choice.Choice, Callable[[Sequence[int]], float]]:
     """What one more round would choose among `cells`, and the price of some of them beside those known."""
     so_far = asked.price(known.cells)
 
@@ -204,12 +204,12 @@ def _worth(
         return asked.price([*known.cells, *(cells[i] for i in some)]) - so_far
 
     if not cells:
-        return choice.Choice((), 0.0, 0.0), price
+        return cell_choice.Choice((), 0.0, 0.0), price
     prices = [price([i]) for i in range(len(cells))]
-    draws = choice.drawn(fitted, budget, asked.in_tokens(cells))
+    draws = cell_choice.drawn(fitted, budget, asked.in_tokens(cells))
     correction = fitted.chosen.correction
     noise = max(correction.kernel.noise if correction else NOISE, 1e-4)
-    return choice.choose(draws, prices, _allowance(asked, known, min(prices)), noise), price
+    return cell_choice.choose(draws, prices, _allowance(asked, known, min(prices)), noise), price
 
 
 def _allowance(asked: Question, known: Rounds, cheapest: float) -> float:

@@ -12,13 +12,13 @@ from splitjax.config import Config, UserError, format_count
 from splitjax.data import Corpus
 from splitjax.model import n_params
 from splitjax.parallel import Topology
-from splitjax.runs import sweep_cells
 from splitjax.runs.cells import Clock, budget_tokens, explicit_fraction, main_cells
-from splitjax.runs.law_splits import picks
 from splitjax.runs.phase_tree import grow, tokens_trained
 from splitjax.runs.phase_work import flops_of
 from splitjax.runs.plan_record import read_plan
 from splitjax.runs.run_folder import RunFolder
+from splitjax.runs.sweeping import sweep_cells
+from splitjax.runs.sweeping.law_splits import picks
 
 from . import auto_sweep, estimate, layouts
 from .compiled_step import Compiled, compile_step

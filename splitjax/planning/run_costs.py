@@ -9,11 +9,11 @@ from rich.table import Table
 
 from splitjax.config import format_count
 from splitjax.model import n_params
-from splitjax.runs import law_splits
 from splitjax.runs.cells import explicit_fraction, main_cells
 from splitjax.runs.job import Job
 from splitjax.runs.phase_tree import tokens_trained
 from splitjax.runs.phase_work import flops_of, work_of
+from splitjax.runs.sweeping import law_splits
 
 from . import auto_sweep
 

@@ -12,7 +12,6 @@ from splitjax.config import Config, UserError
 from splitjax.data import Corpus, Manifest
 from splitjax.parallel import hosts
 
-from . import law_splits
 from .cells import Clock
 from .executor import Executor
 from .phase_record import identity_of
@@ -20,8 +19,9 @@ from .phase_tree import Cell, Phase, grow
 from .reporter import Reporter
 from .run_folder import RunFolder
 from .seed import RECORD, Seed, seed_of
-from .sweep_cells import sweep_cells
-from .sweep_rounds import Rounds
+from .sweeping import law_splits
+from .sweeping.sweep_cells import sweep_cells
+from .sweeping.sweep_rounds import Rounds
 
 
 @dataclass

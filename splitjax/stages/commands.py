@@ -30,6 +30,20 @@ AFTER_SWEEP: tuple[Callable[[Job], None], ...] = (
 )  # fmt: skip
 
 
+def _refuse(config: Config, jobs: int) -> None:
+    """What no run folder is needed to see.
+
+    Raises:
+        UserError: a number of jobs that cannot be, or a router or a file of tasks that does not exist.
+    """
+    if jobs < 1:
+        raise UserError(f"{jobs} jobs", where="--jobs", mend="Give 1 or more.")
+    if jobs > 1 and hosts.several():
+        raise UserError(f"{jobs} jobs on several processes", where="--jobs", mend="Give one or the other.")
+    routers.check(config.evaluate.routers)
+    zero_shot.files(config)
+
+
 @contextmanager
 def job_of(
     config: Config,
@@ -51,13 +65,8 @@ def job_of(
         UserError: the folder was made with another config, another process works in it, or the config names
             a router or a file of tasks that does not exist.
     """
-    if jobs < 1:
-        raise UserError(f"{jobs} jobs", where="--jobs", mend="Give 1 or more.")
-    routers.check(config.evaluate.routers)
-    zero_shot.files(config)
+    _refuse(config, jobs)
     folder = RunFolder(config.folder)
-    if jobs > 1 and hosts.several():
-        raise UserError(f"{jobs} jobs on several processes", where="--jobs", mend="Give one or the other.")
     undo: list[Callable[[], None]] = []
     job = None
     with ExitStack() as held:

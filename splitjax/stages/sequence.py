@@ -16,7 +16,7 @@ from splitjax.evaluate.folders import ModelFolder
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
 from splitjax.planning.main_plan import make_plan
-from splitjax.runs import law_splits, observations
+from splitjax.runs import observations
 from splitjax.runs.cells import seed_tokens
 from splitjax.runs.job import Job
 from splitjax.runs.model_places import places
@@ -25,6 +25,7 @@ from splitjax.runs.phase_tree import Cell, Phase, part_of, tokens_trained
 from splitjax.runs.phase_work import work_of
 from splitjax.runs.plan_record import main_tree, plan_note
 from splitjax.runs.run_folder import FORMAT
+from splitjax.runs.sweeping import law_splits
 from splitjax.runs.workers.attempts import Ledger, run_here
 from splitjax.runs.workers.pool import run_in_workers
 from splitjax.scoring import recall, results, zero_shot

@@ -17,7 +17,7 @@ from splitjax.planning import auto_sweep
 from splitjax.planning.auto_sweep import Question, first, further
 from splitjax.runs.cells import Clock
 from splitjax.runs.phase_tree import Cell
-from splitjax.runs.sweep_rounds import Round, Rounds
+from splitjax.runs.sweeping.sweep_rounds import Round, Rounds
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"a": 3_000_000, "b": 1_000_000}

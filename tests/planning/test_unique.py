@@ -10,9 +10,9 @@ import pytest
 
 from splitjax.config import Config, from_dict
 from splitjax.planning import main_plan
-from splitjax.runs import law_splits
 from splitjax.runs.cells import Clock
 from splitjax.runs.run_folder import RunFolder
+from splitjax.runs.sweeping import law_splits
 
 SHAPE = {"d_model": 16, "n_layers": 1, "n_heads": 2}
 SIZES = {"book_0": 1000, "book_1": 500}

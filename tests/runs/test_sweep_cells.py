@@ -13,7 +13,7 @@ from splitjax.config import Config, UserError, from_dict
 from splitjax.model import n_params
 from splitjax.runs.cells import Clock
 from splitjax.runs.phase_tree import Cell, grow, lost_with, model_tag, part_of, tokens_trained
-from splitjax.runs.sweep_cells import budgets, points, sweep_cells
+from splitjax.runs.sweeping.sweep_cells import budgets, points, sweep_cells
 
 SMALL, LARGE = {"d_model": 16, "n_heads": 2}, {"d_model": 32, "n_heads": 2}
 K = 4

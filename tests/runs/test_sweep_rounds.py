@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from splitjax.config import Model, UserError
 from splitjax.runs.phase_tree import Cell, grow
-from splitjax.runs.sweep_rounds import Round, Rounds
+from splitjax.runs.sweeping.sweep_rounds import Round, Rounds
 
 SMALL, LARGE = (Model(d_model=width, n_layers=1, n_heads=2) for width in (16, 24))
 ROUNDS = Rounds(

@@ -17,7 +17,7 @@ from splitjax import cli, stages
 from splitjax.config import Config, UserError, from_dict, read_json
 from splitjax.runs.phase_tree import Cell
 from splitjax.runs.run_folder import RunFolder
-from splitjax.runs.sweep_rounds import Rounds
+from splitjax.runs.sweeping.sweep_rounds import Rounds
 from tests.tiny import tiny_tree
 from tools.faults.world import command, environment
 

@@ -17,7 +17,7 @@ from splitjax.config.settings import Fraction, Settings, TokenCount
 from splitjax.model import flops_per_token, n_params
 from splitjax.runs.cells import Clock
 from splitjax.runs.phase_tree import Cell
-from splitjax.runs.sweep_cells import sweep_cells
+from splitjax.runs.sweeping.sweep_cells import sweep_cells
 
 
 def _frozen(value: object) -> object:

@@ -11,10 +11,10 @@ from splitjax.config import Config, Model, UserError, hash_file, read_record, wr
 from splitjax.data import Manifest
 from splitjax.model import n_params
 
-from . import provenance
-from .cells import Clock, seed_tokens, unique_tokens
-from .phase_tree import model_tag
-from .run_folder import FORMAT, RunFolder
+from .. import provenance
+from ..cells import Clock, seed_tokens, unique_tokens
+from ..phase_tree import model_tag
+from ..run_folder import FORMAT, RunFolder
 from .sweep_cells import Pick, budgets
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from splitjax import law
-from splitjax.law.splitting.choice import Draws, choose, prior, sd_after
-from splitjax.law.splitting.design import Cell
+from splitjax.law import Cell
+from splitjax.law.splitting.cell_choice import Draws, choose, prior, sd_after
 
 
 def draws(weights: list[list[float]], count: int = 200_000) -> Draws:

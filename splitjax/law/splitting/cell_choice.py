@@ -16,13 +16,12 @@ import numpy as np
 
 from ..fitting.families import FAMILIES
 from ..fitting.law_fit import LawFit
-from .design import Cell, _losses, _prior, _prior_loss
-from .view import Budget, View, best_fraction
+from .budget import Budget
+from .prior import FAMILY_NAMES, Cell, log_losses, prior_law, prior_loss
+from .view import View, best_fraction
 
 LEAST_GAIN = 0.01
 """A cell that lowers the variance of the split by a smaller share than this is not worth a run."""
-PRIOR = ("effective_data", "blending", "two_skills")
-"""Families of the prior: they predict every cell, also those without specialisation or without pretraining."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,9 @@ def drawn(law: LawFit, budget: Budget, cells: Sequence[Cell]) -> Draws:
 def prior(budget: Budget, cells: Sequence[Cell], seed: int = 0) -> Draws:
     """Draws of plausible laws, before anything was trained."""
     rng = np.random.default_rng(seed)
-    laws = [_prior(FAMILIES[name], budget, rng) for name in PRIOR]
-    split = np.concatenate([best_fraction(partial(_prior_loss, one, budget)) for one in laws])
-    return _finite(split, _losses(laws, cells, ""))
+    laws = [prior_law(FAMILIES[name], budget, rng) for name in FAMILY_NAMES]
+    split = np.concatenate([best_fraction(partial(prior_loss, one, budget)) for one in laws])
+    return _finite(split, log_losses(laws, cells, ""))
 
 
 def _finite(split: np.ndarray, losses: np.ndarray) -> Draws:

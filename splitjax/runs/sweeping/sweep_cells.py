@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from splitjax.config import Config, Model, PerParam, Sweep, UserError, tokens_of
 from splitjax.model import n_params
 
-from .cells import Clock
-from .phase_tree import Cell
+from ..cells import Clock
+from ..phase_tree import Cell
 
 Pick = Callable[[Model, int], float]
 """(model, T in tokens) → the split fraction that a law picks."""

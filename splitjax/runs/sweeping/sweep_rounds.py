@@ -11,8 +11,8 @@ from typing_extensions import TypedDict  # the form that pydantic can check befo
 
 from splitjax.config import Model, read_record, write_record
 
-from .phase_tree import Cell, model_tag
-from .run_folder import FORMAT
+from ..phase_tree import Cell, model_tag
+from ..run_folder import FORMAT
 
 MEND = "Use --redo sweep to choose anew."
 
