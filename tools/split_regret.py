@@ -27,6 +27,7 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
 from study.verdict import percent, table  # noqa: E402
 
 from splitjax.config import tokens_of  # noqa: E402
+from splitjax.config.units import parse_count  # noqa: E402
 from splitjax.law import LawFit, Measured, Table, fit, plan  # noqa: E402
 
 STUDIES = ("text_study", "text_study_quick", "text_study_long")
@@ -97,7 +98,7 @@ def settings(study: str, rows: list[dict[str, str]]) -> Iterator[Setting]:
         size = float(mine[0]["n_params"])
         yield Setting(
             study, name, asked["law"], asked["accounting"], size, len({row["domain"] for row in mine}),
-            float(tokens_of(asked["tokens"], int(size))), np.array(cells, float),
+            float(tokens_of(parse_count(asked["tokens"]), int(size))), np.array(cells, float),
             np.array([np.mean(losses[cell]) for cell in cells]),
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -36,12 +38,27 @@ def test_predictions_are_weighted_geometric_means() -> None:
     np.testing.assert_allclose(both.losses(*at, ""), a**0.7 * b**0.3, rtol=1e-12)
 
 
-def test_draws_are_combined_one_by_one() -> None:
+def test_a_draw_is_that_of_one_family_where_no_misfit_is_told() -> None:
     one, other, both = pair(draws=20)
     at = (3e6, np.array([1e7, 1e8]), np.array([1e6, 0.0]))
     a, b = (law.families[0].losses(*at, "", draws=True) for law in (one, other))
-    np.testing.assert_allclose(both.losses(*at, "", draws=True), a**0.7 * b**0.3, rtol=1e-12)
+    told = both.losses(*at, "", draws=True)
+    first = np.all(told == a, 1)
     assert both.drawn == 20
+    assert first.sum() == 14, "in proportion to the weights"
+    assert (told[~first] == b[~first]).all()
+
+
+def test_draws_are_combined_one_by_one_where_a_misfit_is() -> None:
+    one, other, both = pair(draws=20)
+    rows = table("effective_data")
+    off = 0.02 * np.sin(2 * np.log(rows.d_pretrain)) * np.cos(np.log(rows.n_params))
+    both = dataclasses.replace(both, table=dataclasses.replace(rows, loss=both.on(rows) * np.exp(off)))
+    assert both.correction is not None
+    at = (3e6, np.array([1e7, 1e8]), np.array([1e6, 0.0]))
+    a, b = (law.families[0].losses(*at, "", draws=True) for law in (one, other))
+    factor = np.exp(both.correction.at(*at, draws=True))
+    np.testing.assert_allclose(both.losses(*at, "", draws=True), a**0.7 * b**0.3 * factor, rtol=1e-12)
 
 
 def test_the_noise_falls_alike_for_all_families(law: LawFit) -> None:

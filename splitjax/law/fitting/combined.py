@@ -88,12 +88,23 @@ class Combined:
     def _plain(
         self, n: Any, d: np.ndarray, s: np.ndarray, domain: str, draws: bool, u_pretrain: Any, u_special: Any
     ) -> np.ndarray:
-        """What the members say, uncorrected."""
-        total: Any = 0.0
-        for member, weight in zip(self.members, self.weights, strict=True):
-            loss = member.losses(n, d, s, domain, draws=draws, u_pretrain=u_pretrain, u_special=u_special)
-            total = total + weight * np.log(np.maximum(loss, 1e-300))
-        return np.exp(total)
+        """What the members say, uncorrected.
+
+        Draws of a law whose misfit is told are means over the members too: the misfit stands for what a form gets
+        wrong. Where none is told the members themselves stand for it, and each draw is that of one of them.
+        """
+        each = [member.losses(n, d, s, domain, draws=draws, u_pretrain=u_pretrain, u_special=u_special)
+                for member in self.members]
+        if draws and self.correction is None:
+            return np.stack(each)[self._speaker, np.arange(self.drawn)]
+        return mean_of(each, self.weights)
+
+    @cached_property
+    def _speaker(self) -> np.ndarray:
+        """Which member says each draw, in proportion to the weights, [draws]."""
+        ends = np.round(np.cumsum(self.weights) * self.drawn)
+        order = np.random.default_rng(0).permutation(self.drawn)
+        return np.minimum(np.searchsorted(ends, order, side="right"), len(self.members) - 1)
 
     @cached_property
     def uncorrected(self) -> np.ndarray:
