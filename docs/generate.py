@@ -60,7 +60,7 @@ def config_keys() -> str:
             for name, field in settings.model_fields.items()
         ]
         parts.append("\n".join([f"## {title}\n", f"{about}\n", "| key | takes | default | what it is |",
-                                "|---|---|---|---|", *table, ""]))  # fmt: skip
+                                "|---|---|---|---|", *table, ""]))
     return "\n".join(parts) + "\n" + _presets()
 
 
@@ -156,4 +156,4 @@ def _presets() -> str:
     sizes = {name: ", ".join(f"{key} {value}" for key, value in keys.items()) for name, keys in PRESETS.items()}
     rows = [f"| `{name}` | {size} |" for name, size in sizes.items()]
     return "\n".join(["## Presets of `model`\n", "`model: 310M`, or `model: {preset: 310M, tied_embeddings: true}`.\n",
-                      "| name | stands for |", "|---|---|", *rows, ""])  # fmt: skip
+                      "| name | stands for |", "|---|---|", *rows, ""])

@@ -134,7 +134,7 @@ def bench_streams(folder: Path) -> None:
     command = [sys.executable, "-c", STREAM, str(folder)]
     if taskset := getattr(os, "sched_setaffinity", None):
         output = subprocess.run(command, capture_output=True, text=True, check=True,
-                                preexec_fn=lambda: taskset(0, {0}))  # fmt: skip
+                                preexec_fn=lambda: taskset(0, {0}))
     else:
         output = subprocess.run(command, capture_output=True, text=True, check=True)
     for line in output.stdout.splitlines():

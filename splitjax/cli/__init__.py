@@ -150,7 +150,7 @@ def command(name: str) -> tuple[ModuleType, argparse.ArgumentParser]:
     parser = _Parser(
         prog=f"splitjax {name}", description=f"{COMMANDS[name]}.", allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     module.add_arguments(parser)
     return module, parser
 

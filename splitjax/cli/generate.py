@@ -38,11 +38,11 @@ def run(args: argparse.Namespace) -> int:
         common.print_json({
             "expert": answer.expert, "how": answer.how, "prompt_tokens": answer.prompt_tokens,
             "read_tokens": answer.read_tokens, "text": "".join(answer.pieces),
-        })  # fmt: skip
+        })
         return 0
     if answer.read_tokens < answer.prompt_tokens:
         print(f"{answer.prompt_tokens} tokens are too many for a window of {models.window}: the last "
-              f"{answer.read_tokens} are read", file=sys.stderr)  # fmt: skip
+              f"{answer.read_tokens} are read", file=sys.stderr)
     print(f"{answer.expert} ({answer.how}):", file=sys.stderr)
     for piece in answer.pieces:
         sys.stdout.write(piece)

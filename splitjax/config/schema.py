@@ -19,7 +19,7 @@ from .train_settings import MeshSizes, Train
 __all__ = [
     "Budget", "Config", "Data", "Domains", "Evaluate", "Law", "MeshSizes", "Model", "Source", "Sweep", "Tokenizer",
     "Train",
-]  # fmt: skip
+]
 
 
 class Budget(Settings):

@@ -188,7 +188,7 @@ class Build:
     def _finish(
         self, names: tuple[str, ...], domain_N: NDArray[np.int64], shards: list[Shard], tokenizer: Tokenizer,
         identities: list[str],
-    ) -> Manifest:  # fmt: skip
+    ) -> Manifest:
         files = {path.name: hash_file(path) for path in sorted(self.out.iterdir()) if path.is_file()}
         manifest = Manifest(
             method=self.data.domains.method, domains=names, seed=self.seed, settings=self.settings,

@@ -172,7 +172,7 @@ def _near(data: Data, spools: tuple[Spool, ...], keep_A: NDArray[np.bool_]) -> N
 def _beyond(
     data: Data, parts: Sequence[tuple[Source, str]], keep_A: NDArray[np.bool_], digest_A2: NDArray[np.uint64],
     chars_A: NDArray[np.int64], spool_A: NDArray[np.int64], labels_A: list[str | None],
-) -> NDArray[np.bool_]:  # fmt: skip
+) -> NDArray[np.bool_]:
     """What lies beyond each source's `max_chars` for each of its labels."""
     beyond_A = np.zeros(len(keep_A), bool)
     label_A = np.unique([label or "" for label in labels_A], return_inverse=True)[1]

@@ -47,7 +47,7 @@ class SavedRouter:
         told = routers.describe(self.router) | {
             "prior": list(self.router.prior_K), "experts": list(self.experts), "prefix": self.prefix,
             "tokenizer": self.tokenizer, "evidence": dict(self.evidence), "files": {},
-        }  # fmt: skip
+        }
         files = [folder / FILE]
         if isinstance(self.router, Centroid):
             self.router.clusterer.save(folder)

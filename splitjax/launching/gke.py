@@ -46,7 +46,7 @@ class Gke:
             f"    {delete}",
             "fi",
             shell.here("kubectl apply --filename=-", text),
-        ])  # fmt: skip
+        ])
 
     def run(self, request: Request) -> int:
         return shell.run(self.script(request), ["kubectl"])
@@ -64,7 +64,7 @@ def config_map(request: Request) -> dict[str, Any]:
     return {
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": _named(request),
         "data": {"config.yaml": path.read_text(encoding="utf-8")},
-    }  # fmt: skip
+    }
 
 
 def job_set(request: Request) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def job_set(request: Request) -> dict[str, Any]:
             {"action": "FailJob", "onExitCodes": {"containerName": "splitjax", "operator": "In", "values": [_MISTAKE]}},
         ]},
         "template": pod(request, tpu),
-    }  # fmt: skip
+    }
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
@@ -114,7 +114,7 @@ def pod(request: Request, tpu: Slices) -> dict[str, Any]:
         attributes = {"bucketName": options.bucket, "mountOptions": "implicit-dirs"}
         volumes.append({
             "name": "bucket", "csi": {"driver": "gcsfuse.csi.storage.gke.io", "volumeAttributes": attributes},
-        })  # fmt: skip
+        })
         container["volumeMounts"].append({"name": "bucket", "mountPath": _BUCKET_FOLDER})
         container["workingDir"] = _BUCKET_FOLDER
         annotations["gke-gcsfuse/volumes"] = "true"
@@ -130,7 +130,7 @@ def pod(request: Request, tpu: Slices) -> dict[str, Any]:
             **({"serviceAccountName": options.service_account} if options.service_account else {}),
             "containers": [container], "volumes": volumes,
         },
-    }  # fmt: skip
+    }
 
 
 def _named(request: Request) -> dict[str, Any]:

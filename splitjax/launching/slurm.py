@@ -64,7 +64,7 @@ def batch(request: Request, *words: str, alone: bool = False, settings: Sequence
         f"--job-name={request.name}", f"--nodes={nodes}", f"--ntasks-per-node={processes}",
         f"--output={_logs(request)}/slurm-%j.log", "--open-mode=append", "--requeue",
         f"--signal=TERM@{_SECONDS_TO_SAVE}", *settings, *options.sbatch,
-    ]  # fmt: skip
+    ]
     several = nodes * processes > 1
     ranked = ["--kill-on-bad-exit=1", "bash", "-c", _RANK, "rank"] if several else []
     command = shell.line(["srun", *ranked, *request.command(*words)])
@@ -80,7 +80,7 @@ def batch(request: Request, *words: str, alone: bool = False, settings: Sequence
         f'    [ "${{SLURM_RESTART_COUNT:-0}}" -ge {options.retries} ] || scontrol requeue "$SLURM_JOB_ID"',
         "esac",
         "exit $code",
-    ])  # fmt: skip
+    ])
 
 
 def _in_parts(request: Request) -> list[str]:

@@ -78,7 +78,7 @@ class TpuVm:
         created = _CREATE.format(
             describe=shell.line([*self._of("describe", request), "--format=value(state.state)"]),
             create=self._create(request), delete=self._delete(request),
-        )  # fmt: skip
+        )
         files = [request.path, *([package] if (package := _package(request)).endswith(".whl") else [])]
         return "\n".join([
             created,
@@ -88,7 +88,7 @@ class TpuVm:
             f'{shell.line([*_QUEUED, "scp"])} "$folder/start.sh" '
             + shell.line([*files, f"{request.name}:", *self._place(request), *_EVERYWHERE]),
             shell.line([*self._of("ssh", request), *_EVERYWHERE, "--command=bash start.sh"]),
-        ])  # fmt: skip
+        ])
 
     def run(self, request: Request) -> int:
         return shell.run(self.script(request), ["gcloud"])
@@ -101,7 +101,7 @@ class TpuVm:
             *self._place(request), f"--accelerator-type={tpu.accelerator_type}", f"--runtime-version={tpu.runtime}",
             *(several if tpu.count > 1 else [f"--node-id={request.name}"]),
             *([] if request.options.on_demand else ["--spot"]),
-        ]  # fmt: skip
+        ]
         return shell.line([*_QUEUED, "create", request.name, *options])
 
     def _delete(self, request: Request) -> str:
@@ -124,7 +124,7 @@ def start_script(request: Request) -> str:
     return _START.format(
         install=install, mount=_MOUNT.format(bucket=shlex.quote(bucket)) if bucket else "",
         loop=shlex.quote(_loop(request)), log=_LOG,
-    )  # fmt: skip
+    )
 
 
 def _loop(request: Request) -> str:
@@ -138,7 +138,7 @@ def _loop(request: Request) -> str:
         f"    code=0; {run} || code=$?",
         f"    case $code in {'|'.join(map(str, (*RESTART_CODES, _ABORTED)))}) ;; *) exit $code ;; esac",
         "done",
-    ])  # fmt: skip
+    ])
 
 
 def _package(request: Request) -> str:

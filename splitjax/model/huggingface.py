@@ -78,7 +78,7 @@ def from_huggingface(tensors: Mapping[str, Any], cfg: config.Model) -> Params:
         raise UserError(
             f"tensor '{min(left)}' is no part of this architecture", where="Hugging Face checkpoint",
             mend="Llama and Qwen3 without biases can be read.",
-        )  # fmt: skip
+        )
     return params
 
 
@@ -95,7 +95,7 @@ def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int, end_id:
         raise UserError(
             f"d_model={cfg.d_model} is no multiple of n_heads={cfg.n_heads}, as Llama in transformers demands",
             where="model", mend="Choose another shape, or qk_norm (Qwen3).",
-        )  # fmt: skip
+        )
     return {
         "architectures": [f"{architecture}ForCausalLM"],
         "model_type": architecture.lower(),

@@ -39,7 +39,7 @@ def make_plan(config: Config, clock: Clock, sizes: Mapping[str, int], law_path: 
             "held_out": held_out.to_json() if held_out else None,
         }
     plan |= {"format": FORMAT, "made": provenance.now(), "n_params": size, "tokens": tokens,
-             "experts": clock.experts, "accounting": config.budget.accounting}  # fmt: skip
+             "experts": clock.experts, "accounting": config.budget.accounting}
     explicit = explicit_fraction(config)
     if explicit is not None:
         plan |= {

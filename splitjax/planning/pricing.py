@@ -121,7 +121,7 @@ def price(
         sweep_share=parts[-1].device_hours / hours if config.sweep is not None and hours else 0.0,
         placement=ways[0].placement, stacked_fits=_most_stacked(config, topology), other=ways[1],
         epochs=_epochs(corpus, config, planned.special * quantum),
-    )  # fmt: skip
+    )
 
 
 def _split(config: Config, folder: RunFolder) -> tuple[float, bool]:
@@ -197,7 +197,7 @@ def tables(found: Price, config: Config) -> list[Table]:
             layouts.mesh_words(step.mesh) if step else "", f"{step.bytes_per_device / 2**30:.1f} GiB{fits}" if step
             else "", f"{step.step_time:.3f} s" if step else "", f"{step.mfu:.0%}" if step else "",
             format_count(part.tokens), duration(part.wall_s), f"{part.device_hours:,.0f}",
-        )  # fmt: skip
+        )
     total = sum(part.device_hours for part in found.parts)
     table.caption_justify = "left"
     table.caption = (

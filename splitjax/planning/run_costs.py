@@ -72,7 +72,7 @@ def sweep_tables(told: Mapping[str, Any]) -> Iterator[Table]:
             "split": [f"{row['split_fraction']:.1%}" for row in told["picks"]],
             "90 % interval": ["{:.0%} to {:.0%}".format(*row["interval"]) for row in told["picks"]],
             "decision": [row["decision"] for row in told["picks"]],
-        })  # fmt: skip
+        })
     if "rounds" in told:
         yield _table("Rounds, chosen for the main run", {
             "round": [str(i + 1) for i in range(len(told["rounds"]))],
@@ -94,7 +94,7 @@ def sweep_tables(told: Mapping[str, Any]) -> Iterator[Table]:
         "split": [f"{row['split_fraction']:.0%}" for row in cells],
         **{name: [format_count(row[key]) for row in cells] for name, key in counts.items()},
         "FLOPs alone": [f"{row['flops']:.3g}" for row in cells],
-    })  # fmt: skip
+    })
 
 
 def _table(title: str, columns: Mapping[str, Sequence[str]]) -> Table:

@@ -82,7 +82,7 @@ class Cards:
     def _lineage(self) -> list[str]:
         """The chain of operations, newest first."""
         lines = [f"checkpoint `{self.about['hash']}` at {self.about['tokens']:,} tokens of its path, "
-                 f"splitjax {self.about['splitjax']}, weights saved as {self.told['dtype']}"]  # fmt: skip
+                 f"splitjax {self.about['splitjax']}, weights saved as {self.told['dtype']}"]
         step: Any = self.about.get("lineage")
         while isinstance(step, Mapping):
             parent = step.get("parent")
@@ -115,7 +115,7 @@ class Cards:
         quantum, phase = self.job.clock.tokens_per_step, self.place.phase
         split = self.place.step if phase.split_at is None else phase.split_at
         lines.append(f"This model: D = {split * quantum:,} mixture tokens, "
-                     f"D' = {(self.place.step - split) * quantum:,} domain tokens an expert.")  # fmt: skip
+                     f"D' = {(self.place.step - split) * quantum:,} domain tokens an expert.")
         return lines
 
     def _results(self, k: int | None) -> dict[str, Any] | None:

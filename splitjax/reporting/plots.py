@@ -32,7 +32,7 @@ def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> bytes:
     for name, row in measured.items():
         mark, color, label = _MARKS.get(name, ("^", "black", "other measured splits"))
         _mark(axes, row["fraction"], row["validation"]["mean"], label, mark, color=color, mec="white", ms=8,
-              zorder=4 if name == "planned" else 5)  # fmt: skip
+              zorder=4 if name == "planned" else 5)
     if losses:
         room = 0.12 * (max(losses) - min(losses)) + 0.02
         axes.set_ylim(min(losses) - room, max(losses) + room)  # a law may be infinite at a corner
@@ -52,7 +52,7 @@ def _draw_law(axes: Any, plan: Mapping[str, Any]) -> list[float]:
     axes.axvspan(start, end, color=RED, alpha=0.08, lw=0, label="90 % interval of the split")
     for told in (each for each in plan["by_family"].values() if each["weight"]):
         axes.plot(100 * told["split_fraction"], 0.02, "|", color=BLUE, ms=12, mew=2, clip_on=False,
-                  transform=axes.get_xaxis_transform())  # fmt: skip
+                  transform=axes.get_xaxis_transform())
     return [*loss[(x >= 0.1) & (x <= 0.9) & np.isfinite(loss)]]
 
 

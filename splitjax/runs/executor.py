@@ -146,7 +146,7 @@ class Executor:
                 run_expert(
                     self._trainer(phase), self._start(phase), streams, stretch, path, expert, meta=self._meta(phase),
                     on_step=watch.on_step, early=self._early(phase),
-                )  # fmt: skip
+                )
 
     def model(self, shape: Model) -> LanguageModel:
         """The language model of a shape under this recipe."""
@@ -220,7 +220,7 @@ class Executor:
             return run_phase(
                 self._trainer(phase), self._start(phase), self._streams(phase), self._stretch(phase),
                 self.path(phase.name), meta=self._meta(phase), on_step=watch.on_step, early=self._early(phase),
-            )  # fmt: skip
+            )
 
     def _watch(self, phase: Phase) -> Watch:
         """What hears of every step of a phase."""
@@ -230,7 +230,7 @@ class Executor:
             work=work_of_step(phase.model, self.config, self.clock, self.vocab_size),
             flops=flops_per_token(phase.model, self.vocab_size, self.config.train.seq_len),
             step_tokens=self.clock.tokens_per_step, devices=1 if mesh is None else mesh.size,
-        )  # fmt: skip
+        )
 
     def _start(self, phase: Phase) -> starts.Start:
         trainer = self._trainer(phase)
@@ -258,7 +258,7 @@ class Executor:
             start=self._tokens(phase.start), stop=self._tokens(phase.stop), origin=self._tokens(phase.split_at or 0),
             decay_from=decay_from, decay_to=decay_to, save_at=tuple(map(self._tokens, phase.save_at)),
             **self._own_settings(phase),
-        )  # fmt: skip
+        )
 
     def _own_settings(self, phase: Phase) -> dict[str, tuple[float, ...]]:
         """Rate and clip of each expert, where `train.experts` gives them."""

@@ -62,7 +62,7 @@ def find(job: Job, name: str) -> Place:
     saved = place.checkpoint(job) / "checkpoint.json"
     if not saved.exists():
         raise UserError(f"model '{name}' is not trained yet", where=str(job.folder.path),
-                        mend="Run 'splitjax run' or 'splitjax train' first.")  # fmt: skip
+                        mend="Run 'splitjax run' or 'splitjax train' first.")
     job.folder.same_weights(saved)
     if read_phase(job.folder.phase(place.phase.name))["identity"] != job.identity(plain(place.phase)):
         raise UserError(f"model '{name}' was trained by another config or on other data", where=str(job.folder.path),

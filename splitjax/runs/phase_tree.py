@@ -103,7 +103,7 @@ class _Leg:
 _FIRST_KEYS = {
     "d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "qk_norm", "tied_embeddings", "rope_theta",
     "norm_eps",
-}  # fmt: skip
+}
 
 
 def model_tag(model: Model) -> str:
@@ -238,7 +238,7 @@ class _Growing:
         return Phase(
             self.name, self.model, self.seeds, self.parent, self.start, self.stop, self.on, self.split_at, self.decay,
             tuple(sorted(self.leaves | {self.stop})), tuple(self.ends),
-        )  # fmt: skip
+        )
 
 
 def _follow(growing: dict[str, _Growing], node: _Growing, leg: _Leg) -> _Growing:

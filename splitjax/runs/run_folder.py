@@ -199,7 +199,7 @@ class RunFolder(StageRecords):
             key for key in before.keys() | now.keys()
             if before.get(key, "absent") != now.get(key, "absent") and not key.startswith(_FREE)
             and not (key.endswith(".dtype") and (before.get(key), now.get(key)) == _OLD_DTYPE)
-        )  # fmt: skip
+        )
         if not changed:
             return
         stages = {_first_stage(key) for key in changed}
@@ -214,7 +214,7 @@ class RunFolder(StageRecords):
             raise UserError(
                 f"was made with another config: {keys}{more}", where=str(self.config if self._edited() else self.path),
                 mend=f"Use another run_dir, or --redo {needed} to make that stage and all after it anew.",
-            )  # fmt: skip
+            )
 
 
 def _acquire(lock: int, how: int) -> bool:

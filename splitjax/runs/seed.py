@@ -20,7 +20,7 @@ FORMAT = 3
 _SMALL = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "chat_template.jinja",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Seed:
         for name, told in self.told["files"].items():
             if not (source.path / name).is_file() or hash_file(source.path / name) != told:
                 raise UserError("has changed or is gone since the run began", where=str(source.path / name),
-                                mend="Put it back, or use another run_dir.")  # fmt: skip
+                                mend="Put it back, or use another run_dir.")
         return source.params()
 
 
@@ -113,7 +113,7 @@ def _keep(source: ModelFolder, config: Config, folder: Path) -> None:
             "end_token": config.data.tokenizer.end_token, "vocab_size": source.vocab_size,
             "files": {path.name: hash_file(path) for path in source.weights.files},
             "kept": {name: hash_file(work / name) for name in _SMALL if (work / name).is_file()},
-        })  # fmt: skip
+        })
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(work, folder)
     finally:

@@ -45,7 +45,7 @@ def load(source: Path | Config) -> Loaded:
 def generate(
     source: Path | Config | Loaded, prompt: str | bytes, *, max_tokens: int = 128, sampling: Sampling | None = None,
     seed: int = 0, expert: str | None = None, stop: Sequence[str] = (),
-) -> Answer:  # fmt: skip
+) -> Answer:
     """Continue a prompt with the expert that its router picks.
 
     A document begins with the id that ends the one before, so an empty prompt begins one; the router then has nothing

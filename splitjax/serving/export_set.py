@@ -34,7 +34,7 @@ SHARD_BYTES = 5_000_000_000
 def export(
     config: Config, out: str | os.PathLike[str], *, model: str = "planned", dtype: str = "float32",
     shard_bytes: int = SHARD_BYTES, reporter: Reporter | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Write a trained model of a run as folders that transformers, vLLM and lm-eval load.
 
     Args:
@@ -97,7 +97,7 @@ class _Export:
             "end_token": corpus.tokenizer.end_token, "end_id": corpus.end_id,
             "checkpoint": self.about["hash"], "seq_len": self.job.config.train.seq_len,
             "experts": [{"name": name, "folder": at} for name, at in zip(names, folder_names(names), strict=True)],
-        }  # fmt: skip
+        }
         router = router_of(self.job, self.name) if len(names) > 1 else None
         if router is not None:
             router.save(self.out)

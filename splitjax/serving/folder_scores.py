@@ -50,7 +50,7 @@ def evaluate_folder(folder: Path, data: Config, reporter: Reporter | None = None
             "folder": str(folder), "data": str(job.folder.path), "experts": list(models.names),
             "tokenizer": "same" if same else "other", "domains": list(job.corpus.domains),
             "windows": tokens_MWT.shape[1], "prefix": job.config.evaluate.prefix, "models": found, "run": _of_run(job),
-        }  # fmt: skip
+        }
 
 
 def _plain(tokenizer: Tokenizer) -> Any:
@@ -73,7 +73,7 @@ def _on_tokens(job: Job, models: Loaded, tokens_MWT: np.ndarray) -> dict[str, An
         found["the model" if len(names) == 1 else "own expert"] = {
             "test": scoring.by_domain(whole_MW.mean(1)), "after_prefix": scoring.by_domain(after_MW.mean(1)),
             "bits_per_byte": _bits(whole_MW.sum(1) * scores.nll_KMWS.shape[-1], bytes_MWS.sum((1, 2))),
-        }  # fmt: skip
+        }
     if len(names) > 1 and models.router is not None:
         texts = routing.prefix_texts(tokens_MWT, prefix, job.corpus.tokenizer)
         routed = routing.route(models.router.router, scores, texts)
@@ -81,7 +81,7 @@ def _on_tokens(job: Job, models: Loaded, tokens_MWT: np.ndarray) -> dict[str, An
         found["routed after the prefix"] = {
             "after_prefix": scoring.by_domain(routed.loss_MW.mean(1)), "router": models.router.router.name,
             "bits_per_byte": _bits(routed.loss_MW.sum(1) * (tokens_MWT.shape[-1] - 1 - prefix), rest_bytes_M),
-        }  # fmt: skip
+        }
     return found
 
 
@@ -89,7 +89,7 @@ def _on_text(job: Job, models: Loaded, tokens_MWT: np.ndarray) -> dict[str, Any]
     domains = job.corpus.domains
     if len(models.names) > 1 and models.names != domains:
         raise UserError("a set of experts for other domains, with another tokenizer", where=str(job.folder.path),
-                        mend="Score its experts one by one, or on the data they were made for.")  # fmt: skip
+                        mend="Score its experts one by one, or on the data they were made for.")
     scorer = Scorer(models.model, models.params_K, models.window)
     nats_M, bytes_M = np.zeros(len(domains)), np.zeros(len(domains))
     for m, tokens_WT in enumerate(tokens_MWT):

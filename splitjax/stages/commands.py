@@ -27,7 +27,7 @@ from .separate import train_expert
 
 AFTER_SWEEP: tuple[Callable[[Job], None], ...] = (
     sequence.run_fit, sequence.run_plan, sequence.run_train, sequence.run_evaluate, sequence.run_report,
-)  # fmt: skip
+)
 
 
 def _refuse(config: Config, jobs: int) -> None:

@@ -58,7 +58,7 @@ def in_child(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
         start_new_session=True,  # Ctrl-C comes to us alone; the child would answer with a traceback
         pass_fds=locks,
-    )  # fmt: skip
+    )
     try:
         assert child.stdin is not None
         assert child.stdout is not None

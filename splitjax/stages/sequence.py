@@ -248,7 +248,7 @@ def _answers(job: Job) -> list[Path]:
     rows = [
         row | told for cell, by_domain in recall.of_sweep(job).items()
         for row, told in zip(_rows(job, cell, dict.fromkeys(by_domain, 0.0)), by_domain.values(), strict=True)
-    ]  # fmt: skip
+    ]
     hosts.from_first(lambda: observations.write(job.folder.answers, rows, observations.ANSWERS))
     return [job.folder.answers]
 
@@ -258,7 +258,7 @@ def _rows(job: Job, cell: Cell, losses: dict[str, float]) -> list[dict[str, obje
         cell, losses, tokens_per_step=job.clock.tokens_per_step, sizes=job.corpus.manifest.sizes_by_domain,
         vocab_size=job.vocab_size, seed=job.config.seed if cell.seed is None else cell.seed,
         before=seed_tokens(job.config),
-    )  # fmt: skip
+    )
 
 
 def _fit_note(fitted: law.LawFit) -> str:

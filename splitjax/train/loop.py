@@ -179,7 +179,7 @@ class _Run:
         return {
             "experts": self.experts, "phase": self.folder.name, "step_tokens": self.step_tokens,
             "start": self.phase.start,
-        }  # fmt: skip
+        }
 
     def stack(self) -> Stack:
         """All experts, in order."""
@@ -300,7 +300,7 @@ class _Run:
                 raise UserError(
                     "every step is skipped, and no older checkpoint is left to go back to", where=str(self.folder),
                     mend="Lower train.learning_rate or train.clip, or look at the text from there on.",
-                )  # fmt: skip
+                )
             if mark is not None:
                 rollback.went(expert, mark)
                 told = {"expert": self.meta.get("expert", expert), "at": self.tokens, "to": mark}

@@ -143,7 +143,7 @@ def test_each_way_of_sampling_is_obeyed(writer: Generator) -> None:
     ("changes", "said"),
     [({"temperature": -1.0}, "temperature"), ({"top_k": -1}, "top-k"), ({"top_p": 0.0}, "top-p"),
      ({"temperature": float("nan")}, "temperature"), ({"top_p": 1.5}, "top-p")],
-)  # fmt: skip
+)
 def test_values_out_of_range_are_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         Sampling(**changes)

@@ -36,7 +36,7 @@ def local_task(folder: Path, name: str, items: list[dict]) -> Path:
         "task": name, "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(data)}},
         "test_split": "test", "output_type": "multiple_choice", "doc_to_text": "query", "doc_to_choice": "choices",
         "doc_to_target": "gold", "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
-    }  # fmt: skip
+    }
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(told))
     return folder / f"{name}.yaml"
 

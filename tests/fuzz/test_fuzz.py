@@ -66,7 +66,7 @@ def parsers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Parser]:
 NAMES = (
     "config", "overrides", "jsonl", "table", "law", "plan", "stage record", "phase record", "manifest",
     "checkpoint record", "metrics", "table of lines", "parquet",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -183,7 +183,7 @@ def _rows() -> list[dict[str, float]]:
         {"n_params": n, "d_pretrain": d, "d_special": s,
          "loss": 1.5 + 40 / n**0.3 + 90 / (d + 3 * s) ** 0.3 + rng.normal(0, 1e-3)}
         for n, d, s in grid
-    ]  # fmt: skip
+    ]
 
 
 def _table(home: Path) -> Parser:
@@ -224,7 +224,7 @@ def _plan(home: Path) -> Parser:
     tree = tiny_tree(home / "docs.jsonl", folder.path)
     folder.config.write_text(yaml.safe_dump(tree))
     plan = {"format": FORMAT, "split_fraction": 0.5, "decision": "explicit", "tokens": 6000, "experts": 3,
-            "accounting": "total", "n_params": 100, "d_pretrain": 1, "d_special": 1}  # fmt: skip
+            "accounting": "total", "n_params": 100, "d_pretrain": 1, "d_special": 1}
     write_record(folder.plan, plan)
     return Parser(
         folder.plan, folder.plan.read_bytes(), lambda: parse_plan(folder), "record", ("status", str(folder.path))

@@ -230,14 +230,14 @@ def test_shared_tables(shared: Path) -> None:
 
     chinchilla = Table.read(
         shared / "lawdata/kyo_takano_chinchilla/df.csv", {"n_params": "N", "d_pretrain": "D"}
-    )  # fmt: skip
+    )
     assert fit(chinchilla, "chinchilla", bootstrap=0).families[0].objective <= 0.00084010
     with open(shared / "lawdata/cg_transfer2021/points.csv", newline="") as file:
         rows = [
             {"n_params": 1e6 * float(r["N_millions"]), "d_pretrain": float(r["D_pretrain_images"]),
              "d_special": float(r["D_finetune_images"]), "loss": 1 - float(r["acc_best"])}
             for r in csv.DictReader(file) if float(r["D_pretrain_images"]) > 0
-        ]  # fmt: skip
+        ]
     law = fit(Table.from_rows(rows), bootstrap=0)
     names = [fitted.name for fitted in law.families]
     assert names.index("effective_data") < names.index("additive")

@@ -36,7 +36,7 @@ def laws(draw) -> LawFit:
 @given(
     law=laws(), n=st.floats(1e5, 2e8), tokens=st.floats(1e7, 5e9), experts=st.integers(1, 64),
     accounting=st.sampled_from(["total", "per_model"]),
-)  # fmt: skip
+)
 def test_the_split_is_the_minimum_over_a_dense_grid(
     law: LawFit, n: float, tokens: float, experts: int, accounting: str
 ) -> None:

@@ -58,7 +58,7 @@ def test_bits_become_nats(tmp_path: Path) -> None:
         (HEAD + "1e6\n", r"runs.csv:2: 1 field where the header names 6"),
         ("n_params,d_pretrain,u_pretrain,loss\n1e6,5,6,3\n", r"u_pretrain exceeds d_pretrain"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_table_gets_one_line(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(UserError, match=told) as caught:
         Table.read(write(tmp_path, text))

@@ -92,7 +92,7 @@ def greedy(theirs: Any, ids: list[int], count: int) -> list[tuple[int, float]]:
     told = theirs.generate(
         torch.tensor([ids]), max_new_tokens=count, do_sample=False, output_scores=True, return_dict_in_generate=True,
         eos_token_id=None, pad_token_id=0, attention_mask=torch.ones(1, len(ids), dtype=torch.long),
-    )  # fmt: skip
+    )
     best = [torch.topk(scores[0], 2).values for scores in told.scores]
     gaps = [float(first - second) for first, second in best]
     return list(zip(told.sequences[0, len(ids) :].tolist(), gaps, strict=True))
@@ -154,7 +154,7 @@ def test_a_run_and_its_export_answer_alike_and_say_who(
     assert other[1].splitlines() == ["moves/<turns> (as asked):"]
     alone = generated(capsys, exported / "sums", "red green blue", "--max-tokens", 9)
     assert alone == (generated(capsys, run, "red green blue", "--max-tokens", 9, "--expert", "sums")[0],
-                     "sums (the only model):\n")  # fmt: skip
+                     "sums (the only model):\n")
 
 
 def test_options_of_generate_are_obeyed(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:

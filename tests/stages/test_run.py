@@ -250,7 +250,7 @@ def test_the_page_escapes_whatever_the_files_say(finished: Path, tmp_path: Path)
     shutil.copytree(finished / "run", run, ignore=shutil.ignore_patterns("checkpoints", ".lock"))
     results, plan = (json.loads((run / name).read_text()) for name in ("results.json", "plan.json"))
     results["provenance"] = {key: {evil: evil} if isinstance(value, dict) else evil
-                             for key, value in results["provenance"].items()}  # fmt: skip
+                             for key, value in results["provenance"].items()}
     results["models"][evil] = results["models"]["80/20"]
     (run / "results.json").write_text(json.dumps(results))
     plan["notes"] = [evil]

@@ -136,7 +136,7 @@ class Study:
         setting = self.spec.settings[name]
         extra = 0.5 if picked is None else picked
         sweep = {"models": self._model(self.base.model), "tokens": str(setting.tokens),
-                 "split": sorted({*self.spec.fractions, extra}), "seeds": list(setting.seeds)}  # fmt: skip
+                 "split": sorted({*self.spec.fractions, extra}), "seeds": list(setting.seeds)}
         return Part(name, "setting", self._setting_config(setting, sweep))
 
     def against_part(self, law: str, picks: dict[str, float]) -> Part | None:
@@ -172,7 +172,7 @@ class Study:
     def ablation_part(self, name: str) -> Part:
         ablation = self.spec.ablations[name]
         config = self._config(name, (*ablation.overrides, f"budget.accounting={ablation.accounting}"),
-                              self.spec.ablation)  # fmt: skip
+                              self.spec.ablation)
         return Part(name, "ablation", config)
 
     def parts(self, picks: dict[str, float]) -> list[Part]:

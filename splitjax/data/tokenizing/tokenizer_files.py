@@ -26,7 +26,7 @@ def transformers_files(tokenizer: Tokenizer, max_length: int) -> dict[str, str]:
         raise UserError(
             "a SentencePiece model has no tokenizer.json that gives the same ids for every text",
             where="data.tokenizer", mend="Prepare runs that are to be exported with data.tokenizer.type=bpe.",
-        )  # fmt: skip
+        )
     tree = json.loads(tokenizer.data)
     end = tokenizer.end_token
     tree["post_processor"] = _document_start(end, tokenizer.end_id)

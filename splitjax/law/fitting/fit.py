@@ -59,29 +59,14 @@ def fit(
     """
     _check_options(loss, domains, bootstrap, delta)
     kept = _kept(table, holdout)
-    train = table.select(kept)
-    check_design(train)
-    check_sense(train)
+    train = _sound(table.select(kept))
     families, notes = _families(train, family)
-    bench = Bench(train, seed, loss, delta, domains == "joint", bootstrap)
-    count = _Counter(progress, len(families) + 1)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        tried = list(pool.map(lambda f: count(bench.candidate(f), f"fitted {f.name}"), families))
-        members = _members(tried, train)
-        shares = bench.weights(members)
-        speaking = [each for each, share in zip(members, shares, strict=True) if share > 0]
-        if bootstrap:
-            noise = bench.noise(speaking, [share for share in shares if share > 0])
-            speaking = list(pool.map(lambda each: bench.with_draws(each, noise), speaking))
-    drawn = {_name(each): each for each in speaking}
+    bench, count = Bench(train, seed, loss, delta, domains == "joint", bootstrap), _Counter(progress, len(families) + 1)
+    tried, weights, drawn = _tried(bench, families, count)
     count(None, "bootstrap")
     scores, told = bench.scores(tried)
-    fitted = {_name(each): bench.fitted(drawn.get(_name(each), each), score)
-              for each, score in zip(tried, scores, strict=True)}
-    if holdout is not None:
-        fitted = {name: replace(each, holdout=_score_kept_out(each, table, kept)) for name, each in fitted.items()}
-    weights = {_name(each): float(share) for each, share in zip(members, shares, strict=True) if share > 0}
-    weights = dict(sorted(weights.items(), key=lambda pair: -pair[1]))
+    made = (bench.fitted(drawn.get(_name(each), each), score) for each, score in zip(tried, scores, strict=True))
+    fitted = {each.name: replace(each, holdout=_score_kept_out(each, table, kept)) for each in made}
     law = Combined(tuple(fitted[name] for name in weights), tuple(weights.values()), train)
     _refuse_senseless(law)
     heldout, beats = bench.whole([drawn[name] for name in weights], [*weights.values()], law.correction)
@@ -91,8 +76,32 @@ def fit(
     return LawFit(
         tuple(fitted[name] for name in (*weights, *rest)), weights, train, settings, beats,
         (*table.notes, *notes, *told, *unpredicted(train, families), *_notes(law, bootstrap)), heldout,
-        None if holdout is None else _score_kept_out(law, table, kept),
+        _score_kept_out(law, table, kept),
     )
+
+
+def _sound(table: Table) -> Table:
+    """The table, refused where no law can make sense of it."""
+    check_design(table)
+    check_sense(table)
+    return table
+
+
+def _tried(
+    bench: Bench, families: Sequence[Family], count: _Counter
+) -> tuple[list[Candidate], dict[str, float], dict[str, Candidate]]:
+    """Every family fitted; the weights of those that are combined, the heaviest first; and these with their draws."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        tried = list(pool.map(lambda f: count(bench.candidate(f), f"fitted {f.name}"), families))
+        members = _members(tried, bench.table)
+        shares = bench.weights(members)
+        speaking = [each for each, share in zip(members, shares, strict=True) if share > 0]
+        if bench.bootstrap:
+            noise = bench.noise(speaking, [share for share in shares if share > 0])
+            speaking = list(pool.map(lambda each: bench.with_draws(each, noise), speaking))
+    weights = {_name(each): float(share) for each, share in zip(members, shares, strict=True) if share > 0}
+    weights = dict(sorted(weights.items(), key=lambda pair: -pair[1]))
+    return tried, weights, {_name(each): each for each in speaking}
 
 
 def _name(candidate: Candidate) -> str:
@@ -185,7 +194,9 @@ def _refuse_senseless(law: Combined) -> None:
 
 
 def _score_kept_out(law: Fitted | Combined, table: Table, kept: np.ndarray) -> selection.Score | None:
-    """Errors on the caller's rows that this law can predict."""
+    """Errors on the caller's rows that this law can predict; None where none were kept out."""
+    if kept.all():
+        return None
     rest = table.select(~kept)
     predicted = law.on(rest)
     at = np.isfinite(predicted)

@@ -107,7 +107,7 @@ class LawFit:
         what = f"the table has {len(distinct)} N ({', '.join(map(format_count, distinct))})"
         reason = "the N term was dropped" if len(distinct) == 1 else "that does not allow extrapolation in N"
         raise UserError(f"{what}: {reason}, so N = {format_count(n_params)} cannot be predicted", where="n_params",
-                        mend="Add runs of at least three N.")  # fmt: skip
+                        mend="Add runs of at least three N.")
 
     def check_worth(self) -> None:
         """Refuse to plan with a law that knows nothing.
@@ -122,7 +122,7 @@ class LawFit:
     def predict(
         self, n_params: float, d_pretrain: Any, d_special: Any = 0.0, domain: str | None = None, *,
         family: str | None = None, u_pretrain: Any = None, u_special: Any = None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """Predicted loss in nats per token, of one domain or of the unweighted mean of all.
 
         Args:
@@ -180,7 +180,7 @@ class LawFit:
                     "x": x.tolist(), "draws": draws.tolist(),
                 }
                 for form, x, draws in zip(fitted.forms, fitted.xs, drawn, strict=True)
-            ]  # fmt: skip
+            ]
             ref = fitted.reference
             saved.append({"family": fitted.name, "reference": [ref.n, ref.t], "parts": parts})
         return {

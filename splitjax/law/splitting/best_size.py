@@ -61,5 +61,5 @@ def _reach(table: Table, work: float, times: float) -> tuple[float, float]:
         low, high = max(low, n_low), min(high, n_high)
     if low > high * (1 + 1e-9):
         raise UserError("no N within 30 times of the fitted range spends so much", where="compute",
-                        mend="Add larger runs, or pass --extrapolate to plan anyway.")  # fmt: skip
+                        mend="Add larger runs, or pass --extrapolate to plan anyway.")
     return low * (1 + 1e-12), high * (1 - 1e-12)

@@ -68,7 +68,7 @@ class NextRun:
         return {
             "n_params": c.n_params, "d_pretrain": c.d_pretrain, "d_special": c.d_special, "flops": self.flops,
             "sd_before": self.sd_before, "sd_after": self.sd_after,
-        }  # fmt: skip
+        }
 
 
 def next_run(law: LawFit, budget: Budget, flops: float) -> NextRun:

@@ -57,7 +57,7 @@ def _made(config: Config, clock: Clock, folder: RunFolder) -> dict[str, Any]:
             raise UserError(
                 f"changed since it picked the splits of the sweep in {folder.path}", where=str(path),
                 mend="Restore it, or use another run_dir, or --redo sweep to pick anew.",
-            )  # fmt: skip
+            )
         return made
     fitted = law.LawFit.load(path)
     unique = unique_tokens(config, Manifest.load(folder.data).sizes_by_domain)

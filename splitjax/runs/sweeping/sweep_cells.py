@@ -34,7 +34,7 @@ class Point(NamedTuple):
     def matches(self, left_out: Mapping[str, tuple[Any, ...]]) -> bool:
         """Whether it has one of the values given on every axis given, counts compared as tokens of its model."""
         return all(self._plain(name, getattr(self, name)) in {self._plain(name, value) for value in values}
-                   for name, values in left_out.items())  # fmt: skip
+                   for name, values in left_out.items())
 
     def _plain(self, name: str, value: Any) -> Any:
         return tokens_of(value, self.size) if name in ("d_pretrain", "d_special", "tokens") and value else value
@@ -76,7 +76,7 @@ def sweep_cells(config: Config, clock: Clock, pick: Pick | None = None) -> list[
     cells = {
         Cell(point.models, pretrain, special, None if point.seeds == config.seed else point.seeds)
         for point, pretrain, special in steps if pretrain + special
-    }  # fmt: skip
+    }
     return sorted(cells, key=lambda cell: cell.id)
 
 
