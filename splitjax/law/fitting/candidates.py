@@ -21,7 +21,7 @@ from .solver import Loss
 
 DELTA = 1e-3
 STARTS = 48
-HELDOUT_STARTS = 8
+HELDOUT_STARTS = 16
 
 
 @dataclass(frozen=True)
