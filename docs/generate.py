@@ -35,6 +35,7 @@ results = splitjax.run(splitjax.load("configs/demo_quick.yaml", ["run_dir=runs/q
 law = splitjax.fit(splitjax.Table.read("runs.csv"))
 plan = splitjax.plan(law, n_params=2.7e9, tokens=100e9, experts=8)
 plan.plot()
+splitjax.predict(law, n_params=1e9, d_pretrain=20e9, d_special=2e9).interval
 ```
 """
 
@@ -59,7 +60,7 @@ def config_keys() -> str:
             for name, field in settings.model_fields.items()
         ]
         parts.append("\n".join([f"## {title}\n", f"{about}\n", "| key | takes | default | what it is |",
-                                "|---|---|---|---|", *table, ""]))  # fmt: skip
+                                "|---|---|---|---|", *table, ""]))
     return "\n".join(parts) + "\n" + _presets()
 
 
@@ -155,4 +156,4 @@ def _presets() -> str:
     sizes = {name: ", ".join(f"{key} {value}" for key, value in keys.items()) for name, keys in PRESETS.items()}
     rows = [f"| `{name}` | {size} |" for name, size in sizes.items()]
     return "\n".join(["## Presets of `model`\n", "`model: 310M`, or `model: {preset: 310M, tied_embeddings: true}`.\n",
-                      "| name | stands for |", "|---|---|", *rows, ""])  # fmt: skip
+                      "| name | stands for |", "|---|---|", *rows, ""])

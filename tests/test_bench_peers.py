@@ -19,7 +19,7 @@ def test_every_contender_has_a_row_at_its_best_batch() -> None:
         [sys.executable, ROOT / "tools/bench_peers.py", ROOT / "configs/bench/gpu_2048.yaml", "train.seq_len=128",
          "data.tokenizer.vocab_size=512", "--models", "0.3M,1M", "--batches", "1,2", "--rounds", "1", "--steps", "1"],
         capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith(("| 0.3M", "| 1M"))]
     names = {"splitjax", "torch compile", "torch eager", "plain jax"}
     assert [{row[1] for row in rows if row[0] == f"| {model}"} for model in ("0.3M", "1M")] == [names, names]

@@ -200,12 +200,12 @@ SMALL = [
     "data.tokenizer.vocab_size=300", "data.validation=0.2", "data.test=0.2", "train.seq_len=32", "train.batch_size=4",
     "train.warmup=256", "budget.tokens=12k", "evaluate.windows=8", "evaluate.prefix=8", "law.bootstrap=10",
     "model={d_model: 16, n_layers: 1, n_heads: 2}",
-]  # fmt: skip
+]
 SMALL_SWEEP = [
     "sweep.models=[{d_model: 8, n_layers: 1, n_heads: 2}, {d_model: 12, n_layers: 1, n_heads: 2}, "
     "{d_model: 16, n_layers: 1, n_heads: 2}]",
     "sweep.d_pretrain=[0, 512, 2k]", "sweep.d_special=[0, 512]", "sweep.exclude=[]",
-]  # fmt: skip
+]
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ class Trained:
             rows += observations.rows_of(
                 cell, losses, tokens_per_step=job.clock.tokens_per_step, sizes=job.corpus.manifest.sizes_by_domain,
                 vocab_size=257, seed=cell.seed or 0,
-            )  # fmt: skip
+            )
         observations.write(job.folder.observations, rows)
         told = [row | {"questions": 10, "exact_match": 0.5} for row in rows]
         observations.write(job.folder.answers, told, observations.ANSWERS)

@@ -27,7 +27,7 @@ FLOORS = {
 HEAVY = {
     "apache_beam", "datasets", "lm_eval", "matplotlib", "seqio", "sklearn", "tensorflow", "tensorflow_datasets",
     "tensorflow_text", "torch", "transformers",
-}  # fmt: skip
+}
 
 
 def imports(source: str, package: str, top_only: bool = False) -> Iterator[tuple[int, str]]:

@@ -90,7 +90,7 @@ def measured(part: Part, rows: Rows) -> None:
         size, shift = n_params(cell.model), 0.01 * (cell.seed or 0)
         losses = {name: loss(size, d, s, scale) + shift for name, scale in DOMAINS.items()}
         found += rows_of(cell, losses, tokens_per_step=quantum, sizes=dict.fromkeys(DOMAINS, 10**7), vocab_size=257,
-                         seed=cell.seed or 0)  # fmt: skip
+                         seed=cell.seed or 0)
     rows.replace(part.name, [{key: str(value) for key, value in row.items()} for row in found])
 
 

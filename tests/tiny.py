@@ -15,6 +15,6 @@ def tiny_tree(corpus_file: Path, run_dir: Path) -> dict[str, Any]:
         "model": tree["model"] | {"d_model": 24},
         "budget": {"tokens": "8k"},
         "sweep": tree["sweep"] | {"d_pretrain": [0, "1k", "4k"], "d_special": [0, 512, "1k"]},
-        "law": {"bootstrap": 20, "families": ["effective_data", "hernandez", "chinchilla"]},  # nine compile for long
+        "law": {"bootstrap": 20, "families": ["effective_data", "hernandez", "chinchilla"]},  # all of them take seconds
         "evaluate": {"windows": 8, "prefix": 8},
     }

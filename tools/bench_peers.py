@@ -99,7 +99,7 @@ def _measure(name: str, args: argparse.Namespace) -> float:
     shape = {
         "vocab": config.data.tokenizer.vocab_size, "width": model.d_model, "ffn": model.width_of_ffn,
         "layers": model.n_layers, "heads": model.n_heads, "batch": train.batch_size, "seq": train.seq_len,
-    }  # fmt: skip
+    }
     sys.path.insert(0, str(Path(__file__).parent))
     if name == "plain jax":
         from peers import plain_jax
@@ -137,7 +137,7 @@ def _table(seconds: dict[tuple[Case, str], float], ceiling: float, args: argpars
     train = load(args.config, args.overrides).train
     note = f"{train.precision}, {train.seq_len} tokens a window; matmul ceiling {ceiling / 1e12:.3g} TFLOP/s"
     return "\n".join([*lines, "", f"{note}; {made['devices']}; {made['hardware']}; commit {made['commit']};",
-                      f"`{made['command']}`"])  # fmt: skip
+                      f"`{made['command']}`"])
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ SHAPES = {
         (Model.model_validate("310M"), 32768, 2048, 8),
         (Model.model_validate("1.3B"), 32768, 2048, 4),
     ],
-}  # fmt: skip
+}
 
 
 def copy_bandwidth() -> float:

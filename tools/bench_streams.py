@@ -81,8 +81,9 @@ def bench_clusters(texts: list[str], label_N: np.ndarray, tokens_N: np.ndarray) 
 
 def bench_tokenising(files: list[str], texts: list[str], folder: Path) -> None:
     from splitjax.data.kept_rows import choose
-    from splitjax.data.prepare_parts import ReadPart, Spool, Tokenise, WriteShard
-    from splitjax.data.tokenizer import Tokenizer
+    from splitjax.data.prepare_parts import ReadPart, Tokenise, WriteShard
+    from splitjax.data.spool import Spool
+    from splitjax.data.tokenizing.tokenizer import Tokenizer
 
     data = Data.model_validate({"sources": [{"type": "jsonl", "path": path} for path in files]})
     (folder / "spool").mkdir()
@@ -133,7 +134,7 @@ def bench_streams(folder: Path) -> None:
     command = [sys.executable, "-c", STREAM, str(folder)]
     if taskset := getattr(os, "sched_setaffinity", None):
         output = subprocess.run(command, capture_output=True, text=True, check=True,
-                                preexec_fn=lambda: taskset(0, {0}))  # fmt: skip
+                                preexec_fn=lambda: taskset(0, {0}))
     else:
         output = subprocess.run(command, capture_output=True, text=True, check=True)
     for line in output.stdout.splitlines():

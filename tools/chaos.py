@@ -80,7 +80,7 @@ def _run(what: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         folder, args.count or count, args.seed
     )
     return found | {"seconds": round(time.monotonic() - began), "commit": provenance.commit(),
-                    "hardware": provenance.hardware()}  # fmt: skip
+                    "hardware": provenance.hardware()}
 
 
 def _skipped() -> dict[str, Any]:

@@ -38,15 +38,16 @@ from splitjax.config import (  # noqa: E402
     write_atomic,
     write_json,
 )
-from splitjax.data.tokenizer import given  # noqa: E402
+from splitjax.data.tokenizing.tokenizer import given  # noqa: E402
 from splitjax.law import LawFit, Table  # noqa: E402
 from splitjax.model import n_params  # noqa: E402
 from splitjax.planning.run_costs import sweep_work  # noqa: E402
-from splitjax.runs import law_splits, observations  # noqa: E402
+from splitjax.runs import observations  # noqa: E402
 from splitjax.runs.cells import Clock  # noqa: E402
 from splitjax.runs.phase_tree import Cell, Phase, grow, tokens_trained  # noqa: E402
 from splitjax.runs.phase_work import work_of  # noqa: E402
-from splitjax.runs.sweep_cells import sweep_cells  # noqa: E402
+from splitjax.runs.sweeping import law_splits  # noqa: E402
+from splitjax.runs.sweeping.sweep_cells import sweep_cells  # noqa: E402
 from splitjax.runs.workers.attempts import SweepError  # noqa: E402
 from splitjax.stages import sequence  # noqa: E402
 from splitjax.stages.commands import job_of  # noqa: E402
@@ -183,7 +184,7 @@ class Study:
         law.fit(
             table, family=families[0] if len(families) == 1 else list(families), loss=settings.loss,
             bootstrap=settings.bootstrap, seed=part.config.seed,
-        ).save(self.law)  # fmt: skip
+        ).save(self.law)
 
     def _keep(self, rows: Sequence[Row]) -> None:
         self.rows = sorted(rows, key=lambda row: (list(PARTS).index(row["part"]), row["run"], row["domain"]))
@@ -228,7 +229,7 @@ def points(part: Part, rows: Iterable[Row]) -> dict[tuple[int, int], list[Point]
         found.setdefault((size, tokens), []).append(Point(
             pretrain / tokens, tuple(map(statistics.mean, exact)), tuple(map(min, exact)),
             tuple(statistics.mean(float(row["loss"]) for row in run) for run in runs),
-        ))  # fmt: skip
+        ))
     return found
 
 
@@ -241,11 +242,11 @@ def tables(study: Study) -> list[str]:
         lines += ["", *named_lines(part.name, part.picks or ())]
         for (size, tokens), line in points(part, study.rows).items():
             lines += ["", f"{part.name}: N = {size:,}, T = {format_count(tokens)}",
-                      f"  {'D/T':>6}{'exact match':>20}{'worst book':>13}{'loss':>18}"]  # fmt: skip
+                      f"  {'D/T':>6}{'exact match':>20}{'worst book':>13}{'loss':>18}"]
             lines += [
                 f"  {100 * point.fraction:>5.1f}%{_spread(point.exact, 100, 1):>18} %{100 * min(point.worst):>11.1f} %"
                 f"{_spread(point.loss, 1, 4):>18}" for point in line
-            ]  # fmt: skip
+            ]
     return lines
 
 
@@ -255,7 +256,7 @@ def named_lines(name: str, picks: Iterable[Mapping[str, Any]]) -> list[str]:
         f"{name}: the law names {100 * row['split_fraction']:.1f} % of T = {format_count(row['tokens'])} "
         f"({row['decision']}, 90 % interval {100 * row['interval'][0]:.0f} to {100 * row['interval'][1]:.0f} %, "
         f"{row['family']})" for row in picks
-    ]  # fmt: skip
+    ]
 
 
 def draw(study: Study, path: Path) -> None:
@@ -269,7 +270,7 @@ def draw(study: Study, path: Path) -> None:
         (part, tokens, line, {s: each for (s, t), each in points(part, study.rows).items() if t == tokens and s > size})
         for part in study.parts() if part.asks_law and part.done(study.rows)
         for (size, tokens), line in points(part, study.rows).items() if len(line) > 1
-    ]  # fmt: skip
+    ]
     if not panels:
         return
     figure, axes = pyplot.subplots(1, len(panels), figsize=(3.2 * len(panels), 2.9), sharey=True, squeeze=False)
@@ -323,7 +324,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--part", action="append", metavar="NAME", help=f"only this one of {', '.join(PARTS)}")
     parser.add_argument("--from", dest="source", type=Path, metavar="TABLE.csv", help="go on from these rows")
     parser.add_argument("--out", type=Path, default=Path("runs/phonebook_study"), metavar="FOLDER",
-                        help="where rows, picks, picture and run folders go")  # fmt: skip
+                        help="where rows, picks, picture and run folders go")
     parser.add_argument("--configs", type=Path, default=ROOT / "configs", metavar="FOLDER", help="of the configs")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="phases to train at a time")
     parser.add_argument("--dry-run", action="store_true", help="print what it costs and what is known; train nothing")

@@ -43,7 +43,7 @@ def write_tokenizer(folder: Path) -> None:
     trainer = trainers.BpeTrainer(
         vocab_size=VOCAB, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     fast.train_from_iterator(sample(), trainer)
     fast.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
     fast.save(str(folder / "tokenizer.json"))
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     shape = config.Model(d_model=args.width, n_layers=args.layers, n_heads=4, n_kv_heads=2,
-                         qk_norm=args.type == "qwen3", tied_embeddings=args.tied)  # fmt: skip
+                         qk_norm=args.type == "qwen3", tied_embeddings=args.tied)
     args.folder.mkdir(parents=True)
     special = {"bos_token_id": 1, "eos_token_id": 2}
     described = huggingface_config(shape, ROWS, 1024) | special | {"torch_dtype": args.dtype}

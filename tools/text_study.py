@@ -43,15 +43,15 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("config", help="config file: recipe, the law's sweep, and the size of the settings (model)")
     parser.add_argument("overrides", nargs="*", metavar="dotted.key=value", help="settings that replace the file's")
     parser.add_argument("--settings", type=Path, metavar="FILE",
-                        help="laws, settings, ablations (docs/study/NAME/settings.yaml)")  # fmt: skip
+                        help="laws, settings, ablations (docs/study/NAME/settings.yaml)")
     parser.add_argument("--part", action="append", metavar="NAME", help="only this part; may be given again")
     parser.add_argument("--from", dest="source", type=Path, metavar="TABLE.csv",
-                        help="go on from these rows, and from the picks beside them")  # fmt: skip
+                        help="go on from these rows, and from the picks beside them")
     parser.add_argument("--out", type=Path, metavar="FOLDER",
-                        help="where rows, picks and the picture go (the run_dir of the config)")  # fmt: skip
+                        help="where rows, picks and the picture go (the run_dir of the config)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="phases to train at a time")
     parser.add_argument("--hindsight", action="store_true",
-                        help="tell also what every family would have picked, fitted anew")  # fmt: skip
+                        help="tell also what every family would have picked, fitted anew")
     parser.add_argument("--dry-run", action="store_true", help="print what it costs and what is known; train nothing")
     return parser
 
@@ -170,7 +170,7 @@ class Work:
         """Every table that the rows at hand allow, and the picture."""
         study, told = self.study, self.told
         found = {name: curve for name in study.spec.settings
-                 if name in told and (curve := verdict.curves(study, name, self.rows, told[name]))}  # fmt: skip
+                 if name in told and (curve := verdict.curves(study, name, self.rows, told[name]))}
         if self.records:
             print("\n" + verdict.law_table(self.records, study))
             print("\n" + verdict.pick_table(told))

@@ -24,6 +24,7 @@ COMMANDS = {
     "sweep": "the small runs that feed the law",
     "fit": "observations → law; also of any table: splitjax fit TABLE.csv",
     "plan": "law + budget → split with interval; also of any law: splitjax plan --law law.json",
+    "predict": "law + N, D, D' → one loss with its interval",
     "train": "seed → split → experts, and the baselines, by the plan or an explicit split=",
     "evaluate": "loss per domain, routed, against dense, 80/20 and the seed",
     "compile": "one step compiled for a named topology, no TPU needed: memory, FLOPs, collectives, predicted time",
@@ -149,7 +150,7 @@ def command(name: str) -> tuple[ModuleType, argparse.ArgumentParser]:
     parser = _Parser(
         prog=f"splitjax {name}", description=f"{COMMANDS[name]}.", allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     module.add_arguments(parser)
     return module, parser
 

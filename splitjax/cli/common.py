@@ -33,6 +33,12 @@ def refuse_overrides(args: argparse.Namespace, why: str) -> None:
         raise UserError(f"'{args.overrides[0]}': {why}")
 
 
+def refuse_redo(args: argparse.Namespace) -> None:
+    """Refuse --redo where there is no run."""
+    if args.redo:
+        raise UserError("there is no run whose stages could be made anew", where="--redo")
+
+
 def refuse_options(args: argparse.Namespace, add: Callable[[argparse.ArgumentParser], None], why: str) -> None:
     """Refuse options of the other form of a command instead of ignoring them."""
     other = argparse.ArgumentParser(add_help=False)

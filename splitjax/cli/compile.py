@@ -24,14 +24,14 @@ def run(args: argparse.Namespace) -> int:
     experts = args.experts or config.data.domains.k
     if not experts or experts < 1:
         raise UserError("the number of experts is not known", where="splitjax compile",
-                        mend="Give --experts K, or data.domains.k.")  # fmt: skip
+                        mend="Give --experts K, or data.domains.k.")
     from splitjax.planning import compiled_step, layouts
 
     if args.search:
         found = layouts.search(
             config, args.topology, experts=experts, analytic=args.estimate,
             told=lambda text: print(text, file=sys.stderr, flush=True),
-        )  # fmt: skip
+        )
         step, told = found.best, [found.table(), *compiled_step.tables(found.best)]
         as_json = found.best.to_json() | {"layouts": [row.to_json() for row in found.rows]}
     else:

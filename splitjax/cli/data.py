@@ -1,4 +1,4 @@
-"""`splitjax data show CONFIG.yaml --domain d --n 5`: what a model will see, decoded."""
+"""`splitjax data show CONFIG.yaml --domain d --n 5`: what a model will see, counted and decoded."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ def run(args: argparse.Namespace) -> int:
     names = corpus.domains if args.domain is None else (args.domain,)
     shown = {name: corpus.show(name, args.n, args.split) for name in names}
     if args.json:
-        common.print_json({"documents": shown, "clusters": corpus.about_domains()})
+        told = {"documents": shown, "clusters": corpus.about_domains(), "counts": corpus.manifest.summary()}
+        common.print_json(told)
         return 0
+    print("\n".join([*corpus.manifest.table(), *corpus.manifest.notes()]))
     for cluster in corpus.about_domains():
         print(f"{cluster['name']}: {', '.join(cluster['terms'][:12])}")
     for name, texts in shown.items():

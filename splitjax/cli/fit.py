@@ -14,8 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if str(args.config).endswith(".csv"):
+    from splitjax.law import is_table
+
+    if is_table(args.config):
         common.refuse_overrides(args, "a table has no config to override")
+        common.refuse_redo(args)
         return law_table.fit_table(args)
     common.refuse_options(args, law_table.add_fit_arguments, "is for a TABLE.csv; a run's law is set by its law.* keys")
     config = common.config_of(args)

@@ -18,6 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="draw from the likeliest up to P (1)")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (0)")
     parser.add_argument("--expert", metavar="NAME", help="this expert, whatever the router says")
+    parser.add_argument("--stop", metavar="TEXT", action="append", default=[],
+                        help="end before this text; may be given several times")
     common.add_json_argument(parser)
 
 
@@ -29,17 +31,18 @@ def run(args: argparse.Namespace) -> int:
     sampling = answers.Sampling(args.temperature, args.top_k, args.top_p)
     models = answers.load(source)
     answer = answers.generate(
-        models, args.prompt, max_tokens=args.max_tokens, sampling=sampling, seed=args.seed, expert=args.expert
+        models, args.prompt, max_tokens=args.max_tokens, sampling=sampling, seed=args.seed, expert=args.expert,
+        stop=args.stop,
     )
     if args.json:
         common.print_json({
             "expert": answer.expert, "how": answer.how, "prompt_tokens": answer.prompt_tokens,
             "read_tokens": answer.read_tokens, "text": "".join(answer.pieces),
-        })  # fmt: skip
+        })
         return 0
     if answer.read_tokens < answer.prompt_tokens:
         print(f"{answer.prompt_tokens} tokens are too many for a window of {models.window}: the last "
-              f"{answer.read_tokens} are read", file=sys.stderr)  # fmt: skip
+              f"{answer.read_tokens} are read", file=sys.stderr)
     print(f"{answer.expert} ({answer.how}):", file=sys.stderr)
     for piece in answer.pieces:
         sys.stdout.write(piece)

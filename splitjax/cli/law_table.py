@@ -1,29 +1,37 @@
-"""Laws of anybody's table: `splitjax fit TABLE.csv …` and `splitjax plan --law law.json …`."""
+"""Laws of anybody's table: `splitjax fit TABLE.csv …`, `splitjax plan --law law.json …`, `splitjax predict …`."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable
 from typing import Any
 
-from splitjax.config import UserError, format_count, parse_count
+from splitjax.config import PerParam, UserError, parse_count, tokens_of, write_atomic
 
-from . import common
+from . import common, law_text
 
 COLUMNS = "n_params,d_pretrain,d_special,loss[,domain][,weight][,run][,trunk][,seed][,u_pretrain,u_special]"
 
 
 def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `splitjax fit TABLE.csv`."""
-    from splitjax.law.fitting.families import FAMILIES
+    from splitjax.law import FAMILIES
 
-    group = parser.add_argument_group("of a table", f"CONFIG may be a TABLE.csv with columns {COLUMNS}")
+    told = f"CONFIG may be a table (.csv, .tsv, .jsonl, each also .gz; .parquet) with columns {COLUMNS}"
+    group = parser.add_argument_group("of a table", told)
+    group.add_argument("--columns", metavar="OURS=THEIRS,…", help="names of columns in the file")
+    group.add_argument(
+        "--column", metavar="OURS=EXPR", action="append", default=[],
+        help="one column by its name in the file or by arithmetic: 'loss=1-acc', 'd_pretrain=flops/(6*n_params)'; "
+        "+ - * / ** ( ) exp log sqrt; may be given several times",
+    )
+    group.add_argument("--where", metavar='"EXPR"', help='rows to read, e.g. "set == c4 and d_pretrain/n_params > 5"')
     group.add_argument("--family", default="auto", metavar="NAME|auto", help="family, or several with commas (auto)")
     group.add_argument("--holdout", metavar='"EXPR"', help='rows kept out and scored, e.g. "d_pretrain > 64000"')
     group.add_argument("--bootstrap", type=int, default=200, metavar="n", help="draws behind the intervals (200)")
     group.add_argument("--loss", choices=("huber", "squared"), default="huber", help="what is minimised (huber)")
     group.add_argument("--domains", choices=("joint", "separate"), default="joint", help="share exponents or nothing")
-    group.add_argument("--columns", metavar="OURS=THEIRS,…", help="names of columns in the file")
     group.add_argument("--loss-unit", choices=("nats", "bits"), default="nats", help="unit of the loss column (nats)")
     group.add_argument("--seed", type=int, default=0, help="of starts and draws (0)")
     group.add_argument("--profile", metavar="NAMES", help="profile likelihood of these exponents, with commas")
@@ -38,23 +46,27 @@ def fit_table(args: argparse.Namespace) -> int:
     """Fit a table; print what was found."""
     from splitjax.law import Table, fit, profile
 
-    table = Table.read(args.config, columns=_mapping(args.columns), unit=args.loss_unit)
+    columns = _columns(args.columns, args.column)
+    table = Table.read(args.config, columns=columns, unit=args.loss_unit, where=args.where)
+    if args.domains == "separate" and len(table.domains) == 1:
+        raise UserError("the table has one domain", where="--domains separate", mend="Leave it out.")
     law = fit(
         table, family=args.family.split(","), loss=args.loss, holdout=args.holdout, bootstrap=args.bootstrap,
         seed=args.seed, domains=args.domains, progress=None if args.json else _progress,
-    )  # fmt: skip
+    )
     profiles = [profile(law, name) for name in args.profile.split(",")] if args.profile else []
+    picture = _drawn(law.plot(), args.plot) if args.plot else b""
     if args.out:
         law.save(args.out)
     if args.plot:
-        _save(law.plot(), args.plot)
+        write_atomic(args.plot, picture)
     if args.json:
         told = law.summary()
         if profiles:
             told["profiles"] = {p.parameter: p.to_json() for p in profiles}
         common.print_json(told)
         return 0
-    print(_fit_text(law.summary()))
+    print(law_text.fit_text(law.summary()))
     for found in profiles:
         low, high = found.interval
         print(f"{found.parameter}: 90 % profile-likelihood interval {low:.4g} to {high:.4g}")
@@ -64,130 +76,202 @@ def fit_table(args: argparse.Namespace) -> int:
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `splitjax plan --law law.json`."""
-    group = parser.add_argument_group("of any law")
+    group = parser.add_argument_group("of any law", "a law without D' says the loss of one model: leave --experts out")
     group.add_argument("--law", metavar="law.json", help="a law written by splitjax fit TABLE.csv --out law.json")
     group.add_argument("--params", metavar="N", help="non-embedding parameters, e.g. 2.7B")
-    group.add_argument("--tokens", metavar="T", help="budget, e.g. 100B")
+    group.add_argument("--tokens", metavar="T", help="budget, e.g. 100B, or 20x: 20 tokens a parameter")
     group.add_argument("--compute", metavar="FLOPS", help="training FLOPs instead of N and T: N is chosen as well")
     group.add_argument("--experts", type=int, metavar="K", help="number of experts")
-    group.add_argument("--accounting", choices=("total", "per_model"), default="total", help="what T counts (total)")
+    group.add_argument("--accounting", choices=("total", "per_model"), help="what T counts (total)")
     group.add_argument("--weights", metavar="DOMAIN=w,…", help="weights of domains in the mean (all alike)")
     group.add_argument("--unique-pretrain", metavar="U", help="unique mixture tokens, for laws of repeated data")
     group.add_argument("--unique-special", metavar="U", help="unique tokens of a domain, for laws of repeated data")
-    group.add_argument("--extrapolate", action="store_true", help="allow N or T over 30 times outside the fit")
+    group.add_argument("--extrapolate", action="store_true", help="allow N, T, D or D' over 30 times outside the fit")
     group.add_argument("--next-run", metavar="FLOPS", help="name the run within FLOPS that narrows the split most")
     group.add_argument("--plot", metavar="FILE.png", help="draw loss over the split fraction")
 
 
 def plan_law(args: argparse.Namespace) -> int:
-    """Pick the split by a saved law; print the decision."""
-    from splitjax.law import LawFit, choose_size, next_run, plan
+    """Pick the split by a saved law, or what one model comes to; print the decision."""
+    from splitjax.law import LawFit, choose_size, next_run, plan, plan_one_model, size_one_model
 
     law = LawFit.load(args.law)
-    if args.experts is None:
+    if law.table.has_special and args.experts is None:
         raise UserError("--experts is missing", where="splitjax plan --law")
-    options: dict[str, Any] = {
-        "experts": args.experts, "weights": _numbers(args.weights),
-        "extrapolate": args.extrapolate, "u_pretrain": _count(args.unique_pretrain, "--unique-pretrain"),
-        "u_special": _count(args.unique_special, "--unique-special"),
-    }  # fmt: skip
+    asked = _Asked(args, law)
+    if not law.table.has_special:
+        asked.refuse_of_split()
+        options = {**asked.options, "u_pretrain": asked.unique["u_pretrain"]}
+        if args.compute:
+            one = size_one_model(law, asked.flops, **options)
+        else:
+            one = plan_one_model(law, *asked.size, **options)
+        common.print_json(one.to_json()) if args.json else print(law_text.one_model_text(one.to_json()))
+        return 0
+    options = {"experts": args.experts, **asked.options, **asked.unique}
     if args.compute:
-        found = choose_size(law, _count(args.compute, "--compute") or 0.0, **options)
+        found = choose_size(law, asked.flops, **options)
     else:
-        if args.params is None or args.tokens is None:
-            raise UserError("--params and --tokens are missing", where="splitjax plan --law", mend="Or give --compute.")
-        size, tokens = _count(args.params, "--params") or 0.0, _count(args.tokens, "--tokens") or 0.0
-        found = plan(law, size, tokens, accounting=args.accounting, **options)
-    if args.plot:
-        _save(found.plot(), args.plot)
+        found = plan(law, *asked.size, accounting=args.accounting or "total", **options)
     told = found.to_json()
     if args.next_run:
         told["next_run"] = next_run(law, found.budget, _count(args.next_run, "--next-run") or 0.0).to_json()
-    if args.json:
-        common.print_json(told)
-    else:
-        print(_plan_text(told))
+    if args.plot:
+        write_atomic(args.plot, _drawn(found.plot(), args.plot))
+    common.print_json(told) if args.json else print(law_text.plan_text(told))
     return 0
 
 
-def _fit_text(told: Mapping[str, Any]) -> str:
-    lines = [f"{told['family']}: L = {told['formula']}", ""]
-    if told["parameters_of"] != told["family"]:
-        first = told["families"][0]
-        lines += [f"{first['family']}: L = {first['formula']}", ""]
-    for name, value in told["parameters"].items():
-        interval = told["intervals"].get(name)
-        values = value if isinstance(value, dict) else {"": value}
-        for domain, number in values.items():
-            pair = interval[domain] if isinstance(interval, dict) else interval
-            spread = f"   90 % {pair[0]:.4g} to {pair[1]:.4g}" if pair else ""
-            lines.append(f"  {name + (f'[{domain}]' if domain else ''):<24}{number:>12.4g}{spread}")
-    lines += ["", f"  {'family':<16}{'weight':>7}{'parameters':>12}{'train mre':>11}{'held-out mre':>14}{'starts':>9}"]
-    for family in told["families"]:
-        held, starts = family["heldout"] or {}, family["starts"]
-        lines.append(
-            f"  {family['family']:<16}{told['weights'].get(family['family'], 0):>7.0%}{family['n_parameters']:>12}"
-            f"{family['mre']:>10.2%} "
-            f"{held.get('mre', float('nan')):>8.2%} ±{held.get('se', float('nan')):>4.1%}"
-            f"{starts['agree']:>5}/{starts['of']}{'  ridge' if family['ridge'] else ''}"
-        )
-    lines.append(f"\n{told['n']} rows, objective {told['objective']:.8g}, R² {told['r2']:.4f}")
-    if told["holdout"]:
-        kept = told["holdout"]
-        lines.append(f"Rows kept out: {kept['n']}, mean relative error {kept['mre']:.2%}, R² {kept.get('r2', 0):.4f}")
-    return "\n".join([*lines, *told["notes"]])
+class _Asked:
+    """A budget as it was typed. Options that would change nothing are refused."""
+
+    def __init__(self, args: argparse.Namespace, law: Any) -> None:
+        self.args, self.law = args, law
+        if args.compute:
+            for name in ("params", "tokens", "accounting"):
+                if getattr(args, name) is not None:
+                    why = "counts all models (total)" if name == "accounting" else "chooses N and T"
+                    raise UserError(f"--{name} with --compute, which {why}", where="splitjax plan --law",
+                                    mend="Give one of them.")
+        elif args.params is None or args.tokens is None:
+            raise UserError("--params and --tokens are missing", where="splitjax plan --law", mend="Or give --compute.")
+        self.flops = _count(args.compute, "--compute") or 0.0
+        n = _count(args.params, "--params")
+        self.size = (n or 0.0, _tokens(args.tokens, "--tokens", n) or 0.0)
+        self.unique = unique(args, law, n)
+        weights = _weights(args.weights)
+        if weights and len(law.domains) == 1 and law.domains[0] in weights:
+            raise UserError("the law has one domain", where="--weights", mend="Leave it out.")
+        self.options = {"weights": weights, "extrapolate": args.extrapolate}
+
+    def refuse_of_split(self) -> None:
+        """Options of a split, for a law that knows none."""
+        why = "the law has no D' (its table had no d_special column): it knows nothing of experts"
+        for name in ("accounting", "next_run", "plot"):
+            if getattr(self.args, name) is not None:
+                raise UserError(why, where=f"--{name.replace('_', '-')}", mend="Leave it out.")
+        if self.args.experts not in (None, 1):
+            raise UserError(why, where="--experts", mend="Leave it out for the loss of one model.")
 
 
-def _plan_text(told: Mapping[str, Any]) -> str:
-    low, high = told["interval"]
-    words = {
-        "split": f"Split at {told['split_fraction']:.1%}", "never_split": "Never split: train one model",
-        "split_at_once": "Split at once: experts from step 0",
-        "undetermined": f"Undetermined (best guess {told['split_fraction']:.1%})",
-    }  # fmt: skip
-    flat = told["flat_region"]
-    lines = [
-        f"{words[told['decision']]}; 90 % interval {low:.1%} to {high:.1%}; "
-        f"splits between {flat[0]:.1%} and {flat[1]:.1%} cannot be told from it",
-        f"N = {format_count(told['n_params'])}, T = {format_count(told['tokens'])} ({told['accounting']}), "
-        f"{told['experts']} experts: D = {format_count(told['d_pretrain'])}, "
-        f"D' = {format_count(told['d_special'])} each",
-        "Predicted loss {:.4f} ({:.4f} to {:.4f})".format(told["predicted_loss"], *told["loss_interval"]),
-    ]
-    for name, base in told["baselines"].items():
-        lines.append(f"  {name:<20}{_baseline_text(base, told)}")
-    if next_one := told.get("next_run"):
-        lines.append(
-            f"Next run: N = {format_count(next_one['n_params'])}, D = {format_count(next_one['d_pretrain'])}, "
-            f"D' = {format_count(next_one['d_special'])} ({next_one['flops']:.2g} FLOPs): standard deviation of the "
-            f"split {next_one['sd_before']:.1%} → {next_one['sd_after']:.1%}"
-        )
-    return "\n".join([*lines, *told["notes"]])
+def unique(args: argparse.Namespace, law: Any, n_params: float | None) -> dict[str, Any]:
+    """Unique tokens of mixture and domain, where the law knows what a repeat is worth.
+
+    Raises:
+        UserError: it does not.
+    """
+    from splitjax.law import repeated
+
+    known = repeated(law.table)
+    found: dict[str, Any] = {}
+    for option, text, half_life in (
+        ("pretrain", args.unique_pretrain, "R_pretrain"), ("special", args.unique_special, "R_special"),
+    ):
+        where = f"--unique-{option}"
+        found[f"u_{option}"] = _tokens(text, where, n_params)
+        if text is not None and half_life not in known:
+            what = f"the law knows no repeats: no row of its table had u_{option} below d_{option}"
+            raise UserError(what, where=where, mend="Leave it out.")
+    return found
 
 
-def _baseline_text(base: Mapping[str, Any], told: Mapping[str, Any]) -> str:
-    """The loss, and how often the split is better."""
-    if base["predicted_loss"] is None:
-        return f"not predicted by {told['family']}"
-    text = f"{base['predicted_loss']:.4f}"
-    if base.get("beaten") is not None:
-        text += f"  worse than the split in {base['beaten']:.0%} of draws"
-    return text
+def add_predict_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `splitjax predict`."""
+    parser.add_argument("--law", metavar="law.json", required=True, help="a law that splitjax fit wrote with --out")
+    parser.add_argument("--params", metavar="N", required=True, help="non-embedding parameters, e.g. 1B")
+    parser.add_argument("--pretrain", metavar="D", required=True, help="mixture tokens, e.g. 20B, 20x (a parameter), 0")
+    parser.add_argument("--special", metavar="D'", default="0", help="domain tokens after them (0)")
+    parser.add_argument("--domain", metavar="NAME", help="loss of one domain (the mean over all)")
+    parser.add_argument("--family", metavar="NAME", help="ask one family alone")
+    parser.add_argument("--unique-pretrain", metavar="U", help="unique mixture tokens, for laws of repeated data")
+    parser.add_argument("--unique-special", metavar="U", help="unique domain tokens, for laws of repeated data")
+    parser.add_argument("--extrapolate", action="store_true", help="allow N, D or D' over 30 times outside the fit")
 
 
-def _progress(done: int, total: int, what: str) -> None:
-    import sys
+def predict_loss(args: argparse.Namespace) -> int:
+    """One loss of a saved law; print it with its interval."""
+    from splitjax.law import LawFit, predict
 
-    print(f"[{done}/{total}] {what}", file=sys.stderr, flush=True)
+    law = LawFit.load(args.law)
+    n = _count(args.params, "--params") or 0.0
+    d, s = (_tokens(text, f"--{name}", n, or_none=True) or 0.0
+            for name, text in (("pretrain", args.pretrain), ("special", args.special)))
+    found = predict(law, n, d, s, args.domain, family=args.family, extrapolate=args.extrapolate, **unique(args, law, n))
+    common.print_json(found.to_json()) if args.json else print(law_text.prediction_text(found.to_json()))
+    return 0
 
 
-def _mapping(text: str | None) -> dict[str, str] | None:
-    if not text:
+def _count(text: str | None, where: str) -> float | None:
+    """A positive number: a count such as 2.7B, or any float such as 3e21; None where it is absent.
+
+    Raises:
+        UserError: no such number.
+    """
+    value = _value(text, where)
+    if isinstance(value, PerParam):
+        raise UserError(f"{text} is tokens per parameter", where=where, mend="Give a count such as 2.7B.")
+    return value
+
+
+def _tokens(text: str | None, where: str, n_params: float | None, *, or_none: bool = False) -> float | None:
+    """The same for tokens, which may be given per parameter: 20x.
+
+    Args:
+        text: as it was typed.
+        where: the option.
+        n_params: N; None where it is not given.
+        or_none: 0 is a number of tokens too.
+
+    Raises:
+        UserError: no such number, or per parameter without N.
+    """
+    if or_none and text is not None and text.strip() == "0":
+        return 0.0
+    value = _value(text, where)
+    if not isinstance(value, PerParam):
+        return value
+    if n_params is None:
+        raise UserError(f"{text} is tokens per parameter, and N is not given", where=where, mend="Give tokens.")
+    return float(tokens_of(value, round(n_params)))
+
+
+def _value(text: str | None, where: str) -> float | PerParam | None:
+    if text is None:
         return None
-    return dict(_pair(part, "--columns", "n_params=N") for part in text.split(","))
+    try:
+        value = float(text)
+    except ValueError:
+        try:
+            value = parse_count(text)
+        except ValueError as error:
+            raise UserError(str(error), where=where) from None
+    if not 0 < value < math.inf:
+        raise UserError(f"{text} is not a positive count", where=where)
+    return value if isinstance(value, PerParam) else float(value)
 
 
-def _numbers(text: str | None) -> dict[str, float] | None:
+def _columns(renamed: str | None, given: Iterable[str]) -> dict[str, str]:
+    """Our name → the file's, or arithmetic: of --columns OURS=THEIRS,… and of every --column OURS=EXPR.
+
+    Raises:
+        UserError: not such pairs, or a name that is given twice.
+    """
+    pairs = [_pair(part, "--columns", "n_params=N") for part in (renamed.split(",") if renamed else ())]
+    pairs += [_pair(part, "--column", "loss=1-acc") for part in given]
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in found:
+            raise UserError(f"'{name}' is given twice", where="--column")
+        found[name] = value
+    return found
+
+
+def _weights(text: str | None) -> dict[str, float] | None:
+    """Domain → weight.
+
+    Raises:
+        UserError: not such pairs.
+    """
     if not text:
         return None
     out = {}
@@ -201,31 +285,30 @@ def _numbers(text: str | None) -> dict[str, float] | None:
 
 
 def _pair(part: str, where: str, example: str) -> tuple[str, str]:
+    """The two sides of the first equals sign.
+
+    Raises:
+        UserError: there is none, or nothing on a side.
+    """
     name, equals, value = (word.strip() for word in part.partition("="))
     if not (name and equals and value):
         raise UserError(f"'{part}' is not a pair such as {example}", where=where)
     return name, value
 
 
-def _count(text: str | None, where: str) -> float | None:
-    """A count such as 2.7B, or any positive float such as 3e21."""
-    if text is None:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return float(parse_count(text))
-    except ValueError as error:
-        raise UserError(str(error), where=where) from None
+def _progress(done: int, total: int, what: str) -> None:
+    import sys
+
+    print(f"[{done}/{total}] {what}", file=sys.stderr, flush=True)
 
 
-def _save(figure: Any, path: str) -> None:
+def _drawn(figure: Any, path: str) -> bytes:
+    """A picture in the format that its name ends with, before anything is written."""
     import io
 
-    from splitjax.config import write_atomic
-
-    image = io.BytesIO()
-    figure.savefig(image, format=path.rpartition(".")[2] or "png", dpi=150)
-    write_atomic(path, image.getvalue())
+    image, kind = io.BytesIO(), path.rpartition(".")[2] or "png"
+    try:
+        figure.savefig(image, format=kind, dpi=150)
+    except ValueError:
+        raise UserError(f"no pictures of the kind '{kind}'", where=path, mend="Known: png, svg, pdf.") from None
+    return image.getvalue()

@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
             raise UserError("--topology goes with a CONFIG.yaml, not with --law", where="splitjax plan")
         if args.config:
             raise UserError(f"both --law and '{args.config}'", where="splitjax plan", mend="Give one of them.")
+        common.refuse_redo(args)
         return law_table.plan_law(args)
     if not args.config:
         raise UserError("no config and no law", where="splitjax plan", mend="Give a CONFIG.yaml, or --law law.json.")

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_jobs_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="list the cells with tokens and FLOPs; train nothing")
     parser.add_argument("--part", metavar="I/N", type=_part, help="only the I-th of N parts that share no training; "
-                        "without --part the same command gathers them")  # fmt: skip
+                        "without --part the same command gathers them")
 
 
 def run(args: argparse.Namespace) -> int:

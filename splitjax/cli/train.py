@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--expert", type=int, metavar="K",
         help="under train.placement=separate: train expert K alone, beside the jobs of the others",
-    )  # fmt: skip
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,7 +9,21 @@ from .errors import UserError, did_you_mean
 from .load import dump, from_dict, load, origins
 from .origin import Value
 from .paths import find_files, is_remote, local_copy, open_read
-from .schema import Budget, Config, Data, Domains, Evaluate, Law, MeshSizes, Model, Source, Sweep, Tokenizer, Train
+from .schema import (
+    Auto,
+    Budget,
+    Config,
+    Data,
+    Domains,
+    Evaluate,
+    Law,
+    MeshSizes,
+    Model,
+    Source,
+    Sweep,
+    Tokenizer,
+    Train,
+)
 from .units import PerParam, format_count, parse_count, tokens_of
 from .whole_files import (
     check_shape,
@@ -25,6 +39,7 @@ from .whole_files import (
 from .yaml_text import to_yaml
 
 __all__ = [
+    "Auto",
     "Budget",
     "Config",
     "Data",

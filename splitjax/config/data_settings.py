@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,7 +17,9 @@ class Source(Settings):
 
     type: SourceType = Field(description="Kind of source; huggingface: a dataset saved to disk; tokens: arrays of ids.")
     path: str | None = Field(None, description="File, folder or glob, relative to the working directory.")
-    text_field: str = Field("text", description="Field that holds a document's text (jsonl, parquet, huggingface).")
+    text_field: str = Field(
+        "text", description="Field of a document's text; data.text is one inside another (jsonl, parquet, huggingface)."
+    )
     label_field: str | None = Field("domain", description="Field that holds the label; null for none.")
     label: str | None = Field(None, description="One label for the whole source, instead of label_field.")
     vector_field: str | None = Field(
@@ -25,7 +27,9 @@ class Source(Settings):
     )
     document: Literal["file", "line"] = Field("file", description="What a document is (text).")
     ids_field: str = Field("input_ids", description="Column that holds a document's ids (tokens, Parquet).")
-    dtype: Literal["uint16", "uint32", "int32", "int64"] = Field("uint16", description="Type of ids in .bin (tokens).")
+    dtype: Literal["uint16", "uint32", "int32", "int64"] | None = Field(
+        None, description="Type of ids in .bin, which has no header that tells it (tokens)."
+    )
     end_id: int | None = Field(None, ge=0, description="Id that ends a document, dropped (tokens).")
     task: str | None = Field(None, description="Registered Task or Mixture (seqio).")
     module: str | None = Field(None, description="Python module whose import registers it (seqio).")
@@ -35,6 +39,24 @@ class Source(Settings):
     max_chars: Count | None = Field(
         None, description="Keep at most this many characters a domain, chosen by document hash."
     )
+    on_error: Literal["stop", "skip"] = Field(
+        "stop", description="What a row that cannot be read does: stop the preparation, or be left out and counted."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was(cls, values: Any) -> Any:
+        """A config that was stored when every source had a dtype."""
+        if isinstance(values, dict) and values.get("type") != "tokens" and values.get("dtype") == "uint16":
+            return {key: value for key, value in values.items() if key != "dtype"}
+        return values
+
+    @field_validator("label")
+    @classmethod
+    def _a_name(cls, label: str | None) -> str | None:
+        if label is not None and (not label or label != label.strip()):
+            raise ValueError(f"'{label}' is no name: it is empty, or space stands around it")
+        return label
 
     @model_validator(mode="after")
     def _keys_of_its_type(self) -> Source:
@@ -50,11 +72,11 @@ class Source(Settings):
 
 # Keys of each kind of source: needed, optional.
 _SOURCE_KEYS: dict[str, tuple[set[str], set[str]]] = {
-    "jsonl": ({"path"}, {"text_field", "label_field", "vector_field"}),
-    "parquet": ({"path"}, {"text_field", "label_field", "vector_field"}),
-    "huggingface": ({"path"}, {"text_field", "label_field", "vector_field"}),
-    "text": ({"path"}, {"document"}),
-    "tokens": ({"path"}, {"ids_field", "label_field", "dtype", "end_id"}),
+    "jsonl": ({"path"}, {"text_field", "label_field", "vector_field", "on_error"}),
+    "parquet": ({"path"}, {"text_field", "label_field", "vector_field", "on_error"}),
+    "huggingface": ({"path"}, {"text_field", "label_field", "vector_field", "on_error"}),
+    "text": ({"path"}, {"document", "on_error"}),
+    "tokens": ({"path"}, {"ids_field", "label_field", "dtype", "end_id", "on_error"}),
     "seqio": ({"task", "module"}, {"split"}),
     "phonebook": (set(), {"books", "entries"}),
     "installed_python": (set(), set()),
@@ -101,6 +123,18 @@ class Domains(Settings):
     features: Count = Field(16384, ge=16, description="TF-IDF vocabulary of the clusterer.")
     dims: int = Field(100, ge=2, description="SVD dimensions of the clusterer.")
     sample_docs: Count = Field(20_000, ge=10, description="Documents of a hash-chosen sample to fit the clusterer on.")
+    min_tokens: Count | None = Field(
+        None, ge=1, description="Tokens that a domain must hold beside what the run's windows need; null: only those."
+    )
+    small: Literal["refuse", "drop", "merge"] = Field(
+        "refuse", description="Domains too small are refused, left out, or merged into 'other' (label)."
+    )
+
+    @model_validator(mode="after")
+    def _labels_where_changed(self) -> Domains:
+        if self.small != "refuse" and self.method != "label":
+            raise ValueError(f"domains.small={self.small} is for labels: a cluster is what texts are routed to")
+        return self
 
     @model_validator(mode="after")
     def _k_where_needed(self) -> Domains:

@@ -90,7 +90,7 @@ def _moments(value: Any) -> str:
 
 _KEYS: dict[str, Callable[[Any], Any]] = {
     "rate": _positive, "clip": _positive, "patience": _patience, "every": _tokens, "moments": _moments,
-}  # fmt: skip
+}
 _OF_ALL = {"every": "evaluations are", "moments": "the split is"}
 
 

@@ -14,6 +14,7 @@ from .whole_files import read_json
 
 FILE = "config.json"
 TOKENIZER = "tokenizer.json"
+GENERATION = "generation_config.json"
 _NEEDED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 
@@ -88,6 +89,23 @@ def end_token_of(folder: Path) -> str | None:
     except (KeyError, TypeError, AttributeError):
         return None  # `adopt` says what is wrong with it
     return next((name for name in (*first, *reversed(names)) if name in special), None)
+
+
+def eos_ids(folder: Path) -> list[int]:
+    """The ids that end a text by the folder's `config.json` and `generation_config.json`; each a number or a list.
+
+    Raises:
+        UserError: something else; names the file.
+    """
+    found: set[int] = set()
+    for path in (folder / FILE, folder / GENERATION):
+        told = read_json(path) if path.is_file() else {}
+        ids = told.get("eos_token_id") if isinstance(told, dict) else None
+        listed = ids if isinstance(ids, list) else [] if ids is None else [ids]
+        if not all(isinstance(index, int) and not isinstance(index, bool) for index in listed):
+            raise UserError(f"eos_token_id is {ids!r:.60}, neither an id nor a list of ids", where=str(path))
+        found |= set(listed)
+    return sorted(found)
 
 
 def _template(tree: Any) -> list[Any]:

@@ -12,7 +12,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -58,11 +58,18 @@ def open_read(path: str | os.PathLike[str]) -> IO[bytes]:
         return io.BufferedReader(system.open_input_file(name), _BUFFER)
 
 
-def find_files(pattern: str, inside: str = "*") -> list[str]:
-    """Sorted files that `pattern` (a file, a folder or a glob) names; of a folder, all below it that match `inside`."""
+def find_files(pattern: str, keep: Callable[[str], bool] = lambda path: True) -> list[str]:
+    """Sorted files that `pattern` names: a file, a folder, or a glob where no file or folder has that very name.
+
+    Args:
+        keep: which of the files below a folder are meant.
+    """
     if not is_remote(pattern):
-        pattern = str(Path(pattern, "**", inside)) if Path(pattern).is_dir() else pattern
-        return sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())
+        if Path(pattern).is_file():
+            return [pattern]
+        inside = Path(pattern).is_dir()
+        listed = glob.iglob(str(Path(glob.escape(pattern), "**", "*")) if inside else pattern, recursive=True)
+        return sorted(path for path in listed if Path(path).is_file() and (not inside or keep(path)))
     from pyarrow import fs
 
     system, name = file_system(pattern)
@@ -71,14 +78,15 @@ def find_files(pattern: str, inside: str = "*") -> list[str]:
         kind = system.get_file_info(name).type
         if kind == fs.FileType.File:
             return [pattern]
-        root = name if kind == fs.FileType.Directory else _fixed_part(name)
+        inside = kind == fs.FileType.Directory
+        root = name if inside else _fixed_part(name)
         try:
-            listed = system.get_file_info(fs.FileSelector(root, allow_not_found=True, recursive=True))
+            found = system.get_file_info(fs.FileSelector(root, allow_not_found=True, recursive=True))
         except NotADirectoryError:
-            listed = []
-    wanted = re.compile(_glob_regex(f"{name}/**/{inside}" if kind == fs.FileType.Directory else name))
-    files = [each.path for each in listed if each.type == fs.FileType.File]
-    return sorted(scheme + path for path in files if wanted.fullmatch(path))
+            found = []
+    wanted = re.compile(f"{re.escape(name)}/{_glob_regex('**/*')}" if inside else _glob_regex(name))
+    files = [each.path for each in found if each.type == fs.FileType.File and wanted.fullmatch(each.path)]
+    return sorted(scheme + path for path in files if not inside or keep(path))
 
 
 @contextlib.contextmanager

@@ -12,13 +12,14 @@ from .model_settings import Model
 from .paths import refuse_remote
 from .seed_settings import SeedFrom
 from .settings import Fraction, Many, Settings, Split, TokenCount
+from .sweep_settings import Auto as Auto
 from .sweep_settings import Sweep
 from .train_settings import MeshSizes, Train
 
 __all__ = [
     "Budget", "Config", "Data", "Domains", "Evaluate", "Law", "MeshSizes", "Model", "Source", "Sweep", "Tokenizer",
     "Train",
-]  # fmt: skip
+]
 
 
 class Budget(Settings):

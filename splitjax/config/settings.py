@@ -111,7 +111,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False,
         arbitrary_types_allowed=True, protected_namespaces=(),
-    )  # fmt: skip
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from .errors import did_you_mean
 from .model_settings import Model
@@ -15,9 +15,25 @@ AXES = ("models", "d_pretrain", "d_special", "tokens", "split", "seeds")
 """Axes in the order in which they are crossed."""
 
 
+def _shared(value: object) -> object:
+    """A number alone is the share."""
+    return {"share": float(value)} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class Auto(Settings):
+    """Cells that are chosen for the main run: its T, K and accounting, at sizes that its price allows."""
+
+    share: float = Field(gt=0, description="FLOPs of all small runs at most, as a share of the main run's.")
+    models: int = Field(3, ge=3, le=6, description="Sizes N.")
+    rounds: int = Field(3, ge=1, le=10, description="Rounds at most, each chosen by what those before leave open.")
+
+
 class Sweep(Settings):
     """Small runs, each ending in its own decay: every combination of the axes. One value stands for a list of one."""
 
+    auto: Annotated[Auto | None, BeforeValidator(_shared)] = Field(
+        None, description="Choose the cells for the main run, within a share of its FLOPs (a number, or a section)."
+    )
     models: Many[Model] = Field((), description="Sizes N.")
     d_pretrain: Many[TokenCount] = Field((), description="Mixture tokens D; 0: experts from step 0.")
     d_special: Many[TokenCount] = Field((), description="Domain tokens D' an expert; 0: no split.")
@@ -38,7 +54,7 @@ class Sweep(Settings):
     @property
     def counts_tokens(self) -> bool:
         """Whether some cells are given by T, which depends on the accounting."""
-        return bool(self.tokens) or any(inner.counts_tokens for inner in self.list)
+        return bool(self.tokens) or self.auto is not None or any(inner.counts_tokens for inner in self.list)
 
     @property
     def asks_law(self) -> bool:
@@ -52,7 +68,9 @@ class Sweep(Settings):
             ValueError: names the key.
         """
         axes = self.axes()
-        if axes or not self.list:
+        if self.auto is not None:
+            self._check_auto(axes, where)
+        elif axes or not self.list:
             self._check_axes(axes, where)
         if where == "sweep" and self.asks_law != (self.law is not None):
             raise ValueError(f"sweep.law: {'give it for' if self.asks_law else 'goes with'} split: law")
@@ -64,6 +82,12 @@ class Sweep(Settings):
         for index, inner in enumerate(self.exclude):
             if inner.zip or inner.list or inner.exclude or inner.law or not inner.axes():
                 raise ValueError(f"{where}.exclude.{index}: takes {', '.join(AXES)}, one at least")
+
+    def _check_auto(self, axes: dict[str, tuple[Any, ...]], where: str) -> None:
+        if where != "sweep":
+            raise ValueError(f"{where}.auto: cells are chosen for the whole sweep; give it as sweep.auto")
+        if more := [*axes, *(name for name in ("zip", "list", "exclude", "law") if getattr(self, name))]:
+            raise ValueError(f"{where}.{more[0]}: auto chooses the cells; leave it out, or leave auto out")
 
     @model_serializer(mode="wrap")
     def _without_absent_axes(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -7,8 +7,11 @@ number; seqio, Beam and tokenizers only here. Does not enter: a model, or when a
 from .corpus import Corpus
 from .manifest import Manifest
 from .prefetch import prefetch
-from .prepare import prepare
+from .prepare import as_prepared, changed_sources, prepare
 from .streams import Stacked, Stream, stack
-from .tokenizer import Tokenizer
+from .tokenizing.tokenizer import Tokenizer
 
-__all__ = ["Corpus", "Manifest", "Stacked", "Stream", "Tokenizer", "prefetch", "prepare", "stack"]
+__all__ = [
+    "Corpus", "Manifest", "Stacked", "Stream", "Tokenizer", "as_prepared", "changed_sources", "prefetch", "prepare",
+    "stack",
+]

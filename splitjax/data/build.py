@@ -18,11 +18,15 @@ from . import sources
 from .documents import SPLITS, order_keys, take_chars
 from .kept_rows import Rows, choose
 from .manifest import QUESTIONS, REPORT, Manifest, Shard
-from .prepare_parts import AssignCluster, ReadPart, Spool, Tokenise, WriteShard
+from .prepare_parts import AssignCluster, ReadPart, Tokenise, WriteShard
 from .progress import Progress
 from .runners import RunTasks, runner
+from .small import Need, merged
+from .sources.rows import MOST_LISTED
+from .spool import Spool
 from .streams import window_order
-from .tokenizer import Tokenizer, given, train
+from .tokenizing.choice import given, train
+from .tokenizing.tokenizer import Tokenizer
 
 Tell = Callable[[float], None]
 
@@ -37,6 +41,9 @@ class Build:
     parts: list[tuple[Source, str]]
     settings: str
     progress: Progress
+    need: Need
+    small: dict[str, int] = dataclasses.field(default_factory=dict, init=False)
+    terms: str = dataclasses.field(default="", init=False)
     rows: Rows = dataclasses.field(init=False)
 
     def run(self) -> Manifest:
@@ -48,11 +55,12 @@ class Build:
             tokenizer = given(self.data.tokenizer) or self._train_tokenizer()
             tokenizer.save(self.out)
         with self.progress.stage("tokenising", 0.35, 0.75) as tell:
-            self._run_tasks([Tokenise(spool, self.out) for spool in self.rows.spools], tell)
+            self._run_tasks([Tokenise(spool, self.out, tokenizer.end_id) for spool in self.rows.spools], tell)
         with self.progress.stage("making domains", 0.75, 0.9) as tell:
-            names, domain_N = self._label() if self.data.domains.method == "label" else self._cluster(tell)
+            found = self._label() if self.data.domains.method == "label" else self._cluster(tell)
+            names, domain_N = self._settled(*found)
         with self.progress.stage("writing shards", 0.9, 1.0) as tell:
-            shards = self._write_shards(names, domain_N, tokenizer.vocab_size, tell)
+            shards = self._write_shards(names, domain_N, tokenizer, tell)
             self._write_questions(names)
             return self._finish(names, domain_N, shards, tokenizer, identities)
 
@@ -84,11 +92,34 @@ class Build:
             source, part = self.parts[self.rows.spool_N[self.rows.labels_N.index(None)]]
             raise UserError("holds a document without a label", where=part,
                             mend=f"Set label or label_field (now {source.label_field!r}), or domains.method=balanced.")
-        names, domain_N = found
+        return tuple(found[0]), found[1]
+
+    def _settled(
+        self, names: tuple[str, ...], domain_N: NDArray[np.int64]
+    ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+        """Domains large enough for what they are needed for, small ones left out or merged where that is asked for."""
+        how, tokens_KS = self.data.domains.small, self._tokens_by_split(domain_N, len(names))
+        small_K = self.need.small(tokens_KS)
+        if how != "refuse" and small_K.any() and not small_K.all():
+            self.small = {names[k]: int(tokens_KS[k].sum()) for k in np.flatnonzero(small_K)}
+            if how == "drop":
+                kept_N = ~small_K[domain_N]
+                self.rows = self.rows.only(kept_N)
+                names, domain_N = tuple(np.array(names)[~small_K]), (np.cumsum(~small_K) - 1)[domain_N[kept_N]]
+            else:
+                names, place_K = merged(names, small_K)
+                domain_N = place_K[domain_N]
+            tokens_KS = self._tokens_by_split(domain_N, len(names))
+        self.need.refuse(names, tokens_KS)
         if self.data.domains.k not in (None, len(names)):
             raise UserError(f"is {self.data.domains.k}, but there are {len(names)} labels: {', '.join(names)}",
                             where="data.domains.k", mend="Set it to null or to that number.")
-        return tuple(names), domain_N
+        return tuple(map(str, names)), domain_N
+
+    def _tokens_by_split(self, domain_N: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+        tokens_KS = np.zeros((k, len(SPLITS)), np.int64)
+        np.add.at(tokens_KS, (domain_N, self.rows.split_N), self.rows.lengths())
+        return tokens_KS
 
     def _cluster(self, tell: Tell) -> tuple[tuple[str, ...], NDArray[np.int64]]:
         from .clusterer import fit, unit
@@ -104,6 +135,7 @@ class Build:
         x_ND = unit(tfidf.vectors(texts) if tfidf else self.rows.vectors()[rows])
         fitted = fit(x_ND, self.rows.lengths()[rows], settings, self.seed, tfidf)
         fitted.save(self.out)
+        self.terms = tfidf.kind if tfidf else ""
         self._run_tasks([AssignCluster(spool, self.out) for spool in self.rows.spools], tell)
         names = tuple(f"cluster_{index:0{len(str(k - 1))}d}" for index in range(k))
         domain_N = self.rows.column("cluster")
@@ -125,7 +157,7 @@ class Build:
         ]
 
     def _write_shards(
-        self, names: tuple[str, ...], domain_N: NDArray[np.int64], vocab_size: int, tell: Tell
+        self, names: tuple[str, ...], domain_N: NDArray[np.int64], tokenizer: Tokenizer, tell: Tell
     ) -> list[Shard]:
         count, split_N = self.data.shards, self.rows.split_N
         length_N, start_N = self.rows.lengths(), self.rows.token_starts()
@@ -140,9 +172,9 @@ class Build:
             file = f"{split}/{domain:04d}-{shard:05d}-of-{count:05d}.arrayrecord"
             (self.out / file).parent.mkdir(exist_ok=True)
             where = np.stack([self.rows.spool_N[rows], start_N[rows], length_N[rows] - 1], axis=1)
-            tasks.append(WriteShard(self.out / file, self.rows.spools, where, vocab_size))
+            ids = tokenizer.vocab_size, tokenizer.end_id
+            tasks.append(WriteShard(self.out / file, self.rows.spools, where, *ids))
             shards.append(Shard(file, names[domain], split, len(rows), int(length_N[rows].sum()), ""))
-        self._refuse_empty(names, shards)
         self._run_tasks(tasks, tell)
         return [dataclasses.replace(shard, hash=hash_file(self.out / shard.file)) for shard in shards]
 
@@ -153,17 +185,10 @@ class Build:
             lines = (json.dumps(question._asdict()) + "\n" for question in asked)
             write_atomic(self.out / QUESTIONS, "".join(lines))
 
-    def _refuse_empty(self, names: tuple[str, ...], shards: list[Shard]) -> None:
-        found = {(shard.domain, shard.split) for shard in shards}
-        for name, split in ((name, split) for name in names for split in SPLITS):
-            if (name, split) not in found:
-                raise UserError(f"domain '{name}' has no {split} document", where="data.domains",
-                                mend="Give it more documents, or raise data.validation and data.test.")
-
     def _finish(
         self, names: tuple[str, ...], domain_N: NDArray[np.int64], shards: list[Shard], tokenizer: Tokenizer,
         identities: list[str],
-    ) -> Manifest:  # fmt: skip
+    ) -> Manifest:
         files = {path.name: hash_file(path) for path in sorted(self.out.iterdir()) if path.is_file()}
         manifest = Manifest(
             method=self.data.domains.method, domains=names, seed=self.seed, settings=self.settings,
@@ -172,10 +197,29 @@ class Build:
             weights=self._weights(names, shards),
             sources=tuple({"type": source.type, "part": part, "hash": told}
                           for (source, part), told in zip(self.parts, identities, strict=True)),
-            window_order=window_order(),
+            window_order=window_order(), end_id=tokenizer.end_id, **self._skipped(),
+            near_duplicates=self._near(names, domain_N), near_examples=self.rows.near_examples,
+            terms=self.terms, small=self.small, small_were="" if not self.small else self.data.domains.small,
         )
         manifest.save(self.out)
         return manifest
+
+    def _near(self, names: tuple[str, ...], domain_N: NDArray[np.int64]) -> dict[str, int]:
+        """Near-duplicates left out, by the domain of the document that each is like."""
+        near_M = self.rows.near_M
+        counts = np.bincount(domain_N[near_M[near_M >= 0]], minlength=len(names))
+        return {name: int(count) for name, count in zip(names, counts, strict=True) if count}
+
+    def _skipped(self) -> dict[str, Any]:
+        """What rows were left out, over all parts in their order."""
+        reasons: dict[str, int] = {}
+        rows: list[str] = []
+        for spool in self.rows.spools:
+            found = spool.skips()
+            rows += found.rows
+            for reason, count in found.reasons.items():
+                reasons[reason] = reasons.get(reason, 0) + count
+        return {"skipped": reasons, "skipped_rows": tuple(rows[:MOST_LISTED])}
 
     def _weights(self, names: tuple[str, ...], shards: list[Shard]) -> tuple[float, ...] | None:
         """A Mixture's rates in tokens: its rates count examples, and examples differ in length."""

@@ -17,7 +17,8 @@ from .kmeans import Rows, assign, balance, costs, kmeans
 from .tfidf import TfIdf
 
 FILE = "clusterer.npz"
-VERSION = 1
+VERSION = 2
+_READ = (1, VERSION)
 # Prices are fitted on a sample and meet the whole: half of the slack is left for the difference.
 _SLACK = 0.5
 
@@ -75,7 +76,8 @@ class Clusterer:
         """Write ``folder/clusterer.npz``, without pickle."""
         arrays = self.tfidf.arrays() if self.tfidf else {}
         buffer = io.BytesIO()
-        np.savez(buffer, version=np.int64(VERSION), centroids=self.centroids_KD, prices=self.prices_K, **arrays)
+        version = VERSION if "kind" in arrays else 1  # version 1 knows words alone
+        np.savez(buffer, version=np.int64(version), centroids=self.centroids_KD, prices=self.prices_K, **arrays)
         write_atomic(folder / FILE, buffer.getvalue())
 
     @classmethod
@@ -88,7 +90,7 @@ class Clusterer:
         path = Path(folder) / FILE
         try:
             with np.load(path, allow_pickle=False) as saved:
-                if (version := int(saved["version"])) != VERSION:
+                if (version := int(saved["version"])) not in _READ:
                     raise ValueError(f"version {version}; this splitjax reads {VERSION}")
                 tfidf = TfIdf.of_arrays(saved) if "terms" in saved else None
                 return cls(saved["centroids"], saved["prices"], tfidf)

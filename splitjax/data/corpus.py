@@ -17,7 +17,7 @@ from .manifest import FILE, MEND, QUESTIONS, REPORT, Manifest
 from .mixing import Mixing, Schedule, Weights, mixing
 from .shards import TokenRun, token_dtype
 from .streams import Stream, Windows, domain_stream, mixture_stream, window_order
-from .tokenizer import Tokenizer
+from .tokenizing.tokenizer import Tokenizer
 
 
 class Corpus:
@@ -42,7 +42,7 @@ class Corpus:
         manifest = Manifest.load(folder)
         if verify:
             manifest.verify(folder)
-        tokenizer = Tokenizer.load(folder)
+        tokenizer = Tokenizer.load(folder, manifest.end_id)
         if tokenizer.hash != manifest.tokenizer["hash"]:
             raise UserError("is not the tokenizer that made the tokens", where=str(folder / "tokenizer.json"),
                             mend=MEND)
@@ -61,8 +61,13 @@ class Corpus:
         return self.tokenizer.vocab_size
 
     @property
+    def end_id(self) -> int:
+        """The id that begins every document and so ends the one before."""
+        return self.manifest.end_id
+
+    @property
     def token_bytes_V(self) -> NDArray[np.int32]:
-        """UTF-8 bytes of each token; 0 for ``<|endoftext|>``."""
+        """UTF-8 bytes of each token; 0 for the one that ends a document. Of windows: `tokenizer.target_bytes`."""
         return self.tokenizer.token_bytes_V
 
     def tokens(self, split: str, domain: str | int) -> int:
@@ -139,7 +144,7 @@ class Corpus:
         texts: list[str] = []
         position = 0
         while position < len(run) and len(texts) < n:
-            document = _document(run, position)
+            document = _document(run, position, self.end_id)
             texts.append(self.tokenizer.decode(document[1:].tolist()))
             position += len(document)
         return texts
@@ -166,12 +171,12 @@ class Corpus:
         return range(len(self.domains))[domain]
 
 
-def _document(run: TokenRun, start: int) -> NDArray[np.int32]:
-    """The document that begins at `start`, its leading 0 included."""
+def _document(run: TokenRun, start: int, end_id: int) -> NDArray[np.int32]:
+    """The document that begins at `start`, its leading `end_id` included."""
     size = 1 << 12
     while True:
         tokens = run.read(start, min(start + size, len(run)))
-        ends = np.flatnonzero(tokens[1:] == 0)
+        ends = np.flatnonzero(tokens[1:] == end_id)
         if len(ends) or start + len(tokens) == len(run):
             return tokens[: ends[0] + 1] if len(ends) else tokens
         size *= 4

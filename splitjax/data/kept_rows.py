@@ -12,7 +12,10 @@ from splitjax.config import Data, Source, UserError
 
 from . import minhash
 from .documents import cap_keys, sample_keys, split_ids, take_chars
-from .prepare_parts import Spool
+from .spool import Spool
+
+_EXAMPLES, _SHOWN = 3, 200
+"""Near-duplicates that are shown, and their characters."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Rows:
         split_N: 0 train, 1 validation, 2 test.
         labels_N: label, or None.
         dropped: documents left out, by reason.
+        near_M: for each near-duplicate left out, the kept row that it is like; −1 where that one was left out after it.
+        near_examples: openings of a kept document and of one left out for it, of the first few.
     """
 
     spools: tuple[Spool, ...]
@@ -38,13 +43,29 @@ class Rows:
     split_N: NDArray[np.int8]
     labels_N: list[str | None]
     dropped: dict[str, int]
+    near_M: NDArray[np.int64]
+    near_examples: tuple[tuple[str, str], ...]
+
+    def only(self, kept_N: NDArray[np.bool_]) -> Rows:
+        """These rows alone; the spools are told."""
+        for index in np.unique(self.spool_N):
+            here_N = self.spool_N == index
+            keep = self.spools[index].array("keep").copy()
+            keep[self.index_N[here_N]] = kept_N[here_N]
+            self.spools[index].save_array("keep", keep)
+        place_N = np.where(kept_N, np.cumsum(kept_N) - 1, -1)
+        near_M = np.where(self.near_M < 0, -1, place_N[self.near_M])
+        names = ("digest_N2", "chars_N", "spool_N", "index_N", "split_N")
+        arrays = {name: getattr(self, name)[kept_N] for name in names}
+        labels_N = [self.labels_N[row] for row in np.flatnonzero(kept_N)]
+        return dataclasses.replace(self, labels_N=labels_N, near_M=near_M, **arrays)
 
     def column(self, kind: str) -> NDArray[np.int64]:
         """An array that a task left beside the spools (a value a document read) for the kept documents."""
         return np.concatenate([spool.array(kind)[spool.array("keep")] for spool in self.spools]).astype(np.int64)
 
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each document, its leading ``<|endoftext|>`` included."""
+        """Tokens of each document, the id at its head included."""
         return self.column("length") + 1
 
     def token_starts(self) -> NDArray[np.int64]:
@@ -87,7 +108,7 @@ class Rows:
 
 
 def choose(data: Data, parts: Sequence[tuple[Source, str]], spools: tuple[Spool, ...]) -> Rows:
-    """Leave out empty documents, duplicates and what lies beyond a cap, and tell the spools what they `keep`.
+    """Leave out what is white space alone, duplicates and what lies beyond a cap; tell the spools what they `keep`.
 
     Raises:
         UserError: nothing is left, or nothing to train on.
@@ -97,10 +118,11 @@ def choose(data: Data, parts: Sequence[tuple[Source, str]], spools: tuple[Spool,
     digest_A2 = np.concatenate([spool.array("digest") for spool in spools])
     chars_A = np.concatenate([spool.array("chars") for spool in spools])
     labels_A = [label for spool in spools for label in spool.labels()]
-    keep_A, dropped = chars_A > 0, {}
+    keep_A, dropped = np.concatenate([spool.array("blank") for spool in spools]) == 0, {}
     dropped["empty"] = int((~keep_A).sum())
     dropped["exact_duplicates"] = _drop(keep_A, _repeated(digest_A2))
-    dropped["near_duplicates"] = _drop(keep_A, _near(data, spools, keep_A))
+    twin_A = _near(data, spools, keep_A)
+    dropped["near_duplicates"] = _drop(keep_A, twin_A >= 0)
     dropped["beyond_max_chars"] = _drop(keep_A, _beyond(data, parts, keep_A, digest_A2, chars_A, spool_A, labels_A))
     starts = np.cumsum([0, *counts])
     for index, spool in enumerate(spools):
@@ -111,7 +133,17 @@ def choose(data: Data, parts: Sequence[tuple[Source, str]], spools: tuple[Spool,
         raise UserError("the sources hold no document to train on", where="data.sources", mend="Give more text.")
     labels_N = [labels_A[row] for row in rows]
     spool_N = spool_A[rows]
-    return Rows(spools, digest_A2[rows], chars_A[rows], spool_N, rows - starts[spool_N], split_N, labels_N, dropped)
+    near = np.flatnonzero(twin_A >= 0)
+    shown = [tuple(_opening(spools, spool_A, starts, row) for row in (twin_A[one], one)) for one in near[:_EXAMPLES]]
+    near_M = np.where(keep_A[twin_A[near]], np.searchsorted(rows, twin_A[near]), -1)
+    return Rows(spools, digest_A2[rows], chars_A[rows], spool_N, rows - starts[spool_N], split_N, labels_N, dropped,
+                near_M, tuple((kept, gone) for kept, gone in shown))
+
+
+def _opening(spools: tuple[Spool, ...], spool_A: NDArray[np.int64], starts: NDArray[np.int64], row: int) -> str:
+    spool = int(spool_A[row])
+    (text,) = spools[spool].texts(np.array([row - starts[spool]]))
+    return text[:_SHOWN]
 
 
 def _drop(keep_A: NDArray[np.bool_], drop_A: NDArray[np.bool_]) -> int:
@@ -127,18 +159,20 @@ def _repeated(digest_A2: NDArray[np.uint64]) -> NDArray[np.bool_]:
     return repeated_A
 
 
-def _near(data: Data, spools: tuple[Spool, ...], keep_A: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    near_A = np.zeros(len(keep_A), bool)
+def _near(data: Data, spools: tuple[Spool, ...], keep_A: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The kept row that each is a near-duplicate of; −1 for others."""
+    twin_A = np.full(len(keep_A), -1)
     if data.near_duplicates is not None:
-        sketch_AB = np.concatenate([spool.array("sketch") for spool in spools])
-        near_A[keep_A] = minhash.duplicates(sketch_AB[keep_A], data.near_duplicates)
-    return near_A
+        sketch_AB, kept = np.concatenate([spool.array("sketch") for spool in spools]), np.flatnonzero(keep_A)
+        twin_N = minhash.twins(sketch_AB[kept], data.near_duplicates)
+        twin_A[kept] = np.where(twin_N < 0, -1, kept[twin_N])
+    return twin_A
 
 
 def _beyond(
     data: Data, parts: Sequence[tuple[Source, str]], keep_A: NDArray[np.bool_], digest_A2: NDArray[np.uint64],
     chars_A: NDArray[np.int64], spool_A: NDArray[np.int64], labels_A: list[str | None],
-) -> NDArray[np.bool_]:  # fmt: skip
+) -> NDArray[np.bool_]:
     """What lies beyond each source's `max_chars` for each of its labels."""
     beyond_A = np.zeros(len(keep_A), bool)
     label_A = np.unique([label or "" for label in labels_A], return_inverse=True)[1]

@@ -14,28 +14,51 @@ from numpy.typing import NDArray
 BINS, _BANDS, _DOUBLINGS = 128, 32, 5
 SHINGLE = 1 << _DOUBLINGS
 _EMPTY = np.uint64(2**64 - 1)
+_BLOCK = 1 << 18  # positions hashed at once: a long text needs no more memory than a short one
 
 
 def sketches(texts: Sequence[bytes]) -> NDArray[np.uint32]:
     """One row of bins for each text; a text shorter than a shingle has the row of its own hash alone."""
     data = np.frombuffer(b"".join(text.ljust(SHINGLE, b"\0") for text in texts), np.uint8)
-    sizes = np.array([max(len(text), SHINGLE) for text in texts])
-    hashes = _rolling(data)
-    # A shingle belongs to the text it begins in, unless it runs over its end.
-    ends = np.cumsum(sizes)
-    owner = np.repeat(np.arange(len(texts)), sizes)[: len(hashes)]
-    whole = np.arange(len(hashes)) + SHINGLE <= ends[owner]
-    hashes, owner = hashes[whole], owner[whole]
+    ends = np.cumsum([max(len(text), SHINGLE) for text in texts])
     bins = np.full(len(texts) * BINS, _EMPTY)
-    np.minimum.at(bins, owner * BINS + (hashes >> np.uint64(57)).astype(np.int64), hashes)
+    for start in range(0, len(data) - SHINGLE + 1, _BLOCK):
+        hashes = _rolling(data[start : start + _BLOCK + SHINGLE - 1])
+        # A shingle belongs to the text it begins in, unless it runs over its end.
+        place = np.arange(start, start + len(hashes))
+        owner = np.searchsorted(ends, place, side="right")
+        whole = place + SHINGLE <= ends[owner]
+        hashes, owner = hashes[whole], owner[whole]
+        np.minimum.at(bins, owner * BINS + (hashes >> np.uint64(57)).astype(np.int64), hashes)
     return _filled(bins.reshape(len(texts), BINS))
 
 
 def duplicates(sketch_NB: NDArray[np.uint32], threshold: float) -> NDArray[np.bool_]:
-    """Which rows are near-duplicates of an earlier one (directly or through others), at `threshold` of equal bins."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    """Which rows are near-duplicates of an earlier one that is kept, at `threshold` of equal bins."""
+    return twins(sketch_NB, threshold) >= 0
 
+
+def twins(sketch_NB: NDArray[np.uint32], threshold: float) -> NDArray[np.int64]:
+    """For each row the earlier, kept one that it is a near-duplicate of; −1 where it is kept itself.
+
+    A row is dropped for what it shares with a kept one: of a chain of rows, each like the next and the ends unlike, one
+    row stays wherever no row kept before is like it.
+    """
+    twin_N = np.full(len(sketch_NB), -1)
+    while True:
+        kept = np.flatnonzero(twin_N < 0)
+        unsure = False
+        for earlier, later in kept[_alike(sketch_NB[kept], threshold)].tolist():
+            if twin_N[later] < 0 and twin_N[earlier] < 0:
+                twin_N[later] = earlier
+            elif twin_N[later] < 0:
+                unsure = True  # it was met with one that is gone: who else is like it shows without that one
+        if not unsure:
+            return twin_N
+
+
+def _alike(sketch_NB: NDArray[np.uint32], threshold: float) -> NDArray[np.int64]:
+    """Pairs (earlier, later) of rows that are alike, by the later and then the earlier."""
     count = len(sketch_NB)
     pairs = [np.empty((0, 2), np.int64)]
     for band_NR in np.split(sketch_NB, _BANDS, axis=1):
@@ -46,12 +69,7 @@ def duplicates(sketch_NB: NDArray[np.uint32], threshold: float) -> NDArray[np.bo
         pair = pair[pair[:, 0] != pair[:, 1]]
         alike = (sketch_NB[pair[:, 0]] == sketch_NB[pair[:, 1]]).mean(axis=1)
         pairs.append(pair[alike >= threshold])
-    found = np.concatenate(pairs)
-    graph = coo_array((np.ones(len(found), np.int8), (found[:, 0], found[:, 1])), shape=(count, count))
-    component_N = connected_components(graph, directed=False)[1]
-    later_N = np.ones(count, bool)
-    later_N[np.unique(component_N, return_index=True)[1]] = False
-    return later_N
+    return np.unique(np.concatenate(pairs)[:, ::-1], axis=0)[:, ::-1]
 
 
 def _rolling(data: NDArray[np.uint8]) -> NDArray[np.uint64]:

@@ -7,8 +7,9 @@ another one or on another machine that sees the same folder, and the result cann
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,46 +23,20 @@ from . import minhash, sources
 from .documents import Document, digest, digests_array
 from .minhash import BINS
 from .shards import token_dtype, write_shard
-from .tokenizer import Tokenizer, given
+from .sources.rows import Skips
+from .spool import Spool
+from .tokenizing.choice import given
+from .tokenizing.tokenizer import Tokenizer
 
 _BATCH_CHARS = 1 << 22
+_LONG_CHARS = 1 << 20
+_MOST_OPEN = 128
 T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
-class Spool:
-    """Texts of one part of a source, as `name.txt` with arrays beside it."""
-
-    folder: Path
-    name: str
-
-    def path(self, kind: str) -> Path:
-        return self.folder / f"{self.name}.{kind}"
-
-    def array(self, kind: str) -> NDArray[np.generic]:
-        return np.load(self.path(f"{kind}.npy"), allow_pickle=False)
-
-    def save_array(self, kind: str, values: NDArray[np.generic]) -> None:
-        np.save(self.path(f"{kind}.npy"), values, allow_pickle=False)
-
-    def labels(self) -> list[str | None]:
-        """The label of each document."""
-        names, ids = json.loads(self.path("labels.json").read_text()), self.array("label")
-        return [names[index] for index in ids]
-
-    def texts(self, indices: NDArray[np.int64]) -> Iterator[str]:
-        """Documents by index, read one at a time."""
-        sizes = self.array("size").astype(np.int64)
-        starts = np.cumsum(sizes) - sizes
-        with open(self.path("txt"), "rb") as file:
-            for index in indices:
-                file.seek(int(starts[index]))
-                yield file.read(int(sizes[index])).decode()
-
-
-@dataclasses.dataclass(frozen=True)
 class ReadPart:
-    """Source part → spool: `size` (bytes), `chars`, `digest`, `label`, `sketch`; `ids` of what is tokenised already."""
+    """Source part → spool: `size` (bytes), `chars`, `blank`, `digest`, `label`, `sketch`; `ids` where it has them."""
 
     spool: Spool
     source: Source
@@ -70,7 +45,7 @@ class ReadPart:
 
     def run(self) -> None:
         labels: dict[str | None, int] = {}
-        columns: dict[str, list[Any]] = {name: [] for name in ("size", "chars", "label")}
+        columns: dict[str, list[Any]] = {name: [] for name in ("size", "chars", "label", "blank")}
         digests: list[bytes] = []
         ids: list[NDArray[np.integer]] = []
         vectors: list[NDArray[np.float32]] = []
@@ -81,6 +56,7 @@ class ReadPart:
                 file.write(b"".join(texts))
                 columns["size"] += map(len, texts)
                 columns["chars"] += (len(document.text) for document in documents)
+                columns["blank"] += (not document.text or document.text.isspace() for document in documents)
                 columns["label"] += (labels.setdefault(document.label, len(labels)) for document in documents)
                 digests += map(digest, texts)
                 ids += (document.ids for document in documents if document.ids is not None)
@@ -89,6 +65,7 @@ class ReadPart:
                     sketches.append(minhash.sketches(texts))
         for name, values in columns.items():
             self.spool.save_array(name, np.array(values, np.int64))
+        self.spool.path("skipped.json").write_text(json.dumps(dataclasses.asdict(self._skips)))
         self.spool.save_array("digest", digests_array(digests))
         self.spool.save_array("sketch", np.concatenate(sketches))
         self.spool.path("labels.json").write_text(json.dumps(list(labels)))
@@ -105,7 +82,11 @@ class ReadPart:
 
     def _documents(self) -> Iterator[Document]:
         tokenised = self.source.type in ("tokens", "seqio")
-        return sources.read(self.source, self.part, given(self.data.tokenizer) if tokenised else None)
+        return sources.read(self.source, self.part, given(self.data.tokenizer) if tokenised else None, self._skips)
+
+    @functools.cached_property
+    def _skips(self) -> Skips:
+        return Skips(need_label=self.data.domains.method == "label" and self.source.on_error == "skip")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +95,10 @@ class Tokenise:
 
     spool: Spool
     folder: Path
+    end_id: int = 0
 
     def run(self) -> None:
-        tokenizer = Tokenizer.load(self.folder)
+        tokenizer = Tokenizer.load(self.folder, self.end_id)
         dtype = token_dtype(tokenizer.vocab_size)
         keep = self.spool.array("keep")
         kept = np.flatnonzero(keep)
@@ -125,19 +107,23 @@ class Tokenise:
         with open(self.spool.path("tokens"), "wb") as file:
             for row, ids in zip(kept, found, strict=True):
                 tokens = np.array(ids, dtype)
-                if not tokens.all():
+                if (tokens == self.end_id).any():
                     raise UserError("the tokenizer found an end of text inside a document", where="data.tokenizer")
                 file.write(tokens.tobytes())
                 lengths[row] = len(ids)
         self.spool.save_array("length", lengths)
 
-    def _encoded(self, kept: NDArray[np.int64], tokenizer: Tokenizer) -> Iterator[list[int]]:
+    def _encoded(self, kept: NDArray[np.int64], tokenizer: Tokenizer) -> Iterator[Sequence[int] | NDArray[np.int32]]:
+        def encode(texts: list[str]) -> list[Any]:
+            short = iter(tokenizer.encode_batch([text for text in texts if len(text) < _LONG_CHARS]))
+            return [next(short) if len(text) < _LONG_CHARS else tokenizer.encode_long(text) for text in texts]
+
         batches = _batches(self.spool.texts(kept), len)
         # One batch is encoded (on all cores, without the GIL) while the one before is written.
         with ThreadPoolExecutor(1) as ahead:
             now = None
             for texts in batches:
-                then = ahead.submit(tokenizer.encode_batch, texts)
+                then = ahead.submit(encode, texts)
                 yield from now.result() if now else ()
                 now = then
             yield from now.result() if now else ()
@@ -157,11 +143,17 @@ class WriteShard:
     spools: tuple[Spool, ...]
     rows: NDArray[np.int64]
     vocab_size: int
+    end_id: int = 0
 
     def run(self) -> None:
         dtype = token_dtype(self.vocab_size)
-        runs = {int(index): _token_map(self.spools[index], dtype) for index in np.unique(self.rows[:, 0])}
-        write_shard(self.path, (runs[index][start : start + size] for index, start, size in self.rows.tolist()), dtype)
+
+        @functools.lru_cache(maxsize=_MOST_OPEN)  # a map keeps its file open, and there may be more files than may be
+        def tokens_of(index: int) -> NDArray[np.integer]:
+            return _token_map(self.spools[index], dtype)
+
+        documents = (tokens_of(index)[start : start + size] for index, start, size in self.rows.tolist())
+        write_shard(self.path, documents, dtype, self.end_id)
 
 
 def _token_map(spool: Spool, dtype: np.dtype) -> NDArray[np.integer]:

@@ -1,4 +1,4 @@
-"""Text → vectors: TF-IDF and its leading singular directions."""
+"""Text → vectors: TF-IDF of words or of pairs of characters, and its leading singular directions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from splitjax.config import Domains, UserError
 
+from .terms import Terms, characters, terms_for
+
 Rows = NDArray[np.float32]
 
 
@@ -20,30 +22,32 @@ class TfIdf:
         terms: vocabulary, in column order.
         idf_F: inverse document frequency of each term.
         components_DF: right singular vectors of the sample.
+        kind: of the terms.
     """
 
-    def __init__(self, terms: Sequence[str], idf_F: Rows, components_DF: Rows) -> None:
-        self.terms, self.idf_F, self.components_DF = list(terms), idf_F, components_DF
-        self._vectorizer = _vectorizer(vocabulary={term: index for index, term in enumerate(self.terms)})
+    def __init__(self, terms: Sequence[str], idf_F: Rows, components_DF: Rows, kind: Terms = "words") -> None:
+        self.terms, self.idf_F, self.components_DF, self.kind = list(terms), idf_F, components_DF, kind
+        self._vectorizer = _vectorizer(kind, vocabulary={term: index for index, term in enumerate(self.terms)})
         self._vectorizer.idf_ = idf_F
 
     @classmethod
     def fit(cls, texts: Sequence[str], domains: Domains, seed: int) -> TfIdf:
-        """Fit vocabulary and directions.
+        """Fit vocabulary and directions; the texts themselves decide which kind of terms describes them.
 
         Raises:
             UserError: no words in the texts.
         """
         from sklearn.decomposition import TruncatedSVD
 
-        vectorizer = _vectorizer(max_features=domains.features, min_df=2 if len(texts) > 1000 else 1)
+        kind = terms_for(texts)
+        vectorizer = _vectorizer(kind, max_features=domains.features, min_df=2 if len(texts) > 1000 else 1)
         try:
             tfidf_NF = vectorizer.fit_transform(texts)
         except ValueError as error:
             raise UserError(f"the documents hold no words ({error})", where="data.domains.method") from None
         dims = max(1, min(domains.dims, min(tfidf_NF.shape) - 1))
         components_DF = TruncatedSVD(dims, random_state=seed).fit(tfidf_NF).components_.astype(np.float32)
-        return cls(vectorizer.get_feature_names_out().tolist(), vectorizer.idf_.astype(np.float32), components_DF)
+        return cls(vectorizer.get_feature_names_out().tolist(), vectorizer.idf_.astype(np.float32), components_DF, kind)
 
     def vectors(self, texts: Sequence[str]) -> Rows:
         """x_ND (zeros for a text without a known term); the clusterer brings it to unit length."""
@@ -56,14 +60,18 @@ class TfIdf:
 
     def arrays(self) -> dict[str, Any]:
         """What `of_arrays` takes."""
-        return {"terms": np.array(self.terms, np.str_), "idf": self.idf_F, "components": self.components_DF}
+        kind = {} if self.kind == "words" else {"kind": np.str_(self.kind)}
+        return {"terms": np.array(self.terms, np.str_), "idf": self.idf_F, "components": self.components_DF} | kind
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, Any]) -> TfIdf:
-        return cls(arrays["terms"].tolist(), arrays["idf"], arrays["components"])
+        kind: Terms = "characters" if "kind" in arrays and str(arrays["kind"]) == "characters" else "words"
+        return cls(arrays["terms"].tolist(), arrays["idf"], arrays["components"], kind)
 
 
-def _vectorizer(**options: Any) -> Any:
+def _vectorizer(kind: Terms, **options: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+    if kind == "characters":
+        options["analyzer"] = characters
     return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **options)

@@ -1,4 +1,4 @@
-"""A Hugging Face folder as a model, its parameters and its tokenizer, ids as ours are: 0 begins a document."""
+"""A Hugging Face folder as a model, its parameters and its tokenizer, ids as its makers number them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from splitjax import config
 from splitjax.config import UserError
-from splitjax.config.hf_shape import TOKENIZER, end_token_of, read_shape
-from splitjax.data.fast_tokenizer import FastTokenizer, adopt
+from splitjax.config.hf_shape import TOKENIZER, end_token_of, eos_ids, read_shape
+from splitjax.data.tokenizing.fast_tokenizer import FastTokenizer, adopt
 from splitjax.model import from_huggingface
 from splitjax.model.weights import Weights
 
 Params = dict[str, Any]
-_ENDS = (("embed", "embedding"), ("head", "kernel"))
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class ModelFolder:
 
     @cached_property
     def tokenizer(self) -> FastTokenizer:
-        """Its tokenizer, with id 0 and that of its end token changed over.
+        """Its tokenizer.
 
         Raises:
             UserError: no tokenizer.json, or one with ids beyond the vocabulary.
@@ -62,18 +59,27 @@ class ModelFolder:
         return found
 
     @cached_property
+    def stops(self) -> frozenset[int]:
+        """The ids that end a text: every one that its configs name.
+
+        Raises:
+            UserError: an `eos_token_id` that is no id.
+        """
+        return frozenset(eos_ids(self.path))
+
+    @cached_property
     def weights(self) -> Weights:
         return Weights(self.path)
 
     def params(self) -> Params:
-        """Its parameters, float32, rows of the embedding where the tokenizer's ids want them.
+        """Its parameters, float32.
 
         Raises:
             UserError: a tensor is missing, has another shape, or is no part of this architecture.
         """
         params = from_huggingface(self.weights, self.shape)
         self._check(params)
-        return exchange(params, self.tokenizer.end_id)
+        return params
 
     def _check(self, params: Params) -> None:
         import jax
@@ -87,18 +93,3 @@ class ModelFolder:
                 name = ".".join(str(entry.key) for entry in path)
                 raise UserError(f"{name} has shape {leaf.shape}, not {like.shape}", where=str(self.path))
 
-
-def exchange(params: Params, end_id: int) -> Params:
-    """The same model with token ids 0 and `end_id` changed over; twice is nothing."""
-    ends = {path: params[path[0]][path[1]] for path in _ENDS if path[0] in params}
-    return params | {path[0]: {path[1]: exchanged(path, leaf, end_id)} for path, leaf in ends.items()}
-
-
-def exchanged(path: tuple[str, ...], leaf: np.ndarray, end_id: int) -> np.ndarray:
-    """A leaf with what it holds for token ids 0 and `end_id` changed over."""
-    if path not in _ENDS or end_id == 0:
-        return leaf
-    array = np.array(leaf)
-    rows = array if path[-1] == "embedding" else array.T
-    rows[[0, end_id]] = rows[[end_id, 0]]
-    return array

@@ -56,11 +56,13 @@ class Generator:
     Args:
         params: of one model, no expert axis.
         window: tokens that it may look back on (what it was trained with).
+        stops: ids that end a text beside the one that ends a document.
     """
 
     model: LanguageModel
     params: Any
     window: int
+    stops: frozenset[int] = frozenset()
 
     def reads(self, prompt: Sequence[int], limit: int) -> list[int]:
         """What of a prompt it reads: the last part, where the window would not hold it and `limit` tokens more.
@@ -70,7 +72,7 @@ class Generator:
         return list(prompt[-(self.window - min(limit, self.window // 2)) :])
 
     def tokens(self, prompt: Sequence[int], limit: int, sampling: Sampling, seed: int) -> Iterator[int]:
-        """Tokens that follow `prompt`, up to `limit` or to the end of the document (id 0, not given).
+        """Tokens that follow `prompt`, up to `limit` or to an id that ends the text (not given).
 
         Where the window is full, its last half is read anew and goes on, so the positions that a model sees are
         those it was trained on.
@@ -86,7 +88,7 @@ class Generator:
         scores_V, cache = self._read(held, room)
         for drawn in range(limit):
             token = int(_draw(scores_V, jax.random.fold_in(key, drawn), *controls))
-            if token == 0:
+            if token == self.model.end_id or token in self.stops:
                 return
             yield token
             held.append(token)
@@ -133,13 +135,17 @@ def _draw(scores_V: Array, key: Array, temperature: Array, top_k: Array, top_p: 
     return jnp.where(temperature > 0, drawn, scores_V.argmax())
 
 
-def texts(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:
+def texts(tokenizer: Tokenizer, tokens: Iterable[int], prompt: Sequence[int] = ()) -> Iterator[str]:
     """The text of tokens as they come, in whole characters; an unfinished character at the end is dropped.
 
     Bytes that are no UTF-8 become U+FFFD, so what is given is always valid.
+
+    Args:
+        prompt: ids that the tokens follow: the first may bring a space that a decoder would take off a beginning.
     """
-    ids: list[int] = []
-    begin = told = 0  # ids[begin:told] are out already; they stay as context, for decoders that look back
+    ended = max((at + 1 for at, index in enumerate(prompt) if index == tokenizer.end_id), default=0)
+    ids = list(prompt[max(ended, len(prompt) - _HELD) :])
+    begin, told = 0, len(ids)  # ids[begin:told] are out already; they stay as context, for decoders that look back
     for token in tokens:
         ids.append(token)
         before, now = tokenizer.decode(ids[begin:told]), tokenizer.decode(ids[begin:])
@@ -151,3 +157,23 @@ def texts(tokenizer: Tokenizer, tokens: Iterable[int]) -> Iterator[str]:
     before, now = tokenizer.decode(ids[begin:told]), tokenizer.decode(ids[begin:]).rstrip(_BROKEN)
     if len(now) > len(before):
         yield now[len(before) :]
+
+
+def until(pieces: Iterable[str], stops: Sequence[str]) -> Iterator[str]:
+    """Pieces of text up to the first place where one of `stops` stands, which is left out; empty ones stop nothing.
+
+    What may be the beginning of one is held back until more has come.
+    """
+    held = ""
+    stops = [stop for stop in stops if stop]
+    for piece in pieces:
+        held += piece
+        if found := [at for stop in stops if (at := held.find(stop)) >= 0]:
+            held = held[: min(found)]
+            break
+        kept = max((size for stop in stops for size in range(1, len(stop)) if held.endswith(stop[:size])), default=0)
+        if out := held[: len(held) - kept]:
+            yield out
+        held = held[len(held) - kept :]
+    if held:
+        yield held

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from splitjax.config import UserError, did_you_mean
 
-from .generate import Generator, Sampling
+from . import task_files, templates
+from .generate import Generator, Sampling, until
 from .served import Served
 from .tasks import shared_prompt
 
@@ -18,7 +18,7 @@ _MAX_TOKENS = 256
 
 
 def language_model(served: Served) -> Any:
-    """An `lm_eval.api.model.LM`. Contexts begin with id 0, as documents do and as an exported tokenizer has it.
+    """An `lm_eval.api.model.LM`. Contexts begin with the end id, as documents do and as an exported tokenizer has it.
 
     Raises:
         UserError: lm-eval is not installed.
@@ -41,18 +41,23 @@ def evaluate(served: Served, names: Sequence[str], limit: int | None = None, sam
     import lm_eval
     from lm_eval.tasks import TaskManager
 
-    manager = TaskManager()
-    wanted = [_task(name, manager.all_tasks) for name in names]
+    files = {name: _task_file(name) for name in names if name.endswith((".yaml", ".yml"))}
+    manager = TaskManager(include_defaults=len(files) < len(names))  # to list lm-eval's own takes it half a minute
+    wanted = [files[name] if name in files else _known(name, manager.all_tasks) for name in names]
+    # datasets and the hub raise the first two for data that are not here, lm-eval any for a file that does not fit.
+    expected = (OSError, ValueError, *((ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError,
+                                        SyntaxError, TypeError) if files else ()))
     try:
-        found = lm_eval.simple_evaluate(
-            model=lm, tasks=wanted, num_fewshot=0, limit=limit, task_manager=manager, bootstrap_iters=100,
-            log_samples=samples, verbosity="ERROR",
-        )  # fmt: skip
-    except (OSError, ValueError) as error:  # datasets and the hub raise both for data that are not here
+        with templates.sandboxed(list(files)):
+            found = lm_eval.simple_evaluate(
+                model=lm, tasks=wanted, num_fewshot=0, limit=limit, task_manager=manager, bootstrap_iters=100,
+                log_samples=samples, verbosity="ERROR",
+            )
+    except expected as error:
         raise UserError(
-            f"lm-eval could not run it ({' '.join(str(error).split())[:300]})", where=",".join(names),
-            mend="Its data must be local or in the cache.",
-        ) from error  # fmt: skip
+            f"lm-eval could not run it ({' '.join(str(error).split())[:300] or type(error).__name__})",
+            where=",".join(names), mend="Its data must be local or in the cache.",
+        ) from error
     return found if samples else {task: _plain(metrics) for task, metrics in found["results"].items()}
 
 
@@ -100,12 +105,8 @@ def _written(served: Served, writer: Generator, context: str, told: Mapping[str,
     stops = [told["until"]] if isinstance(told.get("until"), str) else list(told.get("until") or ())
     heat = float(told.get("temperature", 1.0)) if told.get("do_sample", told.get("temperature", 0)) else 0.0
     sampling = Sampling(heat, int(told.get("top_k", 0)), float(told.get("top_p", 1.0)))
-    text = ""
-    for piece in served.write(context, writer, int(told.get("max_gen_toks", _MAX_TOKENS)), sampling):
-        text += piece
-        if found := [at for stop in stops if stop and (at := text.find(stop)) >= 0]:
-            return text[: min(found)]
-    return text
+    pieces = served.write(context, writer, int(told.get("max_gen_toks", _MAX_TOKENS)), sampling)
+    return "".join(until(pieces, stops))
 
 
 def _prompts(requests: Sequence[Any]) -> list[str]:
@@ -122,20 +123,21 @@ def _prompts(requests: Sequence[Any]) -> list[str]:
     return [shared.get((request.task_name, request.doc_id), "") for request in requests]
 
 
-def _task(name: str, known: Sequence[str]) -> str | dict[str, Any]:
-    """A name of lm-eval's, or the settings in a YAML file; `!function` in it is refused, as it would run code."""
-    if name in known:
-        return name
-    if not name.endswith((".yaml", ".yml")):
+def _known(name: str, known: Sequence[str]) -> str:
+    if name not in known:
         raise UserError(f"lm-eval has no task '{name}'", where="--tasks", mend=did_you_mean(name, known))
-    import yaml
+    return name
 
-    try:
-        told = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"no task can be read ({' '.join(str(error).split())})", where=name) from None
-    if not isinstance(told, dict) or not isinstance(told.get("task"), str):
-        raise UserError("names no 'task'", where=name)
+
+def _task_file(name: str) -> dict[str, Any]:
+    """The settings in a task's YAML file, in which nothing may name code."""
+    told = task_files.read(name)
+    from lm_eval.api import metrics, registry
+
+    assert metrics  # they are known once it is imported
+    for metric in (each["metric"] for each in told.get("metric_list") or ()):
+        if metric not in registry.METRIC_REGISTRY:  # lm-eval would look for a script of that name
+            raise UserError(f"this lm-eval has no metric '{metric}'", where=name)
     return told
 
 

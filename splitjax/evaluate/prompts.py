@@ -22,6 +22,6 @@ def as_text(prompt: str | bytes) -> str:
 
 def read_as_text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """The text of a stretch of tokens; a line ends where a document does."""
-    ends = np.flatnonzero(np.asarray(ids) == 0)
-    parts = np.split(np.asarray(ids, np.int64), ends)
-    return "\n".join(tokenizer.decode(part[part != 0].tolist()) for part in parts if (part != 0).any())
+    ends = np.flatnonzero(np.asarray(ids) == tokenizer.end_id)
+    parts = [part[part != tokenizer.end_id] for part in np.split(np.asarray(ids, np.int64), ends)]
+    return "\n".join(tokenizer.decode(part.tolist()) for part in parts if len(part))

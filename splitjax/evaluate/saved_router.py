@@ -47,7 +47,7 @@ class SavedRouter:
         told = routers.describe(self.router) | {
             "prior": list(self.router.prior_K), "experts": list(self.experts), "prefix": self.prefix,
             "tokenizer": self.tokenizer, "evidence": dict(self.evidence), "files": {},
-        }  # fmt: skip
+        }
         files = [folder / FILE]
         if isinstance(self.router, Centroid):
             self.router.clusterer.save(folder)
@@ -141,4 +141,4 @@ class PromptRouter:
 
     def _sequence(self, prompt: Prompt) -> list[int]:
         ids = self.tokenizer.encode(as_text(prompt)) if isinstance(prompt, str | bytes) else list(prompt)
-        return [0, *ids][-(self.scorer.window + 1) :]
+        return [self.tokenizer.end_id, *ids][-(self.scorer.window + 1) :]

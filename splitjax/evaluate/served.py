@@ -26,17 +26,19 @@ class Served:
 
     Args:
         experts: their names.
+        stops: ids that end a text beside the one that ends a document.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, scorer: Scorer, router: Router | None, experts: Sequence[str] = ("model",)
+        self, tokenizer: Tokenizer, scorer: Scorer, router: Router | None, experts: Sequence[str] = ("model",),
+        stops: frozenset[int] = frozenset(),
     ) -> None:
-        self.tokenizer, self.scorer, self.experts = tokenizer, scorer, tuple(experts)
+        self.tokenizer, self.scorer, self.experts, self.stops = tokenizer, scorer, tuple(experts), stops
         self.router = PromptRouter(router, tokenizer, scorer)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text as a document begins: id 0, then its own."""
-        return [0, *self.tokenizer.encode(as_text(text))]
+        """Ids of a text as a document begins: the end id, then its own."""
+        return [self.tokenizer.end_id, *self.tokenizer.encode(as_text(text))]
 
     def encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Ids of a context and of what follows it, cut where the context's own ids end.
@@ -87,15 +89,15 @@ class Served:
     def writer(self, expert: int) -> Generator:
         """One expert to write with; it holds a copy of its parameters."""
         params = jax.tree.map(lambda leaf: leaf[expert], self.scorer.params_K)
-        return Generator(self.scorer.model, params, self.scorer.window)
+        return Generator(self.scorer.model, params, self.scorer.window, self.stops)
 
     def write(self, prompt: str, writer: Generator, limit: int, sampling: Sampling, seed: int = 0) -> Iterator[str]:
         """Text after a prompt, in whole characters as it comes, up to `limit` tokens or the end of the document.
 
         Of a prompt that leaves no room in the window the last part is read (see `Generator.reads`).
         """
-        tokens = writer.tokens(writer.reads(self.encode(prompt), limit), limit, sampling, seed)
-        return texts(self.tokenizer, tokens)
+        read = writer.reads(self.encode(prompt), limit)
+        return texts(self.tokenizer, writer.tokens(read, limit, sampling, seed), read)
 
     def _pieces(self, ids: list[int], scored: int) -> Iterator[tuple[list[int], int]]:
         """(ids, how many of the last are scored) of windows that score the last `scored` ids once each."""

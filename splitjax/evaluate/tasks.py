@@ -34,10 +34,10 @@ COMMONSENSE = {
     "BoolQ": r"boolq", "PIQA": r"piqa", "SIQA": r"s(ocial)?_?iqa", "HellaSwag": r"hellaswag",
     "WinoGrande": r"winogrande", "ARC-e": r"arc_?e(asy)?", "ARC-c": r"arc_?c(hallenge)?",
     "OpenBookQA": r"openbookqa|obqa",
-}  # fmt: skip
+}
 """The eight tasks whose mean is customary (Touvron et al. 2023), by what a file's name begins with."""
 _FORMS = {"choice": {"query", "choices", "gold"}, "context": {"context_options", "continuation", "gold"},
-          "last_word": {"context", "continuation"}}  # fmt: skip
+          "last_word": {"context", "continuation"}}
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,11 @@ def read(path: str | os.PathLike[str]) -> Task:
             told = json.loads(line)
             kind = next(kind for kind, keys in _FORMS.items() if keys <= told.keys())
             items.append(replace(_item(told, kind), domain=_domain(told)))
-        except (ValueError, TypeError, AttributeError, StopIteration, IndexError) as error:
+        except (ValueError, TypeError, AttributeError, StopIteration, IndexError, RecursionError) as error:
             why = f" ({error})" if str(error) else ""
             raise UserError(f"not an item of a task{why}", where=where,
                             mend="Its keys: query, choices, gold; or context_options, continuation, gold; or context, "
-                            "continuation.") from None  # fmt: skip
+                            "continuation.") from None
         form = form or kind
         if kind != form:
             raise UserError(f"an item of form {kind} in a task of form {form}", where=where)
@@ -137,7 +137,7 @@ def answer(task: Task, served: Served, expert_N: Sequence[int] | None = None) ->
         by_byte_N = np.array([
             _right(item, [(nats / _bytes(pair), greedy) for (nats, greedy), pair in zip(one, item.pairs, strict=True)])
             for item, one in zip(task.items, told_N, strict=True)
-        ])  # fmt: skip
+        ])
     return Answers(right_N, by_byte_N, np.array(expert_N))
 
 

@@ -9,13 +9,16 @@ import yaml
 
 from splitjax.config import UserError
 
-from . import shell
+from . import names, shell
 from .request import Request, refuse_lost_run_dir, xla_flags
 from .slices import Slices
 
 _SECONDS_TO_SAVE = 120
 _CONFIG_FOLDER = "/etc/splitjax"
 _BUCKET_FOLDER = "/bucket"
+_GROUP = "slice"
+_LABEL = "splitjax/run-dir"
+"""On everything that a run folder started: it is deleted by this, not by its name."""
 _MISTAKE = 2  # exit code of a mistake in the config: starting again would not mend it
 
 
@@ -27,23 +30,23 @@ class Gke:
     needs = frozenset({"topology", "image"})
 
     def script(self, request: Request) -> str:
-        name = request.name
-        delete = shell.line(["kubectl", "delete", "jobset", name, "--ignore-not-found"])
+        refuse_lost_run_dir(request)
+        ours = f"--selector={_LABEL}={names.key(request.folder)}"
         if request.action == "delete":
-            return f"{delete}\n" + shell.line(["kubectl", "delete", "configmap", name, "--ignore-not-found"])
+            return shell.line(["kubectl", "delete", "jobset,configmap", ours, "--ignore-not-found"])
         if request.action == "logs":
-            first = f"jobset.sigs.k8s.io/jobset-name={name},jobset.sigs.k8s.io/job-index=0"
+            first = f"jobset.sigs.k8s.io/jobset-name={request.name},jobset.sigs.k8s.io/job-index=0"
             labels = f"{first},batch.kubernetes.io/job-completion-index=0"
             return shell.line(["kubectl", "logs", "--follow", "--tail=100", f"--selector={labels}"])
-        refuse_lost_run_dir(request)
-        state = ["kubectl", "get", "jobset", name, "--ignore-not-found", "--output=jsonpath={.status.terminalState}"]
+        delete = shell.line(["kubectl", "delete", "jobset", ours, "--ignore-not-found"])
+        state = ["kubectl", "get", "jobset", ours, "--output=jsonpath={.items[*].status.terminalState}"]
         text = "---\n".join(_yaml(part) for part in (config_map(request), job_set(request)))
         return "\n".join([
             f'if [ -n "$({shell.line(state)})" ]; then  # an ended one stands in the way of its name',
             f"    {delete}",
             "fi",
             shell.here("kubectl apply --filename=-", text),
-        ])  # fmt: skip
+        ])
 
     def run(self, request: Request) -> int:
         return shell.run(self.script(request), ["kubectl"])
@@ -59,26 +62,27 @@ def config_map(request: Request) -> dict[str, Any]:
     if not path.is_file():
         raise UserError("must be a config file, to be sent to the pods", where=request.path)
     return {
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": request.name},
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": _named(request),
         "data": {"config.yaml": path.read_text(encoding="utf-8")},
-    }  # fmt: skip
+    }
 
 
 def job_set(request: Request) -> dict[str, Any]:
     """The JobSet: a job a slice, a pod a host."""
     tpu = Slices.parse(request.options.topology or "")
+    names.check_pod(request.name, _GROUP, tpu.count, tpu.hosts)
     job = {
         "parallelism": tpu.hosts, "completions": tpu.hosts, "completionMode": "Indexed", "backoffLimit": 0,
         "podFailurePolicy": {"rules": [
             {"action": "FailJob", "onExitCodes": {"containerName": "splitjax", "operator": "In", "values": [_MISTAKE]}},
         ]},
         "template": pod(request, tpu),
-    }  # fmt: skip
+    }
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
         "metadata": {
-            "name": request.name,
+            **_named(request),
             "annotations": {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"},
         },
         "spec": {
@@ -86,7 +90,7 @@ def job_set(request: Request) -> dict[str, Any]:
                 "maxRestarts": request.options.retries,
                 "rules": [{"name": "mistake", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}],
             },
-            "replicatedJobs": [{"name": "slice", "replicas": tpu.count, "template": {"spec": job}}],
+            "replicatedJobs": [{"name": _GROUP, "replicas": tpu.count, "template": {"spec": job}}],
         },
     }
 
@@ -110,7 +114,7 @@ def pod(request: Request, tpu: Slices) -> dict[str, Any]:
         attributes = {"bucketName": options.bucket, "mountOptions": "implicit-dirs"}
         volumes.append({
             "name": "bucket", "csi": {"driver": "gcsfuse.csi.storage.gke.io", "volumeAttributes": attributes},
-        })  # fmt: skip
+        })
         container["volumeMounts"].append({"name": "bucket", "mountPath": _BUCKET_FOLDER})
         container["workingDir"] = _BUCKET_FOLDER
         annotations["gke-gcsfuse/volumes"] = "true"
@@ -126,7 +130,11 @@ def pod(request: Request, tpu: Slices) -> dict[str, Any]:
             **({"serviceAccountName": options.service_account} if options.service_account else {}),
             "containers": [container], "volumes": volumes,
         },
-    }  # fmt: skip
+    }
+
+
+def _named(request: Request) -> dict[str, Any]:
+    return {"name": request.name, "labels": {_LABEL: names.key(request.folder)}}
 
 
 class _Readable(yaml.SafeDumper):

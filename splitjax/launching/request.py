@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -11,6 +10,8 @@ from typing import Any, Protocol
 
 from splitjax.config import Config, UserError
 from splitjax.planning import flag_groups
+
+from . import names
 
 RESTART_CODES = (143, 75)
 """Exit codes after which the same command goes on: preempted, or another process hung."""
@@ -66,9 +67,14 @@ class Request:
         return [python, "-m", "splitjax", verb, path or self.path, *rest, *self.overrides]
 
     @property
+    def folder(self) -> str:
+        """The run folder as nobody else's is called: a path here, or in its bucket."""
+        return names.whole(self.config.folder, self.options.bucket)
+
+    @property
     def name(self) -> str:
-        """The run's name as clusters like it: lower-case letters, digits and dashes, at most 40."""
-        return re.sub(r"[^a-z0-9]+", "-", self.config.name.lower()).strip("-")[:40].strip("-") or "run"
+        """The job's name, of this run folder alone: a DNS-1035 label of at most 40."""
+        return names.name(self.folder)
 
 
 class Backend(Protocol):

@@ -23,7 +23,7 @@ def script(request: Request) -> str:
         "done",
         "wait",
         shell.line(request.command("run")),
-    ])  # fmt: skip
+    ])
 
 
 def run(request: Request, shares: Callable[[int], Sequence[dict[str, str]]]) -> int:

@@ -53,7 +53,7 @@ class Slices:
         where = f"--topology {name}"
         if found.of.chip.name not in _GENERATIONS:
             raise UserError(f"'{found.of.chip.name}' is no TPU that Google Cloud rents", where=where,
-                            mend=f"These are: {', '.join(_GENERATIONS)}.")  # fmt: skip
+                            mend=f"These are: {', '.join(_GENERATIONS)}.")
         if found.count < 1 or (found.chips not in (1, found._facts.one_host) and found.chips % _CHIPS_OF_A_HOST):
             raise UserError(f"{found.count} × {found.chips} chips do not fill hosts of {_CHIPS_OF_A_HOST}", where=where)
         return found

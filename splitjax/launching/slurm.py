@@ -33,6 +33,10 @@ class Slurm:
     needs: frozenset[str] = frozenset()
 
     def script(self, request: Request) -> str:
+        for option in request.options.sbatch:
+            if option.startswith(("--job-name", "-J")):
+                raise UserError("the job's name is the run folder's: --logs and --delete go by it",
+                                where=f"--sbatch={option}", mend="Leave it out.")
         if request.action == "delete":
             return shell.line(["scancel", f"--name={request.name}", "--me"])
         logs = str(_logs(request))
@@ -60,7 +64,7 @@ def batch(request: Request, *words: str, alone: bool = False, settings: Sequence
         f"--job-name={request.name}", f"--nodes={nodes}", f"--ntasks-per-node={processes}",
         f"--output={_logs(request)}/slurm-%j.log", "--open-mode=append", "--requeue",
         f"--signal=TERM@{_SECONDS_TO_SAVE}", *settings, *options.sbatch,
-    ]  # fmt: skip
+    ]
     several = nodes * processes > 1
     ranked = ["--kill-on-bad-exit=1", "bash", "-c", _RANK, "rank"] if several else []
     command = shell.line(["srun", *ranked, *request.command(*words)])
@@ -76,17 +80,19 @@ def batch(request: Request, *words: str, alone: bool = False, settings: Sequence
         f'    [ "${{SLURM_RESTART_COUNT:-0}}" -ge {options.retries} ] || scontrol requeue "$SLURM_JOB_ID"',
         "esac",
         "exit $code",
-    ])  # fmt: skip
+    ])
 
 
 def _in_parts(request: Request) -> list[str]:
     """Three jobs, each after the one before: prepare, the sweep as an array, the run that gathers it and goes on.
 
     Raises:
-        UserError: there is no sweep.
+        UserError: there is no sweep, or one that chooses its cells round by round.
     """
     if request.config.sweep is None:
         raise UserError("--parts shares out a sweep, and the config has none", where="sweep")
+    if request.config.sweep.auto:
+        raise UserError("a sweep that chooses its cells has no parts", where="--parts", mend="Leave it out.")
     parts = request.options.parts
     sweep = batch(request, "sweep", "--part", f"{_TASK}/{parts}", alone=True, settings=[f"--array=1-{parts}"])
     after = "sbatch --parsable --kill-on-invalid-dep=yes --dependency=afterok:"

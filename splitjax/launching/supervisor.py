@@ -111,7 +111,7 @@ class _Group:
         child = subprocess.Popen(
             process.command, env=os.environ | process.environment, start_new_session=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
-        )  # fmt: skip
+        )
         self.children.append(child)
         for stream, out, answer in ((child.stdout, sys.stdout, process.answer), (child.stderr, sys.stderr, None)):
             assert stream is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 from splitjax import __version__
 from splitjax.config import UserError
 
-from . import shell
+from . import names, shell
 from .request import RESTART_CODES, Request, refuse_lost_run_dir, xla_flags
 from .slices import Slices
 
@@ -69,16 +69,16 @@ class TpuVm:
     needs = frozenset({"topology", "zone"})
 
     def script(self, request: Request) -> str:
+        refuse_lost_run_dir(request)
         if request.action == "delete":
             return self._delete(request)
         if request.action == "logs":
             return shell.line([*self._of("ssh", request), f"--command=tail -n 100 -F {_LOG}"])
         _refuse_what_workers_cannot_read(request)
-        refuse_lost_run_dir(request)
         created = _CREATE.format(
             describe=shell.line([*self._of("describe", request), "--format=value(state.state)"]),
             create=self._create(request), delete=self._delete(request),
-        )  # fmt: skip
+        )
         files = [request.path, *([package] if (package := _package(request)).endswith(".whl") else [])]
         return "\n".join([
             created,
@@ -88,19 +88,20 @@ class TpuVm:
             f'{shell.line([*_QUEUED, "scp"])} "$folder/start.sh" '
             + shell.line([*files, f"{request.name}:", *self._place(request), *_EVERYWHERE]),
             shell.line([*self._of("ssh", request), *_EVERYWHERE, "--command=bash start.sh"]),
-        ])  # fmt: skip
+        ])
 
     def run(self, request: Request) -> int:
         return shell.run(self.script(request), ["gcloud"])
 
     def _create(self, request: Request) -> str:
         tpu = Slices.parse(request.options.topology or "")
+        names.check(request.name, *([tpu.count - 1] if tpu.count > 1 else []))
         several = [f"--node-count={tpu.count}", f"--node-prefix={request.name}"]
         options = [
             *self._place(request), f"--accelerator-type={tpu.accelerator_type}", f"--runtime-version={tpu.runtime}",
             *(several if tpu.count > 1 else [f"--node-id={request.name}"]),
             *([] if request.options.on_demand else ["--spot"]),
-        ]  # fmt: skip
+        ]
         return shell.line([*_QUEUED, "create", request.name, *options])
 
     def _delete(self, request: Request) -> str:
@@ -123,7 +124,7 @@ def start_script(request: Request) -> str:
     return _START.format(
         install=install, mount=_MOUNT.format(bucket=shlex.quote(bucket)) if bucket else "",
         loop=shlex.quote(_loop(request)), log=_LOG,
-    )  # fmt: skip
+    )
 
 
 def _loop(request: Request) -> str:
@@ -137,7 +138,7 @@ def _loop(request: Request) -> str:
         f"    code=0; {run} || code=$?",
         f"    case $code in {'|'.join(map(str, (*RESTART_CODES, _ABORTED)))}) ;; *) exit $code ;; esac",
         "done",
-    ])  # fmt: skip
+    ])
 
 
 def _package(request: Request) -> str:

@@ -24,9 +24,9 @@ _MAX_BLOCKS = 8
 _MIN_BLOCK = 64
 
 
-def documents(tokens_BS: Array) -> Array:
-    """Document number of each position: a token 0 opens a new document and belongs to it."""
-    return jnp.cumsum(tokens_BS == 0, axis=-1, dtype=jnp.int32)
+def documents(tokens_BS: Array, end_id: int = 0) -> Array:
+    """Document number of each position: `end_id` opens a new document and belongs to it."""
+    return jnp.cumsum(tokens_BS == end_id, axis=-1, dtype=jnp.int32)
 
 
 def rotary(length: int, width: int, theta: float) -> Positions:

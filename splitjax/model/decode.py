@@ -41,7 +41,7 @@ def extend(model: LanguageModel, params: Params, tokens_BS: Array, start: Array,
     tokens may be padded on the right: extend again from where the padding began.
 
     Args:
-        tokens_BS: of one document a row; a token 0 among them does not begin another.
+        tokens_BS: of one document a row; an end of document among them does not begin another.
         start: position of the first; start + S must not exceed the room.
 
     Returns:

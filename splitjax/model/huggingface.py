@@ -78,11 +78,11 @@ def from_huggingface(tensors: Mapping[str, Any], cfg: config.Model) -> Params:
         raise UserError(
             f"tensor '{min(left)}' is no part of this architecture", where="Hugging Face checkpoint",
             mend="Llama and Qwen3 without biases can be read.",
-        )  # fmt: skip
+        )
     return params
 
 
-def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int) -> dict[str, Any]:
+def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int, end_id: int = 0) -> dict[str, Any]:
     """What `config.json` must say for transformers to load these weights.
 
     Raises:
@@ -95,7 +95,7 @@ def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int) -> dict
         raise UserError(
             f"d_model={cfg.d_model} is no multiple of n_heads={cfg.n_heads}, as Llama in transformers demands",
             where="model", mend="Choose another shape, or qk_norm (Qwen3).",
-        )  # fmt: skip
+        )
     return {
         "architectures": [f"{architecture}ForCausalLM"],
         "model_type": architecture.lower(),
@@ -113,8 +113,8 @@ def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int) -> dict
         "attention_bias": False,
         "mlp_bias": False,
         "max_position_embeddings": seq_len,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
+        "bos_token_id": end_id,
+        "eos_token_id": end_id,
         "torch_dtype": "float32",
         "use_cache": True,
     }

@@ -39,6 +39,7 @@ class LanguageModel:
         layers, remat: how the blocks are run (see `layers`); neither changes a result.
         transfer: whether rates follow the width (see `width`); weights from elsewhere have one rate for all.
         loss_blocks: blocks of positions in the vocabulary loss; None: as many as keep its logits small.
+        end_id: the token that begins every document: nothing before it is seen from it on (`corpus.end_id`).
     """
 
     cfg: config.Model
@@ -51,9 +52,12 @@ class LanguageModel:
     remat: Remat = "none"
     loss_blocks: int | None = None
     transfer: bool = True
+    end_id: int = 0
 
     @classmethod
-    def under(cls, train: config.Train, cfg: config.Model, vocab_size: int, *, transfer: bool = True) -> LanguageModel:
+    def under(
+        cls, train: config.Train, cfg: config.Model, vocab_size: int, *, transfer: bool = True, end_id: int = 0
+    ) -> LanguageModel:
         """The model as the recipe `train` runs it."""
         return cls(
             cfg,
@@ -66,6 +70,7 @@ class LanguageModel:
             remat=train.remat,
             loss_blocks=train.loss_blocks,
             transfer=transfer,
+            end_id=end_id,
         )
 
     def init(self, key: Array) -> Params:
@@ -84,7 +89,7 @@ class LanguageModel:
         ends = self.ends(params)
         x_BSD = constrain(ends.embed(tokens_BS), _BATCH)
         positions = rotary(tokens_BS.shape[1], self.cfg.width_of_head, self.cfg.rope_theta)
-        document_BS = documents(tokens_BS)
+        document_BS = documents(tokens_BS, self.end_id)
 
         def block(layer: Params, x_BSD: Array) -> Array:
             return constrain(nnx.merge(self._block_def, layer)(x_BSD, positions, document_BS), _BATCH)

@@ -34,7 +34,7 @@ def attend(
         raise UserError(
             f"splash attention needs a multiple of {_LANES}, not {q_BSHX.shape[1]}", where="train.seq_len",
             mend="Or set train.attention=xla.",
-        )  # fmt: skip
+        )
 
     def local(q: Array, k: Array, v: Array, document: Array) -> Array:
         return _on_one_device(q, k, v, document, cap, interpret)

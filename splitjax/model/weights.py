@@ -79,7 +79,7 @@ def _files(folder: Path) -> list[Path]:
             raise UserError(
                 "weights in a format that can run code are not read", where=str(found[0]),
                 mend="Save the model as safetensors (save_pretrained of any transformers since 4.35 does).",
-            )  # fmt: skip
+            )
     raise UserError(f"no {ONE_FILE} and no {INDEX}", where=str(folder))
 
 

@@ -65,7 +65,7 @@ def layer_weights(cfg: config.Model) -> int:
 def memory_bytes(
     cfg: config.Model, vocab_size: int, *, tokens: float, remat: Remat, shards: int, tensor: int, width: int,
     scanned: bool,
-) -> float:  # fmt: skip
+) -> float:
     """Highest memory of a device in a step of one expert, bytes.
 
     Held throughout: three float32 arrays a parameter. In the backward pass also a copy of the weights in the type of
@@ -87,7 +87,7 @@ def memory_bytes(
     saved = {
         "full": D, "dots": 3 * D + 2 * H + 4 * N + 2 * F, "dots_no_batch": 3 * D + H + 2 * N + 2 * F, "offload": 0.0,
         "none": 12 * D + 6 * H + 6 * N + 9 * F,
-    }[remat]  # fmt: skip
+    }[remat]
     kept = width * cfg.n_layers * tokens * saved
     block = width * tokens * 8 * (D + H + N + F) + 3.0 * width * layer_weights(cfg) / tensor
     backward = (width + 4.0) * layers / shards + kept + block

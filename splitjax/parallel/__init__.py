@@ -20,4 +20,4 @@ __all__ = [
     "AXES", "CHIPS", "RULES", "Chip", "Program", "Times", "Topology", "Traffic", "batch_sharding", "by_axis", "chip_of",
     "constrain", "crossing", "default_sizes", "has_compiler", "hosts", "join_cluster", "keep_freed_memory",
     "make_mesh", "mean_of_shards", "mesh_of", "moved_bytes", "sizes_for", "spec_for", "tree_shardings",
-]  # fmt: skip
+]

@@ -11,7 +11,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import jax
@@ -133,6 +133,11 @@ def leave(why: str, code: int) -> NoReturn:
     _end(code, f"process {_among().process} ended: {why}", say=False, linger=_linger())
 
 
+def quit_alone(why: str, code: int) -> NoReturn:
+    """Say why and end this process hard, before the others hear of it by `give_up`."""
+    _end(code, why)
+
+
 def joined() -> bool:
     """Whether this is one of several processes that hear of each other; opens no device."""
     return _me is not None and jax.distributed.is_initialized()
@@ -227,7 +232,7 @@ def _awaited(absent: list[int], limit: float) -> str:
     """Whom a meeting waited for: those that the barrier names, else (its answer came too late) those without a beat."""
     others = f"the other processes of {_among().processes}"
     if absent:
-        return f"{_names(absent)} of {_among().processes}"
+        return f"{names(absent)} of {_among().processes}"
     silent = missing(min(20.0, limit / 5), silent_alone=True)
     return f"{others}: {silent}" if silent else others
 
@@ -273,12 +278,12 @@ def missing(wait: float, sleep: Callable[[float], None] = time.sleep, *, silent_
 def accuse(before: Mapping[int, Beat], after: Mapping[int, Beat], processes: range) -> str:
     """Who keeps the others waiting, by two looks at the beats."""
     if silent := _silent(before, after, processes):
-        return f"{_names(silent)} of {len(processes)} {'gives' if len(silent) == 1 else 'give'} no sign of life"
+        return f"{names(silent)} of {len(processes)} {'gives' if len(silent) == 1 else 'give'} no sign of life"
     furthest = max(beat.step for beat in after.values())
     behind = [k for k in processes if after[k].step < furthest]
     if behind:
         steps = ", ".join(str(after[k].step) for k in behind)
-        return f"{_names(behind)} of {len(processes)} behind at step {steps}, the others at {furthest}"
+        return f"{names(behind)} of {len(processes)} behind at step {steps}, the others at {furthest}"
     return f"all {len(processes)} processes live and stand at step {furthest}"
 
 
@@ -286,5 +291,6 @@ def _silent(before: Mapping[int, Beat], after: Mapping[int, Beat], processes: ra
     return [k for k in processes if k not in after or (k in before and before[k].ticks == after[k].ticks)]
 
 
-def _names(processes: list[int]) -> str:
+def names(processes: Sequence[int]) -> str:
+    """ "process 1", "processes 1, 2"."""
     return ("process " if len(processes) == 1 else "processes ") + ", ".join(map(str, processes))

@@ -53,7 +53,7 @@ CHIPS = {
 _KINDS = {
     "NVIDIA A100": "a100", "NVIDIA H100": "h100", "NVIDIA H200": "h200", "NVIDIA GeForce RTX 4090": "rtx4090",
     "TPU v4": "v4", "TPU v5 lite": "v5e", "TPU v5p": "v5p", "TPU v5": "v5p", "TPU v6 lite": "v6e",
-}  # fmt: skip
+}
 
 
 def chip_of(device_kind: str) -> Chip | None:

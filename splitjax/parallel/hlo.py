@@ -15,17 +15,17 @@ import numpy as np
 _BYTES = {
     "pred": 1, "s4": 0.5, "u4": 0.5, "s8": 1, "u8": 1, "s16": 2, "u16": 2, "f16": 2, "bf16": 2, "s32": 4, "u32": 4,
     "f32": 4, "s64": 8, "u64": 8, "f64": 8, "c64": 8, "c128": 16,
-}  # fmt: skip
+}
 _COLLECTIVES = (
     "all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all", "ragged-all-to-all",
     "collective-broadcast",
-)  # fmt: skip
+)
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = ")
 _OPCODE = re.compile(r"\s*([a-z][\w\-]*)\(")
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([0-9,]*)\]")
 _CALLED = re.compile(r"\b(?:calls|body|condition|true_computation|false_computation|called_computations"
-                     r"|branch_computations)=(\{[^}]*\}|%?[\w.\-]+)")  # fmt: skip
+                     r"|branch_computations)=(\{[^}]*\}|%?[\w.\-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\s*\{"n":\s*"(\d+)"')
 _LISTED = re.compile(r"(?:replica_groups|source_target_pairs)=\{(\{[0-9,{}]*\})\}")
 _IOTA = re.compile(r"replica_groups=\[([0-9,]+)\]<=\[([0-9,]+)\](?:T\(([0-9,]+)\))?")
@@ -261,7 +261,7 @@ def _windows(product: Instruction) -> list[_Window]:
     said = dict(part.split("=") for part in found[1].split())
     axes = len(said["size"].split("x"))
     strides, left, right = (said.get(key, "x".join("1" * axes)).split("x") for key in
-                            ("stride", "lhs_dilate", "rhs_dilate"))  # fmt: skip
+                            ("stride", "lhs_dilate", "rhs_dilate"))
     pads = said.get("pad", "x".join(["0_0"] * axes)).split("x")
     return [_Window(int(strides[n]), int(pads[n].split("_")[0]), int(left[n]), int(right[n])) for n in range(axes)]
 
@@ -270,7 +270,7 @@ def _touches(out: int, inside: int, size: int, window: _Window) -> int:
     """Pairs of output position and window position that meet an element of the input."""
     position = np.arange(out)[:, None] * window.stride + np.arange(size)[None] * window.rhs_dilate - window.low
     return int(((position % window.lhs_dilate == 0) & (position >= 0)
-                & (position // window.lhs_dilate < inside)).sum())  # fmt: skip
+                & (position // window.lhs_dilate < inside)).sum())
 
 
 def _groups(attributes: str) -> list[list[int]]:

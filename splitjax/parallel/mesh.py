@@ -48,7 +48,7 @@ def make_mesh(
         raise UserError(
             f"a mesh of {sizes} is {math.prod(shape)} devices, {len(devices)} are here", where="train.mesh",
             mend="Make the product equal.",
-        )  # fmt: skip
+        )
     # Auto: the compiler places what we do not; jax 0.10 to 0.12 differ in the default.
     return Mesh(layout(shape, devices), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 

@@ -9,7 +9,7 @@ from .hlo import Computation, Instruction, Program, array_bytes
 _FREE = frozenset({
     "parameter", "tuple", "get-tuple-element", "bitcast", "constant", "after-all", "partition-id", "replica-id", "iota",
     "opt-barrier", "copy-start", "async-start", "async-update", "async-done", "while", "conditional", "call",
-})  # fmt: skip
+})
 """Opcodes that move nothing themselves."""
 _ON_CHIP = re.compile(r"\b[a-z]+\d*\[[0-9,]*\]\{[^}]*S\(1\)[^}]*\}")
 
@@ -42,7 +42,7 @@ def _used(program: Program, body: Computation, number: int) -> float:
     """Bytes that a fusion reads of its operand `number`: slices of it if it only takes slices, nothing if it only
     writes a slice into it."""
     name = next((one.name for one in body.instructions.values()
-                 if one.opcode == "parameter" and one.operands[0] == str(number)), None)  # fmt: skip
+                 if one.opcode == "parameter" and one.operands[0] == str(number)), None)
     used = 0.0
     pending = [name] if name else []
     while pending:

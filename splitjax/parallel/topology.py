@@ -69,7 +69,7 @@ class Topology:
         """
         if not self.chip.is_tpu:
             raise UserError(f"no compiler for {self.chip.name} away from one", where=self.name,
-                            mend="Ask for the estimate: --estimate.")  # fmt: skip
+                            mend="Ask for the estimate: --estimate.")
         hush_libtpu()
         from jax.experimental import topologies
 
@@ -80,7 +80,7 @@ class Topology:
         except Exception as error:  # jaxlib and libtpu raise several unrelated types
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise UserError(f"cannot compile for it: {reason}", where=self.name,
-                            mend="The TPU compiler comes with 'pip install splitjax[tpu]'.") from error  # fmt: skip
+                            mend="The TPU compiler comes with 'pip install splitjax[tpu]'.") from error
         return make_mesh(**sizes, devices=found.devices)
 
     def bandwidth(self, sizes: dict[str, int]) -> dict[str, float]:
@@ -118,7 +118,7 @@ class Topology:
                 found.append(SimpleNamespace(
                     id=len(found), coords=place, core_on_chip=0, slice_index=slice_index, process_index=slice_index,
                     platform="tpu" if self.chip.is_tpu else "gpu", device_kind=kind,
-                ))  # fmt: skip
+                ))
         return found
 
 
@@ -128,7 +128,7 @@ def hush_libtpu() -> None:
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-1",
         "TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0", "TPU_STDERR_LOG_LEVEL": "3",
         "TPU_MIN_LOG_LEVEL": "3", "TF_CPP_MIN_LOG_LEVEL": "3",
-    }.items():  # fmt: skip
+    }.items():
         os.environ.setdefault(name, value)
 
 

@@ -96,12 +96,12 @@ def compile_step(
     sizes = estimate.full_mesh(mesh)
     if math.prod(sizes.values()) != topology.devices:
         raise UserError(f"a mesh of {sizes} on {topology.devices} chips", where="train.mesh",
-                        mend="Make the product equal.")  # fmt: skip
+                        mend="Make the product equal.")
     if train.part_size % (sizes["data"] * sizes["fsdp"]):
         raise UserError(
             f"{train.part_size} windows at once for data {sizes['data']} × fsdp {sizes['fsdp']} leave chips idle",
             where="train.batch_size", mend=f"Make it a multiple of {sizes['data'] * sizes['fsdp']}.",
-        )  # fmt: skip
+        )
     if train.attention == "auto" and topology.chip.is_tpu:
         train = train.model_copy(update={"attention": "splash"})
     guess = estimate.of(config.model, train, config.data.tokenizer.vocab_size, topology, experts, sizes)
@@ -155,7 +155,7 @@ def _compile(
     name = compile_record.key(
         model=config.model.model_dump(mode="json"), train=train.model_dump(mode="json"), vocab=vocab,
         topology=topology.name, experts=experts, mesh=sizes, flags=flags_of("tpu", flags),
-    )  # fmt: skip
+    )
     if known := compile_record.recall(name):
         return known
     trainer = Trainer(LanguageModel.under(train, config.model, vocab), train, mesh)
@@ -217,7 +217,7 @@ def _too_large(error: Exception) -> estimate.Needs:
 def _result(
     config: Config, train: Train, topology: Topology, experts: int, sizes: dict[str, int], needs: estimate.Needs,
     source: Literal["compiled", "estimate"], flags: Sequence[str],
-) -> Compiled:  # fmt: skip
+) -> Compiled:
     chip, vocab = topology.chip, config.data.tokenizer.vocab_size
     tokens = experts * train.batch_size * train.seq_len
     useful = tokens * flops_per_token(config.model, vocab, train.seq_len) / topology.devices
@@ -234,4 +234,4 @@ def _result(
         executed_flops=needs.executed_flops, bytes_moved=needs.hbm_bytes, collectives=needs.collectives,
         kernels=needs.kernels, step_time=step, mfu=useful / step / chip.flops, bound=times.bound(chip.efficiency),
         efficiency=chip.efficiency, tokens_per_s=tokens / step, flags=tuple(flags),
-    )  # fmt: skip
+    )

@@ -94,7 +94,7 @@ def memory_bytes(
     one = work.memory_bytes(
         model, vocab, tokens=windows * train.seq_len, remat=train.remat, shards=shards,
         tensor=sizes["tensor"], width=_width(train), scanned=train.layers == "scan",
-    )  # fmt: skip
+    )
     if topology.chip.is_tpu and train.remat == "full" and train.layers == "scan":
         one += _TPU_COPIES * model.n_layers * work.layer_weights(model) / shards
     return _local(experts, sizes) * one

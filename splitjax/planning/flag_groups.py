@@ -71,7 +71,7 @@ GROUPS: dict[str, Group] = {
     }),
     "gpu_triton": Group("gpu", "cuBLAS for every product: for dense training it is faster than generated kernels.",
                         {"xla_gpu_enable_triton_gemm": "false"}),
-}  # fmt: skip
+}
 
 
 def default_groups(platform: str, *, chip: str = "", remat: str = "none", data: int = 1) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ class Search:
                 mesh_words(row.mesh), row.remat, str(row.batch_size), f"{row.bytes_per_device / 2**30:.1f} GiB",
                 f"{row.step_time:.3f} s" if row.fits else "too large", format_count(round(row.tokens_per_s))
                 if row.fits else "", f"{row.mfu:.1%}" if row.fits else "", row.bound if row.fits else "", row.source,
-            )  # fmt: skip
+            )
         return table
 
 
@@ -55,7 +55,7 @@ def mesh_words(mesh: dict[str, int]) -> str:
 def search(
     config: Config, topology: str | Topology, *, experts: int = 1, analytic: bool = False, min_tokens: int = 0,
     told: Callable[[str], None] = lambda text: None,
-) -> Search:  # fmt: skip
+) -> Search:
     """Rank batch × remat × mesh, compile from the fastest on until one fits (three at most).
 
     Of layouts within 3 % of the fastest, the one with the smallest batch, then the least sent, comes first.
@@ -75,7 +75,7 @@ def search(
         raise UserError(
             f"{experts} experts of this size fit in no layout", where=topology.name,
             mend="Take more chips, or place experts one after another (train.placement=serial).",
-        )  # fmt: skip
+        )
     if analytic:
         return Search(ranked[0], tuple(ranked))
     tried: list[Compiled] = []
@@ -85,7 +85,7 @@ def search(
         if tried[-1].fits:
             return Search(tried[-1], (*reversed(tried), *ranked[len(tried) :]))
     raise UserError(f"the {_COMPILED} layouts that should fit best do not", where=topology.name,
-                    mend="Give train.mesh, train.remat and train.batch_size yourself.")  # fmt: skip
+                    mend="Give train.mesh, train.remat and train.batch_size yourself.")
 
 
 def rank(config: Config, topology: Topology, experts: int, min_tokens: int = 0) -> list[Compiled]:

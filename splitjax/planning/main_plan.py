@@ -35,11 +35,11 @@ def make_plan(config: Config, clock: Clock, sizes: Mapping[str, int], law_path: 
         held_out = fitted.heldout
         plan |= {
             "law": {"path": law_path.name, "hash": hash_file(law_path)},
-            "outside_fit": _outside(fitted, size, before + tokens),
+            "outside_fit": _outside(fitted, size, before + tokens, plan["d_special"]),
             "held_out": held_out.to_json() if held_out else None,
         }
     plan |= {"format": FORMAT, "made": provenance.now(), "n_params": size, "tokens": tokens,
-             "experts": clock.experts, "accounting": config.budget.accounting}  # fmt: skip
+             "experts": clock.experts, "accounting": config.budget.accounting}
     explicit = explicit_fraction(config)
     if explicit is not None:
         plan |= {
@@ -52,6 +52,7 @@ def make_plan(config: Config, clock: Clock, sizes: Mapping[str, int], law_path: 
     return plan
 
 
-def _outside(fitted: law.LawFit, n_params: int, tokens: int) -> dict[str, float]:
-    """How far N and T lie beyond the largest fitted N and the longest fitted path (1 or less: inside)."""
-    return {"n_params": n_params / fitted.ranges["n_params"][1], "tokens": tokens / fitted.ranges["tokens"][1]}
+def _outside(fitted: law.LawFit, n_params: int, tokens: int, d_special: int) -> dict[str, float]:
+    """How far N, T and D' lie beyond the largest fitted N, the longest fitted path and D' (1 or less: inside)."""
+    asked = {"n_params": n_params, "tokens": tokens, "d_special": d_special}
+    return {name: value / fitted.ranges[name][1] for name, value in asked.items() if name in fitted.ranges}

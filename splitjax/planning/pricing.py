@@ -12,16 +12,19 @@ from splitjax.config import Config, UserError, format_count
 from splitjax.data import Corpus
 from splitjax.model import n_params
 from splitjax.parallel import Topology
-from splitjax.runs import sweep_cells
 from splitjax.runs.cells import Clock, budget_tokens, explicit_fraction, main_cells
-from splitjax.runs.law_splits import picks
 from splitjax.runs.phase_tree import grow, tokens_trained
 from splitjax.runs.phase_work import flops_of
 from splitjax.runs.plan_record import read_plan
 from splitjax.runs.run_folder import RunFolder
+from splitjax.runs.sweeping import sweep_cells
+from splitjax.runs.sweeping.law_splits import picks
 
-from . import estimate, layouts
+from . import auto_sweep, estimate, layouts
 from .compiled_step import Compiled, compile_step
+
+GUESS = 0.5
+"""The split that is priced before any is known."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Price:
     """The costs of a run.
 
     Attributes:
+        assumed: whether the split is a guess: half, as long as the law of the sweep has not picked.
         source: `compiled`, or `estimate` where no compiler ran.
         parts: seed, experts, baselines, sweep: what `splitjax run` would train.
         sweep_share: device-hours of the sweep over all.
@@ -60,6 +64,7 @@ class Price:
     topology: str
     source: str
     split_fraction: float
+    assumed: bool
     parts: tuple[Part, ...]
     sweep_share: float
     placement: str
@@ -81,14 +86,13 @@ def price(
         told: hears of each compilation.
 
     Raises:
-        UserError: no split is known yet, or the number of domains is not.
+        UserError: the number of domains is not known.
     """
     topology = Topology.parse(topology) if isinstance(topology, str) else topology
     folder = RunFolder(config.folder)
     corpus, experts = _prepared(config, folder)
     clock = Clock.of(config, experts)
-    fraction = explicit_fraction(config)
-    fraction = read_plan(folder)["split_fraction"] if fraction is None else fraction
+    fraction, assumed = _split(config, folder)
     cells = main_cells(config, clock, fraction)
     planned, quantum = cells["planned"], clock.tokens_per_step
 
@@ -113,11 +117,19 @@ def price(
         parts.append(_sweep(config, clock, folder, topology, seed))
     hours = sum(part.device_hours for part in parts)
     return Price(
-        topology=topology.name, source=stack.source, split_fraction=fraction, parts=tuple(parts),
+        topology=topology.name, source=stack.source, split_fraction=fraction, assumed=assumed, parts=tuple(parts),
         sweep_share=parts[-1].device_hours / hours if config.sweep is not None and hours else 0.0,
         placement=ways[0].placement, stacked_fits=_most_stacked(config, topology), other=ways[1],
         epochs=_epochs(corpus, config, planned.special * quantum),
-    )  # fmt: skip
+    )
+
+
+def _split(config: Config, folder: RunFolder) -> tuple[float, bool]:
+    """The split of the main run, and whether it is a guess: before a law has picked, half."""
+    fraction = explicit_fraction(config)
+    if fraction is None and folder.plan.exists():
+        fraction = read_plan(folder)["split_fraction"]
+    return (GUESS, True) if fraction is None else (float(fraction), False)
 
 
 def _prepared(config: Config, folder: RunFolder) -> tuple[Corpus | None, int]:
@@ -137,12 +149,18 @@ def _part(name: str, placement: str, experts: int, tokens: int, step: Compiled) 
 
 def _sweep(config: Config, clock: Clock, folder: RunFolder, topology: Topology, like: Compiled) -> Part:
     """The law's runs, at the MFU of the main run: they are small, so it is a lower bound of their time."""
-    cells = sweep_cells.sweep_cells(config, clock, picks(config, clock, folder))
+    vocab = config.data.tokenizer.vocab_size
+    chosen = auto_sweep.rounds_of(config, clock, folder, vocab)
+    cells = chosen.cells if chosen else sweep_cells.sweep_cells(config, clock, picks(config, clock, folder))
     tree = grow(cells, config.train.decay_share)
-    flops = flops_of(tree, config, clock.experts, config.data.tokenizer.vocab_size)
-    wall = flops / (like.mfu * topology.chip.flops * topology.devices)
+    flops = flops_of(tree, config, clock.experts, vocab)
     tokens = tokens_trained(tree, clock.experts, clock.tokens_per_step)
-    return Part("sweep", "cells in parallel", 0, tokens, wall, wall * topology.devices / 3600, None)
+    name = "sweep"
+    if chosen and chosen.ended is None:  # rounds to come may take what the price leaves
+        most = auto_sweep.Question(config, clock, vocab).limit
+        name, tokens, flops = "sweep, at most", round(tokens * most / flops), most
+    wall = flops / (like.mfu * topology.chip.flops * topology.devices)
+    return Part(name, "cells in parallel", 0, tokens, wall, wall * topology.devices / 3600, None)
 
 
 def _most_stacked(config: Config, topology: Topology) -> int:
@@ -165,7 +183,9 @@ def _epochs(corpus: Corpus | None, config: Config, special: int) -> dict[str, fl
 def tables(found: Price, config: Config) -> list[Table]:
     """The costs for people."""
     size, budget = format_count(n_params(config.model)), format_count(budget_tokens(config))
-    title = f"{size} on {found.topology}, T = {budget}, split at {found.split_fraction:.0%} (source: {found.source})"
+    guess = ", a guess until the law has picked" if found.assumed else ""
+    split = f"split at {found.split_fraction:.0%}{guess}"
+    title = f"{size} on {found.topology}, T = {budget}, {split} (source: {found.source})"
     table = Table(title=title, title_justify="left")
     for name in ("part", "placement", "mesh", "memory a device", "step", "MFU", "tokens", "wall", "device-hours"):
         table.add_column(name, justify="left" if name in ("part", "placement", "mesh") else "right")
@@ -177,7 +197,7 @@ def tables(found: Price, config: Config) -> list[Table]:
             layouts.mesh_words(step.mesh) if step else "", f"{step.bytes_per_device / 2**30:.1f} GiB{fits}" if step
             else "", f"{step.step_time:.3f} s" if step else "", f"{step.mfu:.0%}" if step else "",
             format_count(part.tokens), duration(part.wall_s), f"{part.device_hours:,.0f}",
-        )  # fmt: skip
+        )
     total = sum(part.device_hours for part in found.parts)
     table.caption_justify = "left"
     table.caption = (

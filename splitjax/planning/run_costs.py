@@ -9,11 +9,13 @@ from rich.table import Table
 
 from splitjax.config import format_count
 from splitjax.model import n_params
-from splitjax.runs import law_splits
 from splitjax.runs.cells import explicit_fraction, main_cells
 from splitjax.runs.job import Job
 from splitjax.runs.phase_tree import tokens_trained
 from splitjax.runs.phase_work import flops_of, work_of
+from splitjax.runs.sweeping import law_splits
+
+from . import auto_sweep
 
 
 def whole_work(job: Job) -> tuple[float, int]:
@@ -21,20 +23,25 @@ def whole_work(job: Job) -> tuple[float, int]:
     vocab, experts = job.vocab_size, job.clock.experts
     fraction = explicit_fraction(job.config)
     main = main_cells(job.config, job.clock, 0.5 if fraction is None else fraction)
-    sweep = job.sweep_phases if job.config.sweep else []
-    trees = [sweep, job.phases(main.values())]
-    return sum(work_of(tree, job.config, experts, vocab) for tree in trees), sum(map(len, trees))
+    own = job.phases(main.values())
+    sweep, phases = sweep_work(job) if job.config.sweep else (0.0, 0)
+    return sweep + work_of(own, job.config, experts, vocab), phases + len(own)
 
 
 def sweep_work(job: Job) -> tuple[float, int]:
     """The same of the sweep alone."""
     work = work_of(job.sweep_phases, job.config, job.clock.experts, job.vocab_size)
+    if job.rounds is not None and job.rounds.ended is None:  # rounds to come cost what the price leaves
+        work *= max(1.0, auto_sweep.question_of(job).limit / job.rounds.flops)
     return work, len(job.sweep_phases)
 
 
 def sweep_list(job: Job) -> dict[str, Any]:
     """What the sweep would train: every cell with tokens and FLOPs, the whole tree, and what a law picked."""
     quantum, experts = job.clock.tokens_per_step, job.clock.experts
+    if job.config.sweep and job.config.sweep.auto:
+        auto_sweep.begin(job, write=False)
+    vocab = auto_sweep.vocab_of(job)
     cells = [
         {
             "cell": cell.id,
@@ -44,11 +51,13 @@ def sweep_list(job: Job) -> dict[str, Any]:
             "d_special": cell.special * quantum,
             "split_fraction": cell.pretrain / (cell.pretrain + job.clock.share * cell.special),
             "tokens": cell.steps(experts) * quantum,
-            "flops": flops_of(job.phases([cell]), job.config, experts, job.vocab_size),
+            "flops": flops_of(job.phases([cell]), job.config, experts, vocab),
         }
         for cell in job.sweep_cells
     ]
     told: dict[str, Any] = {"cells": cells, "phases": len(job.sweep_phases), **sweep_cost(job)}
+    if job.rounds is not None:
+        told["rounds"] = auto_sweep.told(job)
     if job.config.sweep and job.config.sweep.asks_law:
         told["picks"] = law_splits.listed(job.config, job.clock, job.folder)
     return told
@@ -63,7 +72,15 @@ def sweep_tables(told: Mapping[str, Any]) -> Iterator[Table]:
             "split": [f"{row['split_fraction']:.1%}" for row in told["picks"]],
             "90 % interval": ["{:.0%} to {:.0%}".format(*row["interval"]) for row in told["picks"]],
             "decision": [row["decision"] for row in told["picks"]],
-        })  # fmt: skip
+        })
+    if "rounds" in told:
+        yield _table("Rounds, chosen for the main run", {
+            "round": [str(i + 1) for i in range(len(told["rounds"]))],
+            "cells": [str(row["cells"]) for row in told["rounds"]],
+            "FLOPs": [f"{row['flops']:.3g}" for row in told["rounds"]],
+            "of the main run": [f"{row['share']:.0%}" for row in told["rounds"]],
+            "why": [row["reason"] for row in told["rounds"]],
+        })
     cells = told["cells"]
     saved = 1 - told["tokens"] / told["tokens_unshared"]
     title = (
@@ -77,13 +94,14 @@ def sweep_tables(told: Mapping[str, Any]) -> Iterator[Table]:
         "split": [f"{row['split_fraction']:.0%}" for row in cells],
         **{name: [format_count(row[key]) for row in cells] for name, key in counts.items()},
         "FLOPs alone": [f"{row['flops']:.3g}" for row in cells],
-    })  # fmt: skip
+    })
 
 
 def _table(title: str, columns: Mapping[str, Sequence[str]]) -> Table:
     table = Table(title=title, title_justify="left")
     for name in columns:
-        table.add_column(name, justify="left" if name in ("cell", "decision") else "right", no_wrap=name == "cell")
+        words = name in ("cell", "decision", "why")
+        table.add_column(name, justify="left" if words else "right", no_wrap=name == "cell")
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     return table
@@ -93,7 +111,7 @@ def sweep_cost(job: Job) -> dict[str, float]:
     """Tokens and FLOPs of the sweep's tree, and of its cells without shared trunks."""
     tree, cells = (job.sweep_phases, job.sweep_cells) if job.config.sweep else ([], [])
     alone = [phase for cell in cells for phase in job.phases([cell])]
-    experts, vocab, quantum = job.clock.experts, job.vocab_size, job.clock.tokens_per_step
+    experts, vocab, quantum = job.clock.experts, auto_sweep.vocab_of(job), job.clock.tokens_per_step
     return {
         "tokens": tokens_trained(tree, experts, quantum),
         "tokens_unshared": tokens_trained(alone, experts, quantum),

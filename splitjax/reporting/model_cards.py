@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from splitjax.config import format_count, read_json
+from splitjax.config import format_count
 from splitjax.evaluate import SavedRouter, routing
 from splitjax.model import n_params, n_params_total
 from splitjax.runs.job import Job
@@ -75,13 +75,14 @@ class Cards:
         return f"{kind} architecture, {format_count(n_params(shape))} parameters ({whole} with embedding and head)"
 
     def _document_start(self) -> str:
-        start = f"In training every document began with {code(self.told['end_token'])}"
+        token = self.told["end_token"].replace("`", "'")  # in no table: its strokes may stay
+        start = f"In training every document began with `{token}` (id {self.told['end_id']})"
         return f"{start}." if self.job.seed else f"{start}; the tokenizer puts it before a text."
 
     def _lineage(self) -> list[str]:
         """The chain of operations, newest first."""
         lines = [f"checkpoint `{self.about['hash']}` at {self.about['tokens']:,} tokens of its path, "
-                 f"splitjax {self.about['splitjax']}, weights saved as {self.told['dtype']}"]  # fmt: skip
+                 f"splitjax {self.about['splitjax']}, weights saved as {self.told['dtype']}"]
         step: Any = self.about.get("lineage")
         while isinstance(step, Mapping):
             parent = step.get("parent")
@@ -114,14 +115,13 @@ class Cards:
         quantum, phase = self.job.clock.tokens_per_step, self.place.phase
         split = self.place.step if phase.split_at is None else phase.split_at
         lines.append(f"This model: D = {split * quantum:,} mixture tokens, "
-                     f"D' = {(self.place.step - split) * quantum:,} domain tokens an expert.")  # fmt: skip
+                     f"D' = {(self.place.step - split) * quantum:,} domain tokens an expert.")
         return lines
 
     def _results(self, k: int | None) -> dict[str, Any] | None:
-        """Test losses of the domains that the card is about; None where nothing was measured."""
-        path = self.job.folder.results
-        results = read_json(path) if path.exists() else {"models": {}}
-        if self.name not in results["models"]:
+        """Test losses of the domains that the card is about; None where these weights were not measured."""
+        results = self.job.folder.evaluated()
+        if results is None or self.name not in results["models"]:
             return None
         own = results["models"][self.name]
         rows = [

@@ -25,5 +25,5 @@ def diverged(results: Mapping[str, Any]) -> dict[str, list[str]]:
         name: [domain for domain, loss in zip(results["domains"], model["test"]["domains"], strict=True)
                if figure(loss) == DIVERGED]
         for name, model in results["models"].items()
-    }  # fmt: skip
+    }
     return {name: domains for name, domains in found.items() if domains}

@@ -20,9 +20,14 @@ from .verdict import headline
 
 
 def write(folder: RunFolder, config: Config) -> None:
-    """Write report.html from what lies in the run folder."""
+    """Write report.html from what lies in the run folder.
+
+    Raises:
+        UserError: the models were not evaluated, or are others now.
+    """
+    folder.need("evaluate")
     plan, results = read_plan(folder), read_json(folder.results)
-    fitted = law.LawFit.load(folder.law) if folder.law.exists() else None
+    fitted = law.LawFit.load(folder.law) if folder.belongs("fit") else None
     page = render(
         "page.html", name=config.name, verdict=headline(plan, results), picks=_picks(plan),
         curve=_text(plots.split_curve(plan, results)),

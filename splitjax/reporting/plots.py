@@ -32,7 +32,7 @@ def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> bytes:
     for name, row in measured.items():
         mark, color, label = _MARKS.get(name, ("^", "black", "other measured splits"))
         _mark(axes, row["fraction"], row["validation"]["mean"], label, mark, color=color, mec="white", ms=8,
-              zorder=4 if name == "planned" else 5)  # fmt: skip
+              zorder=4 if name == "planned" else 5)
     if losses:
         room = 0.12 * (max(losses) - min(losses)) + 0.02
         axes.set_ylim(min(losses) - room, max(losses) + room)  # a law may be infinite at a corner
@@ -44,7 +44,7 @@ def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> bytes:
 
 
 def _draw_law(axes: Any, plan: Mapping[str, Any]) -> list[float]:
-    """The law's curve, the interval, and the picks of the families that it combines; returns losses to make room for."""
+    """The law's curve, the interval, and the picks of the families in it; returns losses to make room for."""
     x, loss, low, high = (np.asarray(plan["curve"][key], float) for key in ("fraction", "loss", "low", "high"))
     axes.fill_between(100 * x, low, high, color=BAND, label=f"law ({plan['family']}), 90 % band")
     axes.plot(100 * x, loss, color=BLUE, label=f"law ({plan['family']})")
@@ -52,7 +52,7 @@ def _draw_law(axes: Any, plan: Mapping[str, Any]) -> list[float]:
     axes.axvspan(start, end, color=RED, alpha=0.08, lw=0, label="90 % interval of the split")
     for told in (each for each in plan["by_family"].values() if each["weight"]):
         axes.plot(100 * told["split_fraction"], 0.02, "|", color=BLUE, ms=12, mew=2, clip_on=False,
-                  transform=axes.get_xaxis_transform())  # fmt: skip
+                  transform=axes.get_xaxis_transform())
     return [*loss[(x >= 0.1) & (x <= 0.9) & np.isfinite(loss)]]
 
 

@@ -13,7 +13,7 @@ from .number_text import figure
 from .sections import Section, line, part
 
 _HEAD = ("router", "experts a token", "right expert (%)", "test loss", "over label (%)", "perplexity",
-         "under dense (%)", "validation loss")  # fmt: skip
+         "under dense (%)", "validation loss")
 _WORDS = {
     "label": "domain label (oracle)",
     "prefix": "prefix likelihood",
@@ -74,7 +74,7 @@ def rows(results: Mapping[str, Any], name: str) -> Iterator[tuple[bool, list[str
         cells = [
             name_of(row["router"]), str(row["experts_a_token"]), right, figure(row["test"], ".4f"), over,
             figure(row["perplexity"], ".2f"), figure(under, "+.1f"), figure(row["validation"], ".4f"),
-        ]  # fmt: skip
+        ]
         yield row["router"] == table["chosen"], cells
 
 

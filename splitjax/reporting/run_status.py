@@ -9,7 +9,7 @@ from typing import Any
 from splitjax.config import Config, UserError, load, read_record
 from splitjax.runs.job import Job
 from splitjax.runs.phase_record import FORMAT, read_phase
-from splitjax.runs.plan_record import read_plan
+from splitjax.runs.plan_record import parse_plan
 from splitjax.runs.reporter import Reporter
 from splitjax.runs.run_folder import STAGES, RunFolder
 
@@ -20,8 +20,9 @@ def status(folder: RunFolder) -> dict[str, Any]:
     """State of every stage and phase.
 
     Returns:
-        ``{run_dir, running, stages: {name: "done" | "not done"}, phases: {name: "done" | "begun" | "failed"}, cells:
-        {id: "done" | "begun" | "waiting" | "failed: why"}, goodput (see `goodput`), report, decision}``
+        ``{run_dir, running, stages: {name: "done" | "not done" | "out of date: why"}, phases: {name: "done" | "begun"
+        | "failed" | "of another config"}, cells: {id: "done" | "begun" | "waiting" | "failed: why"}, goodput (see
+        `goodput`), report, decision}``; report and decision only where they belong to the run as it is.
 
     Raises:
         UserError: no run there.
@@ -29,29 +30,34 @@ def status(folder: RunFolder) -> dict[str, Any]:
     if not folder.config.exists():
         raise UserError("no such run", where=str(folder.path), mend="Start it with 'splitjax run CONFIG.yaml'.")
     tree = load(folder.config)
-    done = {stage: folder.done(stage) is not None for stage in STAGES}
+    stages = {stage: _stage(folder, stage) for stage in STAGES}
+    told = parse_plan(folder) if folder.plan.exists() else {}
+    job = _job(tree, folder)
     phases = {}
     for record in sorted(folder.phases.glob("*/phase.json")):
-        phases[record.parent.name] = _state(record.parent)
+        phases[record.parent.name] = _state(record.parent) if _ours(job, record.parent) else "of another config"
     return {
         "run_dir": str(folder.path),
         "running": _is_locked(folder),
-        "stages": {stage: "done" if ended else "not done" for stage, ended in done.items()},
+        "stages": stages,
         "phases": phases,
         "cells": cells_of(tree, folder),
         "goodput": goodput_of(tree, folder),
-        "report": str(folder.report) if folder.report.exists() else None,
-        "decision": read_plan(folder).get("decision") if folder.plan.exists() else None,
+        "report": str(folder.report) if stages["report"] == "done" else None,
+        "decision": told.get("decision") if stages["plan"] == "done" else None,
     }
 
 
 def cells_of(config: Config, folder: RunFolder) -> dict[str, str]:
     """State of every cell of the sweep; empty before the data are prepared."""
-    if config.sweep is None or not (folder.data / "manifest.json").exists():
+    job = _job(config, folder)
+    if config.sweep is None or job is None:
         return {}
-    cells = Job(config, folder, Reporter()).sweep_cells
+    cells = job.sweep_cells
     states = dict.fromkeys((cell.id for cell in cells), "waiting")
     for record in sorted(folder.phases.glob("*/phase.json")):
+        if not _ours(job, record.parent):
+            continue
         state, failure = _state(record.parent), record.parent / "failed.json"
         ended = read_phase(record.parent)["phase"]["ends"]
         told = dict.fromkeys(ended, state)
@@ -68,6 +74,27 @@ def goodput_of(config: Config, folder: RunFolder) -> dict[str, Any] | None:
         return None
     clock = Job(config, folder, Reporter()).clock
     return goodput(folder, clock.experts, clock.tokens_per_step)
+
+
+def _stage(folder: RunFolder, stage: str) -> str:
+    if folder.done(stage) is None:
+        return "not done"
+    fault = folder.fault(stage)
+    return f"out of date: {fault}" if fault else "done"
+
+
+def _job(config: Config, folder: RunFolder) -> Job | None:
+    """None before the data are prepared."""
+    return Job(config, folder, Reporter()) if (folder.data / "manifest.json").exists() else None
+
+
+def _ours(job: Job | None, phase: Path) -> bool:
+    """Whether a phase was begun by the config of the run and on its data; else it will be trained anew."""
+    record = read_phase(phase)
+    told = record["phase"]
+    if job is None:
+        return True
+    return {"name", "model", "seeds"} <= told.keys() and job.identity(told) == record["identity"]
 
 
 def _state(phase: Path) -> str:

@@ -76,7 +76,7 @@ def facts(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Section:
     if outside := plan.get("outside_fit"):
         lines.append(
             f"Extrapolated: N is {outside['n_params']:.1f}× the largest fitted, T is {outside['tokens']:.1f}× the "
-            "longest fitted path"
+            f"longest fitted path, D' is {outside.get('d_special', 0):.1f}× the largest fitted"
         )
     if sweep["tokens"]:
         lines.append(

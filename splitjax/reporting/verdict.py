@@ -39,7 +39,16 @@ def _decision(plan: Mapping[str, Any]) -> str:
     flat = [100 * end for end in plan["flat_region"]]
     unknown = f"The sweep cannot tell where to split; its best guess is {percent}"
     start = (_CORNERS | {"undetermined": unknown}).get(plan["decision"], f"Split at {percent}")
+    if plan["decision"] == "beaten":
+        start = f"The law's best guess is {percent}, but {_rival(plan)}"
     return f"{start}, 90 % interval {low:.0f}–{high:.0f}, nothing in {flat[0]:.0f}–{flat[1]:.0f} % can be told from it"
+
+
+def _rival(plan: Mapping[str, Any]) -> str:
+    """The baseline that is better than the plan in most draws, and in how many."""
+    beaten = {name: each["beaten"] for name, each in plan["baselines"].items() if each["beaten"] is not None}
+    name = min(beaten, key=lambda each: beaten[each])
+    return f"{name} is better in {100 * (1 - beaten[name]):.0f} % of its draws"
 
 
 def _against(name: str, gain: Mapping[str, Any], plural: bool = True) -> str:

@@ -51,7 +51,7 @@ class Clock:
         raise UserError(
             f"{tokens} tokens, in steps of {self.tokens_per_step} tokens, cannot be split over {self.experts} domains",
             where=where, mend="Raise it, or lower train.batch_size or train.seq_len.",
-        )  # fmt: skip
+        )
 
     def split(self, budget_steps: int, fraction: float) -> tuple[int, int]:
         """(D, D') in steps that spend the whole budget exactly, D nearest to `fraction` of it.

@@ -42,7 +42,7 @@ class Devices:
             return cls(sizes, windows)
         groups = math.gcd(asked.expert, experts)
         return cls(sizes, windows, f"train.mesh: {experts} experts share {groups} groups of devices, not "
-                   f"{asked.expert}: {sizes}")  # fmt: skip
+                   f"{asked.expert}: {sizes}")
 
     def mesh(self, experts: int) -> Mesh | None:
         """For a stack of `experts`; None: the one device there is."""

@@ -21,7 +21,6 @@ from splitjax.config import (
     did_you_mean,
     disk_errors,
     hash_file,
-    hash_json,
     write_record,
 )
 from splitjax.data import Corpus, Stacked, Stream
@@ -46,7 +45,7 @@ from splitjax.train import Phase as Stretch
 from . import program_cache
 from .cells import Clock
 from .devices import Devices
-from .phase_record import FORMAT, LOG, Losses, plain, read_done, read_phase
+from .phase_record import FORMAT, LOG, Losses, identity_of, plain, read_done, read_phase
 from .phase_tree import Cell, Phase
 from .phase_watch import TimeLog, Watch
 from .phase_work import work_of, work_of_step
@@ -147,11 +146,13 @@ class Executor:
                 run_expert(
                     self._trainer(phase), self._start(phase), streams, stretch, path, expert, meta=self._meta(phase),
                     on_step=watch.on_step, early=self._early(phase),
-                )  # fmt: skip
+                )
 
     def model(self, shape: Model) -> LanguageModel:
         """The language model of a shape under this recipe."""
-        return LanguageModel.under(self.config.train, shape, self.vocab_size, transfer=self.seed is None)
+        return LanguageModel.under(
+            self.config.train, shape, self.vocab_size, transfer=self.seed is None, end_id=self.corpus.end_id
+        )
 
     def stack_at(self, phase: Phase, position: int) -> Stack:
         """A saved stack of a finished phase."""
@@ -219,7 +220,7 @@ class Executor:
             return run_phase(
                 self._trainer(phase), self._start(phase), self._streams(phase), self._stretch(phase),
                 self.path(phase.name), meta=self._meta(phase), on_step=watch.on_step, early=self._early(phase),
-            )  # fmt: skip
+            )
 
     def _watch(self, phase: Phase) -> Watch:
         """What hears of every step of a phase."""
@@ -229,7 +230,7 @@ class Executor:
             work=work_of_step(phase.model, self.config, self.clock, self.vocab_size),
             flops=flops_per_token(phase.model, self.vocab_size, self.config.train.seq_len),
             step_tokens=self.clock.tokens_per_step, devices=1 if mesh is None else mesh.size,
-        )  # fmt: skip
+        )
 
     def _start(self, phase: Phase) -> starts.Start:
         trainer = self._trainer(phase)
@@ -257,7 +258,7 @@ class Executor:
             start=self._tokens(phase.start), stop=self._tokens(phase.stop), origin=self._tokens(phase.split_at or 0),
             decay_from=decay_from, decay_to=decay_to, save_at=tuple(map(self._tokens, phase.save_at)),
             **self._own_settings(phase),
-        )  # fmt: skip
+        )
 
     def _own_settings(self, phase: Phase) -> dict[str, tuple[float, ...]]:
         """Rate and clip of each expert, where `train.experts` gives them."""
@@ -340,12 +341,8 @@ class Executor:
         return {cell: {k: math.nan if v is None else v for k, v in losses.items()} for cell, losses in measured.items()}
 
     def _identity(self, phase: Phase) -> str:
-        """Everything that the phase's numbers depend on, except how far it goes."""
-        return hash_json([
-            phase.name, phase.model.model_dump(mode="json"), self.config.train.recipe(),
-            self._seeds(phase), self.corpus.manifest.hash, self.clock.experts, self.config.evaluate.windows,
-            *([self.seed.hash] if self.seed else []),
-        ])  # fmt: skip
+        seed = self.seed.hash if self.seed else None
+        return identity_of(plain(phase), self.config, self.corpus.manifest.hash, self.clock.experts, seed)
 
     def _meta(self, phase: Phase) -> dict[str, Any]:
         return {

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from splitjax.config import Config, UserError
 from splitjax.data import Corpus, Manifest
 from splitjax.parallel import hosts
 
-from . import law_splits
 from .cells import Clock
 from .executor import Executor
+from .phase_record import identity_of
 from .phase_tree import Cell, Phase, grow
 from .reporter import Reporter
 from .run_folder import RunFolder
-from .seed import Seed, seed_of
-from .sweep_cells import sweep_cells
+from .seed import RECORD, Seed, seed_of
+from .sweeping import law_splits
+from .sweeping.sweep_cells import sweep_cells
+from .sweeping.sweep_rounds import Rounds
 
 
 @dataclass
@@ -31,8 +34,12 @@ class Job:
     command: str = "splitjax.run"
     ran: list[str] = field(default_factory=list)
     """Stages that this process ran (not found done)."""
+    redo: str | None = None
+    """The stage that is made anew, with all after it."""
     platform: str | None = None
     """What trains, where it is not this process ("cpu", "gpu", "tpu")."""
+    rounds: Rounds | None = None
+    """Of a sweep that chooses its cells: those chosen so far."""
     _corpus: Corpus | None = None
 
     @property
@@ -63,23 +70,42 @@ class Job:
 
     @property
     def clock(self) -> Clock:
-        """By the manifest alone: what only lists cells need not read the data."""
-        return Clock.of(self.config, self._manifest.k)
+        """By the manifest alone, or before there is one by the config: what only lists cells need not read the data."""
+        prepared = (self.folder.data / "manifest.json").exists()
+        return Clock.of(self.config, (not prepared and self.config.data.domains.k) or self._manifest.k)
 
     def phases(self, cells: Iterable[Cell]) -> list[Phase]:
         return grow(cells, self.config.train.decay_share)
 
-    @cached_property
+    @property
     def sweep_cells(self) -> list[Cell]:
-        """The cells of the sweep, by the law's picks where it asks for them."""
-        return sweep_cells(self.config, self.clock, law_splits.picks(self.config, self.clock, self.folder))
+        """The cells of the sweep: those chosen so far, or by the law's picks where it asks for them."""
+        if self.config.sweep and self.config.sweep.auto:
+            return self.rounds_so_far.cells
+        return self._named_cells
+
+    @property
+    def rounds_so_far(self) -> Rounds:
+        """Of a sweep that chooses its cells; none before the first is chosen."""
+        return self.rounds or Rounds.load(self.folder.rounds) or Rounds((), ())
 
     @cached_property
+    def _named_cells(self) -> list[Cell]:
+        return sweep_cells(self.config, self.clock, law_splits.picks(self.config, self.clock, self.folder))
+
+    @property
     def sweep_phases(self) -> list[Phase]:
         """The tree of the sweep. Seeds are one stack where small batched products are fast: not on a CPU.
 
         Measured by tools/bench_seeds.py; a function of the sweep and the platform, so a restart finds the same phases.
         """
+        if self.config.sweep and self.config.sweep.auto:
+            known = self.rounds_so_far
+            return grow(known.cells, self.config.train.decay_share, foreseen=known.foreseen)
+        return self._named_phases
+
+    @cached_property
+    def _named_phases(self) -> list[Phase]:
         cells = self.sweep_cells
         together = any(cell.seed is not None for cell in cells) and self._platform() != "cpu"
         return grow(cells, self.config.train.decay_share, together)
@@ -115,6 +141,15 @@ class Job:
             self.config, self.corpus, self.folder, self.reporter, hosts.from_first(lineage), self.seed, apart, expert
         )
 
+    def identity(self, phase: Mapping[str, Any]) -> str:
+        """What the record of a phase says of its numbers, if it was trained by this config on these data.
+
+        Args:
+            phase: as JSON has it, see `phase_record.plain`.
+        """
+        seed = self.seed.hash if self.seed else None
+        return identity_of(phase, self.config, self._manifest.hash, self._manifest.k, seed)
+
     def part(self, *keys: str) -> dict[str, Any]:
         tree = self.config.resolved() | {"train": self.config.train.recipe()}
         return {key: tree[key] for key in keys}
@@ -125,7 +160,14 @@ class Job:
         self.reporter.say(f"[dim]{stage:>8}  done before[/dim]")
         return True
 
-    def finish(self, stage: str, inputs: dict[str, Any], outputs: list[Any], note: str) -> None:
-        hosts.from_first(lambda: self.folder.mark_done(stage, inputs, outputs))
+    def finish(
+        self, stage: str, inputs: dict[str, Any], outputs: list[Path], note: str, *, read: Iterable[Path] = (),
+        weights: Iterable[Path] = (),
+    ) -> None:
+        """Record that a stage has ended, and say so; see `StageRecords.mark_done`."""
+        given = [] if self.seed is None else [self.seed.folder / RECORD]
+        hosts.from_first(
+            lambda: self.folder.mark_done(stage, inputs, outputs, read=[*read, *given], weights=weights)
+        )
         self.ran.append(stage)
         self.reporter.finish(note)

@@ -10,6 +10,7 @@ from splitjax.config import UserError, did_you_mean
 from splitjax.train import checkpoint
 
 from .job import Job
+from .phase_record import plain, read_phase
 from .phase_tree import Cell, Phase
 from .plan_record import main_tree
 
@@ -51,13 +52,19 @@ def find(job: Job, name: str) -> Place:
     """A trained model of the main run.
 
     Raises:
-        UserError: no such model, or not trained yet.
+        UserError: no such model, not trained yet, or by another config, on other data, or not the weights that
+            were trained.
     """
     known = places(job)
     if name not in known:
         raise UserError(f"no model '{name}' in this run", where=str(job.folder.path), mend=did_you_mean(name, known))
     place = known[name]
-    if not (place.checkpoint(job) / "checkpoint.json").exists():
+    saved = place.checkpoint(job) / "checkpoint.json"
+    if not saved.exists():
         raise UserError(f"model '{name}' is not trained yet", where=str(job.folder.path),
-                        mend="Run 'splitjax run' or 'splitjax train' first.")  # fmt: skip
+                        mend="Run 'splitjax run' or 'splitjax train' first.")
+    job.folder.same_weights(saved)
+    if read_phase(job.folder.phase(place.phase.name))["identity"] != job.identity(plain(place.phase)):
+        raise UserError(f"model '{name}' was trained by another config or on other data", where=str(job.folder.path),
+                        mend="Run 'splitjax run' or 'splitjax train': it is trained anew.")
     return place

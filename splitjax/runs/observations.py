@@ -15,11 +15,11 @@ from .phase_tree import Cell
 COLUMNS = (
     "run", "trunk", "domain", "n_params", "n_params_total", "d_pretrain", "d_special",
     "u_pretrain", "u_special", "seed", "loss",
-)  # fmt: skip
+)
 ANSWERS = (
     "run", "trunk", "domain", "n_params", "n_params_total", "d_pretrain", "d_special", "seed", "questions",
     "exact_match",
-)  # fmt: skip
+)
 """Columns of answers.csv; exact_match: share of the domain's questions, as its own expert answers them."""
 
 

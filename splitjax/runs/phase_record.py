@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
-from splitjax.config import UserError, hash_file, read_record
+from splitjax.config import Config, UserError, hash_file, hash_json, read_record
 from splitjax.train import read_metrics
 
 from .phase_tree import Phase
@@ -21,6 +22,9 @@ Losses = dict[str, dict[str, float]]
 
 
 class _Parent(TypedDict):
+    name: NotRequired[str]
+    model: NotRequired[dict[str, Any]]
+    seeds: NotRequired[list[int | None]]
     parent: str | None
     ends: list[str]
 
@@ -67,6 +71,23 @@ def read_done(folder: Path) -> dict[str, Any]:
         UserError: missing, damaged or of another format.
     """
     return read_record(folder / "done.json", "the record of a phase", {"format": FORMAT}, MEND, _DoneRecord)
+
+
+def identity_of(
+    phase: Mapping[str, Any], config: Config, manifest: str, experts: int, seed: str | None
+) -> str:
+    """Everything that the phase's numbers depend on, except how far it goes.
+
+    Args:
+        phase: as JSON has it, see `plain`.
+        manifest: hash of the data.
+        seed: hash of the folder that the run starts from; None: fresh weights.
+    """
+    return hash_json([
+        phase["name"], phase["model"], config.train.recipe(),
+        [config.seed if one is None else one for one in phase["seeds"]], manifest, experts, config.evaluate.windows,
+        *([seed] if seed else []),
+    ])
 
 
 def plain(phase: Phase) -> dict[str, Any]:

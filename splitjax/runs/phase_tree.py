@@ -103,7 +103,7 @@ class _Leg:
 _FIRST_KEYS = {
     "d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "qk_norm", "tied_embeddings", "rope_theta",
     "norm_eps",
-}  # fmt: skip
+}
 
 
 def model_tag(model: Model) -> str:
@@ -124,12 +124,15 @@ def decay_start(path: int, decay_share: float) -> int:
     return path - min(path, max(1, round(decay_share * path))) if decay_share else path
 
 
-def grow(cells: Iterable[Cell], decay_share: float, together: bool = False) -> list[Phase]:
+def grow(
+    cells: Iterable[Cell], decay_share: float, together: bool = False, foreseen: Iterable[Cell] = ()
+) -> list[Phase]:
     """The phases of these cells, parents before children, in an order that depends on the cells alone.
 
     Args:
         decay_share: share of every path that decays (`Train.decay_share`).
         together: train seeds that have the same cells as one stack.
+        foreseen: cells that may be added later: what they would branch from is saved where they leave it.
     """
     cells = set(cells)
     seeds_of = _groups(cells) if together else {cell.trunk: (cell.seed,) for cell in cells}
@@ -141,7 +144,21 @@ def grow(cells: Iterable[Cell], decay_share: float, together: bool = False) -> l
         for leg in _legs(cell, decay_share):
             node = _follow(growing, node, leg)
         node.ends.append(cell)
+    for cell in foreseen:
+        _foresee(growing, cell, decay_share)
     return [node.freeze() for node in _parents_first(growing)]
+
+
+def _foresee(growing: dict[str, _Growing], cell: Cell, decay_share: float) -> None:
+    """Save the phases that are there where this cell would leave them."""
+    node = growing.get(f"{cell.trunk}.trunk")
+    for leg in _legs(cell, decay_share):
+        if node is None:
+            return
+        if (leg.on, leg.decay) != (node.on, node.decay):
+            if leg.start <= node.stop:
+                node.leaves.add(leg.start)
+            node = growing.get(f"{node.name}.{_leg_name(leg)}")
 
 
 def _groups(cells: set[Cell]) -> dict[str, Seeds]:
@@ -221,7 +238,7 @@ class _Growing:
         return Phase(
             self.name, self.model, self.seeds, self.parent, self.start, self.stop, self.on, self.split_at, self.decay,
             tuple(sorted(self.leaves | {self.stop})), tuple(self.ends),
-        )  # fmt: skip
+        )
 
 
 def _follow(growing: dict[str, _Growing], node: _Growing, leg: _Leg) -> _Growing:

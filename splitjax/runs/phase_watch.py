@@ -55,7 +55,7 @@ class Watch:
     def __init__(
         self, folder: RunFolder, reporter: Reporter, sinks: list[Sink], phase: str,
         *, work: float, flops: float, step_tokens: int, devices: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._reporter, self._sinks, self._phase, self._work, self._tokens = reporter, sinks, phase, work, step_tokens
         chip = chip_of(jax.devices()[0].device_kind)
         self._utilisation = flops / (chip.flops * devices) if chip else None

@@ -27,7 +27,7 @@ def flops_of(phases: Iterable[Phase], config: Config, experts: int, vocab_size: 
     return float(sum(
         phase.steps(experts) * clock.tokens_per_step * flops_per_token(phase.model, vocab_size, config.train.seq_len)
         for phase in phases
-    ))  # fmt: skip
+    ))
 
 
 def work_of_step(model: Model, config: Config, clock: Clock, vocab_size: int) -> float:

@@ -28,12 +28,23 @@ def read_plan(folder: RunFolder) -> dict[str, Any]:
     """plan.json.
 
     Raises:
-        UserError: there is none, so nothing says where to split.
+        UserError: there is none, so nothing says where to split, or it is of another config or law.
     """
     if not folder.plan.exists():
         raise UserError(
             "no plan", where=str(folder.plan), mend="Run 'splitjax plan' first, or give an explicit split=."
         )
+    told = parse_plan(folder)
+    folder.need("plan")
+    return told
+
+
+def parse_plan(folder: RunFolder) -> dict[str, Any]:
+    """plan.json as it lies there, whether it belongs to this run or not.
+
+    Raises:
+        UserError: missing, damaged or of another format.
+    """
     return read_record(folder.plan, "a plan", {"format": FORMAT}, "Make it anew with --redo plan.", _Plan)
 
 

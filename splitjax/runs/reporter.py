@@ -40,7 +40,7 @@ class Reporter:
     def __enter__(self) -> Reporter:
         if self.console.is_terminal:
             self._bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"),
-                                 console=self.console, transient=True)  # fmt: skip
+                                 console=self.console, transient=True)
             self._task = self._bar.add_task("", total=1.0, left="")
             self._bar.start()
         self._thread = threading.Thread(target=self._beat, daemon=True)

@@ -5,29 +5,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
-from splitjax.config import (
-    Config,
-    UserError,
-    dump,
-    from_dict,
-    hash_file,
-    hash_json,
-    load,
-    read_record,
-    write_atomic,
-    write_record,
-)
+from splitjax.config import Config, UserError, dump, from_dict, load, read_record, write_atomic, write_record
 
-STAGES = ("prepare", "sweep", "fit", "plan", "train", "evaluate", "report")
-FORMAT = 2
+from .stage_records import FORMAT, STAGES, StageRecords
+
+__all__ = ["FORMAT", "STAGES", "RunFolder"]
+
 LOCK_SECONDS = 2.0
 
 # The first stage that each part of the config reaches; a change there makes that stage and all after it stale.
@@ -47,30 +39,32 @@ _FIRST_STAGE = {
     "evaluate.routers": "evaluate",
     "evaluate.tasks": "evaluate",
 }
+# What the cells of a sweep that chooses them are chosen for.
+_CHOSEN_FOR = ("model", "budget")
 _LOGS = "logs"  # where a launcher sends what its jobs print
 # Keys that change no number: free to differ between starts.
 _FREE = ("name", "run_dir", "log", "data.workers", "data.runner", "train.mesh", "train.placement")
 
-
-class _StageRecord(TypedDict):
-    inputs: str
-    outputs: dict[str, str]
+# The type of ids that was taken where none was given: data that were prepared so go on.
+_OLD_DTYPE = ("uint16", None)
 
 
 class _ConfigRecord(TypedDict):
     config: dict[str, Any]
 
 
-class RunFolder:
+class RunFolder(StageRecords):
     """Paths and `done` records under `run_dir`."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.data = self.path / "data"
+        self.seed_from = self.path / "seed_from"
         self.observations = self.path / "observations.csv"
         self.answers = self.path / "answers.csv"
         self.times = self.path / "times.jsonl"
         self.splits = self.path / "splits.json"
+        self.rounds = self.path / "sweep.json"
         self.law = self.path / "law.json"
         self.plan = self.path / "plan.json"
         self.main = self.path / "main.json"
@@ -103,18 +97,41 @@ class RunFolder:
         known = self.config.exists() or self._claim.exists()
         if known and made:
             self._check_same(config, redo)
-        elif known:
-            pass  # nothing was made with it yet: a mended config may take its place
+        elif known:  # nothing was made with it yet: a mended config may take its place
+            self._forget_start()
         elif self.path.exists() and not all(map(_may_come_before, self.path.iterdir())):
             raise UserError("holds files but no config.yaml: not a run folder", where=str(self.path))
         if redo and STAGES.index(redo) <= STAGES.index("sweep"):
-            self.splits.unlink(missing_ok=True)
+            self._forget_start()
         if redo:
+            self.report.unlink(missing_ok=True)  # people open it without asking whether it holds
             for stage in STAGES[STAGES.index(redo) :]:
                 self._record(stage).unlink(missing_ok=True)
         if not (made and self._claim.exists() and self._made_with() == config.resolved()):
             write_record(self._claim, {"format": FORMAT, "config": config.resolved()})
         write_atomic(self.config, dump(config))
+
+    def taken(self) -> Callable[[], None]:
+        """What undoes a claim, where nothing has been made since: a refused command leaves the folder as it was."""
+        began = time.time() - 0.01  # file systems stamp by a coarser clock
+        paths = [self.config, self._claim, self.splits, self.rounds, *map(self._record, STAGES)]
+        before = {path: path.read_bytes() if path.exists() else None for path in paths}
+
+        def undo() -> None:
+            made = (self.data / "manifest.json", self.phases, *self.phases.rglob("*"))
+            if any(path.lstat().st_mtime >= began for path in made if path.exists()):
+                return
+            for path, content in before.items():
+                if content is not None and (not path.exists() or path.read_bytes() != content):
+                    write_atomic(path, content)
+
+        return undo
+
+    def _forget_start(self) -> None:
+        """Drop what was taken from elsewhere before the first stage that trains: the next one takes it anew."""
+        self.splits.unlink(missing_ok=True)
+        self.rounds.unlink(missing_ok=True)
+        shutil.rmtree(self.seed_from, ignore_errors=True)
 
     def check(self, config: Config) -> None:
         """Refuse a folder that no run has made, or one made with another config; for those who only read it.
@@ -162,57 +179,6 @@ class RunFolder:
             if not (self.path / _LOGS).exists():
                 self.path.rmdir()
 
-    def is_done(self, stage: str, inputs: dict[str, Any]) -> bool:
-        """Whether `stage` ended with these inputs and its outputs are still what it wrote.
-
-        Raises:
-            UserError: an output was changed or removed since.
-        """
-        record = self.done(stage)
-        if record is None or record["inputs"] != hash_json(inputs):
-            return False
-        for name in record["outputs"]:
-            if not (self.path / name).exists():
-                return False
-            self.hash_of(self.path / name, stage)
-        return True
-
-    def hash_of(self, path: Path, stage: str) -> str:
-        """Hash of what a stage wrote, unchanged since.
-
-        Raises:
-            UserError: the stage has not run, or the file was changed since.
-        """
-        record = self.done(stage)
-        told = record and record["outputs"].get(str(path.relative_to(self.path)))
-        if told is None or not path.exists():
-            mend = f"Run 'splitjax {stage}' or 'splitjax run'."
-            raise UserError(f"missing: stage {stage} has not run", where=str(path), mend=mend)
-        if hash_file(path) != told:
-            mend = f"Restore it, or make it anew with --redo {stage}."
-            raise UserError(f"changed since stage {stage} wrote it", where=str(path), mend=mend)
-        return told
-
-    def mark_done(self, stage: str, inputs: dict[str, Any], outputs: Sequence[Path]) -> None:
-        hashes = {str(path.relative_to(self.path)): hash_file(path) for path in outputs}
-        record = {"format": FORMAT, "stage": stage, "inputs": hash_json(inputs), "outputs": hashes}
-        write_record(self._record(stage), record)
-
-    def done(self, stage: str) -> dict[str, Any] | None:
-        """The record of a finished stage, or None.
-
-        Raises:
-            UserError: the record is damaged or of another format.
-        """
-        path = self._record(stage)
-        if not path.exists():
-            return None
-        mend = f"Make the stage anew with --redo {stage}."
-        return read_record(path, "the record of a stage", {"format": FORMAT, "stage": stage}, mend, _StageRecord)
-
-    def _record(self, stage: str) -> Path:
-        return self.path / "done" / f"{stage}.json"
-
     def _made_with(self) -> dict[str, Any]:
         """The config that the stages were made with. config.yaml says the same for people, and can be edited."""
         if not self._claim.exists():
@@ -232,12 +198,15 @@ class RunFolder:
         changed = sorted(
             key for key in before.keys() | now.keys()
             if before.get(key, "absent") != now.get(key, "absent") and not key.startswith(_FREE)
-        )  # fmt: skip
+            and not (key.endswith(".dtype") and (before.get(key), now.get(key)) == _OLD_DTYPE)
+        )
         if not changed:
             return
         stages = {_first_stage(key) for key in changed}
         if config.sweep is not None and config.sweep.counts_tokens and "budget.accounting" in changed:
             stages.add("sweep")  # its cells are other ones
+        if config.sweep is not None and config.sweep.auto and any(key.startswith(_CHOSEN_FOR) for key in changed):
+            stages.add("sweep")  # its cells were chosen for another main run
         needed = min(stages, key=STAGES.index)
         if redo is None or STAGES.index(redo) > STAGES.index(needed):
             keys = ", ".join(f"{key} ({before.get(key)} → {now.get(key)})" for key in changed[:5])
@@ -245,7 +214,7 @@ class RunFolder:
             raise UserError(
                 f"was made with another config: {keys}{more}", where=str(self.config if self._edited() else self.path),
                 mend=f"Use another run_dir, or --redo {needed} to make that stage and all after it anew.",
-            )  # fmt: skip
+            )
 
 
 def _acquire(lock: int, how: int) -> bool:

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from splitjax.config import Config, UserError, hash_file, hash_json, read_record, write_record
+from splitjax.config.hf_shape import eos_ids
 from splitjax.evaluate.folders import ModelFolder, Params
 
-from .run_folder import FORMAT, RunFolder
+from .run_folder import RunFolder
 
 RECORD = "seed.json"
+FORMAT = 3
 _SMALL = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "chat_template.jinja",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Seed:
     """The copy of the small files in `run_dir`/seed_from, and the record beside them.
 
     Attributes:
-        told: path, tokens, end_id (of the token that is 0 here), vocab_size, and a hash of every weight file.
+        told: path, tokens, end_id (that ends a document), vocab_size, and a hash of every weight file.
     """
 
     folder: Path
@@ -41,8 +43,13 @@ class Seed:
         return int(self.told["end_id"])
 
     @cached_property
+    def stops(self) -> frozenset[int]:
+        """The ids that its configs name as the end of a text."""
+        return frozenset(eos_ids(self.folder))
+
+    @cached_property
     def hash(self) -> str:
-        """Of the weights and of how ids were changed over."""
+        """Of the weights and of what ends a document."""
         return hash_json([self.told["files"], self.end_id])
 
     @property
@@ -64,7 +71,7 @@ class Seed:
         for name, told in self.told["files"].items():
             if not (source.path / name).is_file() or hash_file(source.path / name) != told:
                 raise UserError("has changed or is gone since the run began", where=str(source.path / name),
-                                mend="Put it back, or use another run_dir.")  # fmt: skip
+                                mend="Put it back, or use another run_dir.")
         return source.params()
 
 
@@ -76,11 +83,21 @@ def seed_of(config: Config, run: RunFolder) -> Seed | None:
     """
     if config.seed_from is None:
         return None
-    folder = run.path / "seed_from"
-    if not (folder / RECORD).exists():
+    folder, wanted = run.seed_from, (str(Path(config.seed_from.path)), config.data.tokenizer.end_token)
+    if not (folder / RECORD).exists() or _kept(folder) != wanted:
         _keep(ModelFolder(Path(config.seed_from.path), config.data.tokenizer.end_token), config, folder)
-    told = read_record(folder / RECORD, "the record of a seed", {"format": FORMAT})
+    told = read_record(folder / RECORD, "the record of a seed", {"format": FORMAT}, "Begin in another run_dir.")
+    for name, hash in told.get("kept", {}).items():
+        if not (folder / name).is_file() or hash_file(folder / name) != hash:
+            raise UserError("has changed or is gone since the run took it", where=str(folder / name),
+                            mend=f"Copy it from {told['path']}, or use --redo sweep.")
     return Seed(folder, told | {"tokens": config.seed_from.tokens})
+
+
+def _kept(folder: Path) -> tuple[str, str | None]:
+    """Of which folder the copy is, and which token was put in the place of id 0."""
+    told = read_record(folder / RECORD, "the record of a seed", {"format": FORMAT})
+    return str(told["path"]), told["end_token"]
 
 
 def _keep(source: ModelFolder, config: Config, folder: Path) -> None:
@@ -95,7 +112,9 @@ def _keep(source: ModelFolder, config: Config, folder: Path) -> None:
             "format": FORMAT, "path": str(source.path), "end_id": source.tokenizer.end_id,
             "end_token": config.data.tokenizer.end_token, "vocab_size": source.vocab_size,
             "files": {path.name: hash_file(path) for path in source.weights.files},
-        })  # fmt: skip
+            "kept": {name: hash_file(work / name) for name in _SMALL if (work / name).is_file()},
+        })
+        shutil.rmtree(folder, ignore_errors=True)
         os.replace(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -95,6 +95,6 @@ class WeightsAndBiases:
         run = self._wandb.init(
             project="splitjax", group=self._config.name, name=phase, id=hash_json([str(self._folder.resolve()), phase]),
             resume="allow", dir=str(self._folder), config=self._config.resolved(), mode=None if known else "offline",
-        )  # fmt: skip
+        )
         run.define_metric("*", step_metric="tokens")
         return run

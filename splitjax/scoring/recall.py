@@ -39,7 +39,7 @@ def recalled(job: Job, task: tasks.Task, model: LanguageModel, stack: Stack) -> 
         name: {"questions": int((domain_N == index).sum()),
                "exact_match": round(float(right_N[domain_N == index].mean()), 6)}
         for index, name in enumerate(corpus.domains)
-    }  # fmt: skip
+    }
 
 
 def own_expert(domain_N: Sequence[int] | np.ndarray, experts: int) -> list[int]:

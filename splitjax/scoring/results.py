@@ -31,7 +31,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     """Score every main model, and the seed of the planned split, on the test windows."""
     plan, executor = hosts.from_first(lambda: read_plan(job.folder)), job.executor()
     cells, routing, zero_shot = main_tree(job), Routing(job, executor), ZeroShot(job)
-    bytes_M = job.corpus.token_bytes_V[routing.test.tokens_MWT[..., 1:]].sum((1, 2))
+    bytes_M = job.corpus.tokenizer.target_bytes(routing.test.tokens_MWT).sum((1, 2))
     measured, paths = _measure_all(job, executor, cells, routing, zero_shot)
     scores = {name: one.scores for name, one in measured.items()}
     hosts.from_first(lambda: _save_routers(job, cells, measured))

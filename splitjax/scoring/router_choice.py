@@ -80,7 +80,7 @@ class Routing:
         for router in ready:
             before, after = on_validation[router.name], on_test[router.name]
             rows.append(_row(router.name, router.top, before.loss_MW, after.loss_MW, after)
-                        | {"settings": routers.describe(router)})  # fmt: skip
+                        | {"settings": routers.describe(router)})
         if routers.AVERAGE in self.job.config.evaluate.routers and not hosts.several():
             merged = merge(stack)
             before_MW, after_MW = (w.score(model, merged).oracle_MW(whole=False) for w in (self.validation, self.test))
@@ -128,4 +128,4 @@ def _row(
     return {
         "router": name, "experts_a_token": top, "validation": float(validation_MW.mean()), "test": mean,
         "perplexity": scoring.perplexity(mean), "domains": test_MW.mean(1).tolist(), "accuracy": accuracy,
-    }  # fmt: skip
+    }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from splitjax.config import Config, UserError, did_you_mean
-from splitjax.evaluate.generate import Generator, Sampling, texts
+from splitjax.evaluate.generate import Generator, Sampling, texts, until
 from splitjax.evaluate.prompts import as_text
 
 from . import loaded_models
@@ -44,30 +44,35 @@ def load(source: Path | Config) -> Loaded:
 
 def generate(
     source: Path | Config | Loaded, prompt: str | bytes, *, max_tokens: int = 128, sampling: Sampling | None = None,
-    seed: int = 0, expert: str | None = None,
-) -> Answer:  # fmt: skip
+    seed: int = 0, expert: str | None = None, stop: Sequence[str] = (),
+) -> Answer:
     """Continue a prompt with the expert that its router picks.
 
-    A document of ours begins with id 0, so an empty prompt begins one; the router then has nothing to read and takes
-    the expert with the most training text. What is not UTF-8 reads as U+FFFD. Of a prompt that leaves no room in
-    the model's window the last part is read: all but what the answer needs, and half a window at least.
+    A document begins with the id that ends the one before, so an empty prompt begins one; the router then has nothing
+    to read and takes the expert with the most training text. What is not UTF-8 reads as U+FFFD. Of a prompt that
+    leaves no room in the model's window the last part is read: all but what the answer needs, and half a window at
+    least.
 
     Args:
         expert: name of one to use instead.
+        stop: texts that end the answer, left out of it.
 
     Raises:
-        UserError: no such expert, or fewer than one token asked for.
+        UserError: no such expert, fewer than one token asked for, or an empty text to stop at.
     """
+    if "" in stop:
+        raise UserError("an empty text stands everywhere", where="--stop", mend="Give at least one character.")
     if max_tokens < 1:
         raise UserError(f"{max_tokens} tokens asked for", where="--max-tokens", mend="Give 1 or more.")
     models = source if isinstance(source, Loaded) else load(source)
     text = as_text(prompt)
     index, how = _choose(models, text, expert)
-    ids = [0, *models.tokenizer.encode(text)]
-    writer = Generator(models.model, models.params(index), models.window)
+    ids = [models.tokenizer.end_id, *models.tokenizer.encode(text)]
+    writer = Generator(models.model, models.params(index), models.window, models.stops)
     read = writer.reads(ids, max_tokens)
     tokens = writer.tokens(read, max_tokens, sampling or Sampling(), seed)
-    return Answer(models.names[index], how, len(ids), len(read), texts(models.tokenizer, tokens))
+    pieces = until(texts(models.tokenizer, tokens, read), stop)
+    return Answer(models.names[index], how, len(ids), len(read), pieces)
 
 
 def _choose(models: Loaded, text: str, expert: str | None) -> tuple[int, str]:

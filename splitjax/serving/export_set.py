@@ -15,8 +15,7 @@ import numpy as np
 
 from splitjax.config import Config, UserError, write_atomic, write_record
 from splitjax.data import Corpus
-from splitjax.data.tokenizer_files import transformers_files
-from splitjax.evaluate.folders import exchanged
+from splitjax.data.tokenizing.tokenizer_files import transformers_files
 from splitjax.model import huggingface_config, huggingface_tensors
 from splitjax.model.weights import write_weights
 from splitjax.reporting import model_cards
@@ -35,7 +34,7 @@ SHARD_BYTES = 5_000_000_000
 def export(
     config: Config, out: str | os.PathLike[str], *, model: str = "planned", dtype: str = "float32",
     shard_bytes: int = SHARD_BYTES, reporter: Reporter | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Write a trained model of a run as folders that transformers, vLLM and lm-eval load.
 
     Args:
@@ -95,10 +94,10 @@ class _Export:
         files = self._small_files()
         told = {
             "format": FORMAT, "model": self.name, "dtype": self.dtype, "tokenizer": corpus.tokenizer.hash,
-            "end_token": corpus.tokenizer.decode([0]),
+            "end_token": corpus.tokenizer.end_token, "end_id": corpus.end_id,
             "checkpoint": self.about["hash"], "seq_len": self.job.config.train.seq_len,
             "experts": [{"name": name, "folder": at} for name, at in zip(names, folder_names(names), strict=True)],
-        }  # fmt: skip
+        }
         router = router_of(self.job, self.name) if len(names) > 1 else None
         if router is not None:
             router.save(self.out)
@@ -122,17 +121,28 @@ class _Export:
             files = {name: (seed.folder / name).read_text(encoding="utf-8") for name in seed.names}
             described = json.loads(files["config.json"])
             key = "dtype" if "dtype" in described else "torch_dtype"
-            return files | {"config.json": _text(described | {key: self.dtype})}
-        described = huggingface_config(self.place.phase.model, self.job.vocab_size, seq_len)
+            ends = self._told_ends(files.get("generation_config.json"))
+            return files | {"config.json": _text(described | {key: self.dtype}), "generation_config.json": ends}
+        described = huggingface_config(self.place.phase.model, self.job.vocab_size, seq_len, corpus.end_id)
         return transformers_files(corpus.tokenizer, seq_len) | {
             "config.json": _text(described | {"torch_dtype": self.dtype}),
-            "generation_config.json": _text({"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}),
+            "generation_config.json": _text(
+                dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), corpus.end_id)
+            ),
         }
 
+    def _told_ends(self, generation: str | None) -> str:
+        """The generation_config.json of the seed's folder, with the id that documents ended with in training."""
+        assert self.job.seed is not None
+        told = {} if generation is None else json.loads(generation)
+        ends = sorted(self.job.seed.stops | {self.job.corpus.end_id})
+        if generation is not None and told.get("eos_token_id") in (ends, ends[0] if len(ends) == 1 else None):
+            return generation
+        return _text(told | {"eos_token_id": ends if len(ends) > 1 else ends[0]})
+
     def _tensors(self, source: Path, k: int) -> Iterator[tuple[str, np.ndarray]]:
-        end_id = self.job.seed.end_id if self.job.seed else 0
         for path, leaf in checkpoint.parameters(source, k):
-            yield from huggingface_tensors(path, exchanged(path, leaf, end_id))
+            yield from huggingface_tensors(path, leaf)
 
 
 def _text(value: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from splitjax import evaluate as scoring
-from splitjax.config import Config, UserError, read_json
+from splitjax.config import Config, UserError
 from splitjax.data import Tokenizer
 from splitjax.evaluate import Scorer, routing
 from splitjax.reporting.number_text import figure
@@ -50,7 +50,7 @@ def evaluate_folder(folder: Path, data: Config, reporter: Reporter | None = None
             "folder": str(folder), "data": str(job.folder.path), "experts": list(models.names),
             "tokenizer": "same" if same else "other", "domains": list(job.corpus.domains),
             "windows": tokens_MWT.shape[1], "prefix": job.config.evaluate.prefix, "models": found, "run": _of_run(job),
-        }  # fmt: skip
+        }
 
 
 def _plain(tokenizer: Tokenizer) -> Any:
@@ -58,29 +58,30 @@ def _plain(tokenizer: Tokenizer) -> Any:
     try:
         tree = json.loads(tokenizer.data)
     except ValueError:
-        return tokenizer.hash  # a SentencePiece model
-    return {key: value for key, value in tree.items() if key not in ("post_processor", "truncation", "padding")}
+        return tokenizer.hash, tokenizer.end_id  # a SentencePiece model
+    around = ("post_processor", "truncation", "padding")
+    return {key: value for key, value in tree.items() if key not in around}, tokenizer.end_id
 
 
 def _on_tokens(job: Job, models: Loaded, tokens_MWT: np.ndarray) -> dict[str, Any]:
     prefix, names, domains = job.config.evaluate.prefix, models.names, job.corpus.domains
-    bytes_MW = job.corpus.token_bytes_V[tokens_MWT[..., 1:]].sum(-1)
+    bytes_MWS = job.corpus.tokenizer.target_bytes(tokens_MWT)
     scores = scoring.score(models.model, models.params_K, tokens_MWT, prefix, job.config.train.batch_size)
     found = {}
     if len(names) == 1 or names == domains:
         whole_MW, after_MW = scores.oracle_MW(), scores.oracle_MW(whole=False)
         found["the model" if len(names) == 1 else "own expert"] = {
             "test": scoring.by_domain(whole_MW.mean(1)), "after_prefix": scoring.by_domain(after_MW.mean(1)),
-            "bits_per_byte": _bits(whole_MW.sum(1) * scores.nll_KMWS.shape[-1], bytes_MW.sum(1)),
-        }  # fmt: skip
+            "bits_per_byte": _bits(whole_MW.sum(1) * scores.nll_KMWS.shape[-1], bytes_MWS.sum((1, 2))),
+        }
     if len(names) > 1 and models.router is not None:
         texts = routing.prefix_texts(tokens_MWT, prefix, job.corpus.tokenizer)
         routed = routing.route(models.router.router, scores, texts)
-        rest_bytes_M = job.corpus.token_bytes_V[tokens_MWT[..., prefix + 1 :]].sum((1, 2))
+        rest_bytes_M = bytes_MWS[..., prefix:].sum((1, 2))
         found["routed after the prefix"] = {
             "after_prefix": scoring.by_domain(routed.loss_MW.mean(1)), "router": models.router.router.name,
             "bits_per_byte": _bits(routed.loss_MW.sum(1) * (tokens_MWT.shape[-1] - 1 - prefix), rest_bytes_M),
-        }  # fmt: skip
+        }
     return found
 
 
@@ -88,7 +89,7 @@ def _on_text(job: Job, models: Loaded, tokens_MWT: np.ndarray) -> dict[str, Any]
     domains = job.corpus.domains
     if len(models.names) > 1 and models.names != domains:
         raise UserError("a set of experts for other domains, with another tokenizer", where=str(job.folder.path),
-                        mend="Score its experts one by one, or on the data they were made for.")  # fmt: skip
+                        mend="Score its experts one by one, or on the data they were made for.")
     scorer = Scorer(models.model, models.params_K, models.window)
     nats_M, bytes_M = np.zeros(len(domains)), np.zeros(len(domains))
     for m, tokens_WT in enumerate(tokens_MWT):
@@ -108,9 +109,10 @@ def _encoded(own: Tokenizer, other: Tokenizer, tokens_S: np.ndarray) -> tuple[li
 
     A character that the window cuts is left out.
     """
-    parts = np.split(tokens_S, np.flatnonzero(tokens_S == 0))
-    texts = [own.decode(part[part != 0].tolist()).strip(_BROKEN) for part in parts]
-    ids = [token for text, part in zip(texts, parts, strict=True) if len(part) for token in [0, *other.encode(text)]]
+    parts = np.split(tokens_S, np.flatnonzero(tokens_S == own.end_id))
+    texts = [own.decode(part[part != own.end_id].tolist()).strip(_BROKEN) for part in parts]
+    told = [text for text, part in zip(texts, parts, strict=True) if len(part)]
+    ids = [token for text in told for token in (other.end_id, *other.encode(text))]
     return ids, sum(len(text.encode()) for text in texts)
 
 
@@ -119,9 +121,9 @@ def _bits(nats_M: np.ndarray, bytes_M: np.ndarray) -> list[float]:
 
 
 def _of_run(job: Job) -> dict[str, list[float]]:
-    """Bits a byte of the run's own models, where they were evaluated."""
-    path = job.folder.results
-    return {name: row["bits_per_byte"] for name, row in read_json(path)["models"].items()} if path.exists() else {}
+    """Bits a byte of the run's own models, where these were evaluated."""
+    results = job.folder.evaluated() or {"models": {}}
+    return {name: row["bits_per_byte"] for name, row in results["models"].items()}
 
 
 def table(found: dict[str, Any]) -> Table:

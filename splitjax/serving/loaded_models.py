@@ -35,6 +35,7 @@ class Loaded:
         params_K: parameters with a leading K axis.
         window: tokens that the models look back on.
         router: that picks among them; None for a model alone.
+        stops: ids that end a text beside the one that ends a document.
     """
 
     names: tuple[str, ...]
@@ -43,6 +44,7 @@ class Loaded:
     tokenizer: Tokenizer
     window: int
     router: SavedRouter | None
+    stops: frozenset[int] = frozenset()
 
     @cached_property
     def chooser(self) -> PromptRouter:
@@ -66,13 +68,14 @@ def of_run(job: Job, name: str = "planned") -> Loaded:
     model = job.executor().model(place.phase.model)
     params_K = checkpoint.restore_params(place.checkpoint(job))
     router = router_of(job, name) if len(names) > 1 else None
-    return Loaded(names, model, params_K, job.corpus.tokenizer, job.config.train.seq_len, router)
+    stops = job.seed.stops if job.seed else frozenset()
+    return Loaded(names, model, params_K, job.corpus.tokenizer, job.config.train.seq_len, router, stops)
 
 
 def router_of(job: Job, name: str) -> SavedRouter:
-    """The router that the evaluation chose for this model, else the likelihood of the prefix."""
+    """The router that the evaluation chose for this model, else (not evaluated as it is) the prefix's likelihood."""
     saved = job.folder.router_of(None if name == "planned" else main_tree(job)[name].id)
-    if (saved / ROUTER).exists():
+    if job.folder.belongs("evaluate") and (saved / ROUTER).exists():
         return SavedRouter.load(saved)
     corpus = job.corpus
     usual = routers.make(routing.DEFAULT, corpus.manifest.sizes, lambda: Clusterer.load(corpus.folder))
@@ -96,8 +99,9 @@ def of_folder(folder: Path) -> Loaded:
     if len({source.shape for source in sources}) > 1:
         raise UserError("holds models of different shapes", where=str(folder))
     params_K = jax.tree.map(lambda *leaves: np.stack(leaves), *(source.params() for source in sources))
-    model = LanguageModel(sources[0].shape, sources[0].vocab_size)
-    return Loaded(names, model, jax.device_put(params_K), sources[0].tokenizer, window, router)
+    first = sources[0]
+    model = LanguageModel(first.shape, first.vocab_size, end_id=first.tokenizer.end_id)
+    return Loaded(names, model, jax.device_put(params_K), first.tokenizer, window, router, first.stops)
 
 
 def _window(folder: Path) -> int:

@@ -47,7 +47,7 @@ def served(models: Loaded) -> Served:
     """Models as they answer: experts behind their router."""
     scorer = Scorer(models.model, models.params_K, models.window)
     router = models.router.router if models.router else None
-    return Served(models.tokenizer, scorer, router, models.names)
+    return Served(models.tokenizer, scorer, router, models.names, models.stops)
 
 
 def table(found: dict[str, Any]) -> Table:

@@ -7,10 +7,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from splitjax.config import Config, UserError, disk_errors, hash_json, read_json
+from splitjax.data import changed_sources
 from splitjax.evaluate import routers
 from splitjax.parallel import hosts
+from splitjax.planning import auto_sweep
 from splitjax.planning.run_costs import sweep_work, whole_work
 from splitjax.runs.devices import Devices
 from splitjax.runs.job import Job
@@ -24,7 +27,21 @@ from .separate import train_expert
 
 AFTER_SWEEP: tuple[Callable[[Job], None], ...] = (
     sequence.run_fit, sequence.run_plan, sequence.run_train, sequence.run_evaluate, sequence.run_report,
-)  # fmt: skip
+)
+
+
+def _refuse(config: Config, jobs: int) -> None:
+    """What no run folder is needed to see.
+
+    Raises:
+        UserError: a number of jobs that cannot be, or a router or a file of tasks that does not exist.
+    """
+    if jobs < 1:
+        raise UserError(f"{jobs} jobs", where="--jobs", mend="Give 1 or more.")
+    if jobs > 1 and hosts.several():
+        raise UserError(f"{jobs} jobs on several processes", where="--jobs", mend="Give one or the other.")
+    routers.check(config.evaluate.routers)
+    zero_shot.files(config)
 
 
 @contextmanager
@@ -48,17 +65,15 @@ def job_of(
         UserError: the folder was made with another config, another process works in it, or the config names
             a router or a file of tasks that does not exist.
     """
-    if jobs < 1:
-        raise UserError(f"{jobs} jobs", where="--jobs", mend="Give 1 or more.")
-    routers.check(config.evaluate.routers)
-    zero_shot.files(config)
+    _refuse(config, jobs)
     folder = RunFolder(config.folder)
-    if jobs > 1 and hosts.several():
-        raise UserError(f"{jobs} jobs on several processes", where="--jobs", mend="Give one or the other.")
+    undo: list[Callable[[], None]] = []
+    job = None
     with ExitStack() as held:
 
         def claim() -> str:
             held.enter_context(folder.locked(lock))
+            undo.append(folder.taken())
             folder.claim(config, redo)
             return hash_json(config.resolved())
 
@@ -67,14 +82,29 @@ def job_of(
         try:
             quiet = None if hosts.first() else Console(quiet=True)
             with disk_errors(folder.path), reporter or Reporter(quiet) as told:
-                job = Job(config, folder, told, command or f"splitjax.run({config.name!r})")
-                if jobs > 1:
-                    job.platform = platform_of_workers()
+                job = Job(config, folder, told, command or f"splitjax.run({config.name!r})", redo=redo)
+                job.platform = platform_of_workers() if jobs > 1 else None
+                _name_changed_sources(job)
                 yield job
         except UserError:
-            if hosts.first():
-                folder.forget_if_empty()
+            _leave(folder, job, undo)
             raise
+
+
+def _leave(folder: RunFolder, job: Job | None, undo: list[Callable[[], None]]) -> None:
+    """A command that is refused before it made anything leaves nothing behind, and what stood as it was."""
+    if hosts.first():
+        if job is None or not job.ran:
+            undo[0]()
+        folder.forget_if_empty()
+
+
+def _name_changed_sources(job: Job) -> None:
+    """Say which files are not what the data were prepared from; the data themselves are whole without them."""
+    if not hosts.first() or job.redo == "prepare" or job.folder.done("prepare") is None:
+        return
+    for line in changed_sources(job.config.data, job.folder.data)[:10]:
+        job.reporter.say(escape(f"{line} since the data were prepared; --redo prepare takes it up"))
 
 
 def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:
@@ -92,6 +122,8 @@ def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:
         if config.train.mesh and jobs == 1:  # with more jobs the devices belong to the workers
             Devices.of(config, 1)  # a mesh that is not here is refused before hours of preparation
         sequence.run_prepare(job)
+        if config.sweep and config.sweep.auto:
+            auto_sweep.begin(job)
         job.reporter.plan_work(*whole_work(job))
         sequence.run_sweep(job, jobs)
         for stage in AFTER_SWEEP:
@@ -117,10 +149,15 @@ def sweep(config: Config, *, jobs: int = 1, part: tuple[int, int] | None = None,
 
     Raises:
         SweepError: some cells failed for good; the others are done.
+        UserError: a part of a sweep that chooses its cells round by round: no part of it stands alone.
     """
     if config.sweep is None:
         raise UserError("the config has no sweep", where="sweep", mend="See docs/sweeps.md for its keys.")
+    if config.sweep.auto and part is not None:
+        raise UserError("a sweep that chooses its cells has no parts", where="--part", mend="Use --jobs.")
     with job_of(config, lock="part-{}-of-{}".format(*part) if part else None, jobs=jobs, **options) as job:
+        if config.sweep.auto:
+            auto_sweep.begin(job)
         job.reporter.plan_work(*sweep_work(job))
         if part is None:
             sequence.run_sweep(job, jobs)

@@ -19,15 +19,27 @@ def inputs_of(config: Config) -> dict[str, Any]:
     tree = config.resolved()
     for key in ("workers", "runner"):
         tree["data"].pop(key)  # the same bytes come out whoever makes them
-    return {"data": tree["data"], "seed": config.seed}
+    inputs = {"data": data.as_prepared(tree["data"]), "seed": config.seed}
+    return inputs if config.data.domains.small == "refuse" else inputs | {"windows": windows_of(config)}
 
 
-def here(config: Config, out: Path, reporter: Reporter) -> None:
-    """Prepare in this process."""
-    data.prepare(config.data, out, seed=config.seed, progress=lambda what, fraction: _show(reporter, what, fraction))
+def windows_of(config: Config) -> tuple[int, int]:
+    """Held-out windows that every domain must fill, and the tokens of each."""
+    return config.evaluate.windows, config.train.seq_len
 
 
-def in_child(config: Config, out: Path, reporter: Reporter, locks: tuple[int, ...] = ()) -> None:
+def here(config: Config, out: Path, reporter: Reporter, anew: bool = False) -> None:
+    """Prepare in this process; `anew` also where data stand."""
+
+    def tell(what: str, fraction: float) -> None:
+        _show(reporter, what, fraction)
+
+    data.prepare(config.data, out, seed=config.seed, progress=tell, windows=windows_of(config), anew=anew)
+
+
+def in_child(
+    config: Config, out: Path, reporter: Reporter, locks: tuple[int, ...] = (), anew: bool = False
+) -> None:
     """Prepare in a child process; its progress and its errors come back as lines of JSON.
 
     The child never outlives this process: it ends when its standard input closes, however this process died.
@@ -39,14 +51,14 @@ def in_child(config: Config, out: Path, reporter: Reporter, locks: tuple[int, ..
     Raises:
         UserError: what the child refused, or that it died.
     """
-    command = [sys.executable, "-m", "splitjax.stages.preparation_child", str(out)]
+    command = [sys.executable, "-m", "splitjax.stages.preparation_child", str(out), *(["--anew"] if anew else [])]
     # A platform with one device of ours must not be opened twice: the child works on the CPU.
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
         start_new_session=True,  # Ctrl-C comes to us alone; the child would answer with a traceback
         pass_fds=locks,
-    )  # fmt: skip
+    )
     try:
         assert child.stdin is not None
         assert child.stdout is not None

@@ -12,8 +12,10 @@ from pathlib import Path
 from splitjax import data
 from splitjax.config import UserError, from_dict
 
+from .preparation import windows_of
 
-def _child(out: str) -> int:
+
+def _child(out: str, anew: bool) -> int:
     last = 0.0
 
     def tell(what: str, fraction: float) -> None:
@@ -25,7 +27,8 @@ def _child(out: str) -> int:
     config = from_dict(json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        data.prepare(config.data, Path(out), seed=config.seed, progress=tell)
+        windows = windows_of(config)
+        data.prepare(config.data, Path(out), seed=config.seed, progress=tell, windows=windows, anew=anew)
     except UserError as error:
         print(json.dumps({"error": {"what": error.what, "where": error.where, "mend": error.mend}}), flush=True)
         return 2
@@ -39,4 +42,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(_child(sys.argv[1]))
+    sys.exit(_child(sys.argv[1], "--anew" in sys.argv[2:]))

@@ -26,7 +26,7 @@ class ExpertsLeft(UserError):  # noqa: N818 - what is left to do, no fault
         super().__init__(
             f"the seeds are trained, experts {', '.join(map(str, experts))} are not", where="train.placement=separate",
             mend="Start 'splitjax train CONFIG --expert K' for each, then this command again.",
-        )  # fmt: skip
+        )
 
 
 def train_or_join(executor: Executor, phases: Sequence[Phase]) -> Losses:
@@ -58,7 +58,7 @@ def train_expert(job: Job, expert: int) -> None:
         raise UserError(
             f"experts are {job.config.train.placement}, none is a job of its own", where=f"--expert {expert}",
             mend="Set train.placement=separate.",
-        )  # fmt: skip
+        )
     domains = job.corpus.domains
     if not 0 <= expert < len(domains):
         raise UserError(f"there are experts 0 to {len(domains) - 1}", where=f"--expert {expert}")

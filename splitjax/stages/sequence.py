@@ -7,18 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from splitjax import law
 from splitjax.config import Config, UserError, format_count, write_json, write_record
+from splitjax.data.small import check
+from splitjax.evaluate.folders import ModelFolder
 from splitjax.parallel import hosts
+from splitjax.planning import auto_sweep
 from splitjax.planning.main_plan import make_plan
-from splitjax.runs import law_splits, observations
+from splitjax.runs import observations
 from splitjax.runs.cells import seed_tokens
 from splitjax.runs.job import Job
+from splitjax.runs.model_places import places
 from splitjax.runs.phase_record import Losses
 from splitjax.runs.phase_tree import Cell, Phase, part_of, tokens_trained
 from splitjax.runs.phase_work import work_of
 from splitjax.runs.plan_record import main_tree, plan_note
 from splitjax.runs.run_folder import FORMAT
+from splitjax.runs.sweeping import law_splits
 from splitjax.runs.workers.attempts import Ledger, run_here
 from splitjax.runs.workers.pool import run_in_workers
 from splitjax.scoring import recall, results, zero_shot
@@ -41,16 +48,23 @@ def run_prepare(job: Job, in_child: bool = True) -> None:
     """Sources → prepared data. In a child process where training follows, so that TensorFlow never stays."""
     inputs = preparation.inputs_of(job.config)
     if job.skip_if_done("prepare", inputs):
+        check(job.corpus.manifest, job.config.data.domains, preparation.windows_of(job.config))
         return
+    if job.config.seed_from is not None:
+        # Its ids must be those of the weights, which are not read before training.
+        _ = ModelFolder(Path(job.config.seed_from.path), job.config.data.tokenizer.end_token).tokenizer
     job.reporter.stage("prepare", "reading sources")
+    anew = job.redo == "prepare"
     if in_child:
-        preparation.in_child(job.config, job.folder.data, job.reporter, job.folder.locks)
+        preparation.in_child(job.config, job.folder.data, job.reporter, job.folder.locks, anew)
     else:
-        preparation.here(job.config, job.folder.data, job.reporter)
+        preparation.here(job.config, job.folder.data, job.reporter, anew)
     job._corpus = None
     corpus = job.corpus
     tokens = sum(corpus.manifest.sizes)
     note = f"{len(corpus.domains)} domains, {format_count(tokens)} train tokens, vocabulary {corpus.vocab_size}"
+    for line in corpus.manifest.notes():
+        job.reporter.say(escape(line))
     job.finish("prepare", inputs, [job.folder.data / "manifest.json"], note)
 
 
@@ -65,22 +79,41 @@ def run_sweep(job: Job, jobs: int = 1) -> None:
     inputs = _data_inputs(job) | job.part("sweep", "train", "seed") | {"windows": job.config.evaluate.windows}
     if job.config.sweep.counts_tokens:
         inputs["accounting"] = job.config.budget.accounting
+    if job.config.sweep.auto:
+        inputs |= job.part("model", "budget")
     if picked_by := hosts.from_first(lambda: law_splits.fix(job.config, job.clock, job.folder)):
         inputs["law"] = picked_by
     if job.skip_if_done("sweep", inputs):
         return
+    tokens = _in_rounds(job, jobs) if job.config.sweep.auto else _train_tree(job, job.sweep_phases, jobs, _grown(job))
+    chosen = [job.folder.rounds] if job.config.sweep.auto else []
+    cells = job.sweep_cells
+    sizes = len({cell.model for cell in cells})
+    rows = len(cells) * len(job.corpus.domains)
+    note = f"{rows} observations of {len(cells)} cells over {sizes} sizes, {format_count(tokens)} tokens"
+    picked = [job.folder.splits] if job.folder.splits.exists() else []
+    outputs = [job.folder.observations, *chosen, *_answers(job)]
+    job.finish("sweep", inputs, outputs, note, read=[_manifest(job), *picked])
+
+
+def _grown(job: Job) -> Callable[[Losses], None]:
+    """Writes observations.csv whenever cells have ended."""
     cells = {cell.id: cell for cell in job.sweep_cells}
 
-    def grown(losses: Losses) -> None:
+    def write(losses: Losses) -> None:
         rows = [row for cell, by_domain in losses.items() for row in _rows(job, cells[cell], by_domain)]
         hosts.from_first(lambda: observations.write(job.folder.observations, rows))
 
-    tokens = _train_tree(job, job.sweep_phases, jobs, grown)
-    outputs = [job.folder.observations, *_answers(job)]
-    sizes = len({cell.model for cell in cells.values()})
-    rows = len(cells) * len(job.corpus.domains)
-    note = f"{rows} observations of {len(cells)} cells over {sizes} sizes, {format_count(tokens)} tokens"
-    job.finish("sweep", inputs, outputs, note)
+    return write
+
+
+def _in_rounds(job: Job, jobs: int) -> int:
+    """Train the rounds of a sweep that chooses its cells, until it ends; returns their tokens."""
+    auto_sweep.begin(job)
+    while True:
+        tokens = _train_tree(job, job.sweep_phases, jobs, _grown(job))
+        if not auto_sweep.go_on(job, lambda: fit_table(law.Table.read(job.folder.observations), job.config)):
+            return tokens
 
 
 def run_part(job: Job, part: int, parts: int, jobs: int = 1) -> None:
@@ -125,7 +158,7 @@ def run_fit(job: Job) -> None:
     job.reporter.stage("fit", "comparing families by held-out prediction")
     fitted = fit_table(law.Table.read(job.folder.observations), job.config)
     fitted.save(job.folder.law)
-    job.finish("fit", inputs, [job.folder.law], _fit_note(fitted))
+    job.finish("fit", inputs, [job.folder.law], _fit_note(fitted), read=[job.folder.observations])
 
 
 def fit_table(table: law.Table, config: Config) -> law.LawFit:
@@ -147,7 +180,7 @@ def run_plan(job: Job) -> None:
     sizes = job.corpus.manifest.sizes_by_domain
     plan = make_plan(job.config, job.clock, sizes, job.folder.law if job.config.sweep else None)
     write_record(job.folder.plan, plan)
-    job.finish("plan", inputs, [job.folder.plan], plan_note(plan))
+    job.finish("plan", inputs, [job.folder.plan], plan_note(plan), read=[_manifest(job), *_law(job)])
 
 
 def run_train(job: Job) -> None:
@@ -163,7 +196,11 @@ def run_train(job: Job) -> None:
     losses = separate.train_or_join(executor, phases) if executor.apart else executor.run(phases)
     validation = {name: losses[cell.id] for name, cell in cells.items()}
     hosts.from_first(lambda: write_json(job.folder.main, {"format": FORMAT, "models": validation}))
-    job.finish("train", inputs, [job.folder.main], f"{len(cells)} models, {format_count(tokens)} tokens")
+    job.finish(
+        "train", inputs, [job.folder.main], f"{len(cells)} models, {format_count(tokens)} tokens",
+        read=[_manifest(job), job.folder.plan, *_law(job)],
+        weights={place.checkpoint(job) / "checkpoint.json" for place in places(job, cells).values()},
+    )
 
 
 def run_evaluate(job: Job) -> None:
@@ -182,6 +219,7 @@ def run_evaluate(job: Job) -> None:
         inputs,
         [job.folder.results, *sorted(path for path in job.folder.router.rglob("*") if path.is_file())],
         f"{len(found['models'])} models on {len(found['domains'])} domains",
+        read=[_manifest(job), job.folder.plan, job.folder.main],
     )
 
 
@@ -199,7 +237,8 @@ def run_report(job: Job) -> None:
         return
     job.reporter.stage("report", "drawing")
     page.write(job.folder, job.config)
-    job.finish("report", inputs, [job.folder.report], str(job.folder.report))
+    read = [folder.results, folder.plan, *_law(job), *([folder.observations] if _law(job) else [])]
+    job.finish("report", inputs, [folder.report], str(folder.report), read=read)
 
 
 def _answers(job: Job) -> list[Path]:
@@ -209,7 +248,7 @@ def _answers(job: Job) -> list[Path]:
     rows = [
         row | told for cell, by_domain in recall.of_sweep(job).items()
         for row, told in zip(_rows(job, cell, dict.fromkeys(by_domain, 0.0)), by_domain.values(), strict=True)
-    ]  # fmt: skip
+    ]
     hosts.from_first(lambda: observations.write(job.folder.answers, rows, observations.ANSWERS))
     return [job.folder.answers]
 
@@ -219,13 +258,22 @@ def _rows(job: Job, cell: Cell, losses: dict[str, float]) -> list[dict[str, obje
         cell, losses, tokens_per_step=job.clock.tokens_per_step, sizes=job.corpus.manifest.sizes_by_domain,
         vocab_size=job.vocab_size, seed=job.config.seed if cell.seed is None else cell.seed,
         before=seed_tokens(job.config),
-    )  # fmt: skip
+    )
 
 
 def _fit_note(fitted: law.LawFit) -> str:
     held_out = fitted.heldout
     error = f", {100 * held_out.mre:.2f} % on held-out larger runs" if held_out else ""
     return f"{fitted.family}: off by {100 * fitted.chosen.mre:.2f} % on the rows fitted{error}"
+
+
+def _manifest(job: Job) -> Path:
+    return job.folder.data / "manifest.json"
+
+
+def _law(job: Job) -> list[Path]:
+    """law.json, where a sweep feeds one."""
+    return [job.folder.law] if job.config.sweep is not None else []
 
 
 def _data_inputs(job: Job) -> dict[str, Any]:

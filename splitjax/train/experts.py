@@ -15,7 +15,7 @@ import numpy as np
 
 from splitjax.parallel import hosts
 
-from . import checkpoint, record
+from . import checkpoint, idle, record
 from .guards.early import EarlyStop
 from .loop import CHECKPOINTS, Streams, run_stacked
 from .metrics import join_metrics, of_expert
@@ -49,7 +49,8 @@ def run_phase(
                 trainer, begin, stream.pick([expert]), phase, folder, expert, meta=meta, on_step=on_step, early=early
             )
         hosts.from_first(lambda: join(folder, phase, begin.experts))
-    stack, _ = checkpoint.restore(checkpoint.at(folder / CHECKPOINTS, phase.end), None, trainer.placement.leaf)
+    stack, told = checkpoint.restore(checkpoint.at(folder / CHECKPOINTS, phase.end), None, trainer.placement.leaf)
+    idle.refuse(trainer, stack, phase, told, folder)
     return stack
 
 

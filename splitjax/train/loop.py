@@ -13,7 +13,7 @@ from jax import Array
 from splitjax.config import UserError
 from splitjax.data import prefetch
 
-from . import checkpoint
+from . import checkpoint, idle
 from .guards.early import EarlyStop, Progress
 from .guards.interrupt import Interrupted, Signals
 from .guards.rollback import Rollback, put_back
@@ -22,6 +22,7 @@ from .lanes import Lanes, lanes_at, take, whole
 from .metrics import MetricsLog, log_path
 from .phase import OnStep, Phase, Speed, StepReport
 from .placement import owned
+from .record import BEFORE
 from .saving import Kind, SavePolicy
 from .schedule import schedule
 from .stack import Stack, path_tokens
@@ -76,7 +77,7 @@ def run_stacked(
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the state is saved.
-        UserError: a checkpoint or the log could not be written.
+        UserError: a checkpoint or the log could not be written, or every step of every expert was skipped.
     """
     with Signals() as signals, Watchdog() as dog, checkpoint.Writer(folder / CHECKPOINTS) as writer:
         run = _Run(trainer, stream, phase, folder, dict(meta or {}), writer, dog, early)
@@ -85,7 +86,10 @@ def run_stacked(
         if run.tokens < phase.end or phase.start == phase.end:  # without a step there is a log too, with its head
             with wall.spent("steps"), MetricsLog(log_path(folder), run.tokens, run.log_head()) as log:
                 run.train(log, signals, on_step)
-        return run.stack()
+        stack = run.stack()
+        if "expert" not in run.meta:  # one of a set that trains apart is the set's concern
+            idle.refuse(trainer, stack, phase, run.meta, folder)
+        return stack
 
 
 class _Pending(NamedTuple):
@@ -135,6 +139,7 @@ class _Run:
             if (int(seen_K.max()) if at is None else at) != start:
                 raise ValueError(f"phase begins at {start} path tokens, its first state at {seen_K}")
             self._open(stack, start, (self.meta.get("lineage") or {}) | lineage)
+            self.meta[BEFORE] = self.skipped_K.tolist()
             self._watch_skips(None)
             if start in self.marks:
                 self._save("keep")
@@ -145,6 +150,8 @@ class _Run:
             where = str(checkpoint.at(self.writer.folder, tokens))
             raise UserError(f"checkpoint lies outside this phase ({start} to {self.phase.end})", where=where)
         self._open(stack, tokens, meta.get("lineage"))
+        if BEFORE in meta:  # not in checkpoints that are older than the word
+            self.meta[BEFORE] = meta[BEFORE]
         self._watch_skips(meta.get("rollback"))
         if self.early:
             self.progress = Progress(self.early, start, meta.get("early"))
@@ -172,7 +179,7 @@ class _Run:
         return {
             "experts": self.experts, "phase": self.folder.name, "step_tokens": self.step_tokens,
             "start": self.phase.start,
-        }  # fmt: skip
+        }
 
     def stack(self) -> Stack:
         """All experts, in order."""
@@ -293,7 +300,7 @@ class _Run:
                 raise UserError(
                     "every step is skipped, and no older checkpoint is left to go back to", where=str(self.folder),
                     mend="Lower train.learning_rate or train.clip, or look at the text from there on.",
-                )  # fmt: skip
+                )
             if mark is not None:
                 rollback.went(expert, mark)
                 told = {"expert": self.meta.get("expert", expert), "at": self.tokens, "to": mark}

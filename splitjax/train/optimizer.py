@@ -67,7 +67,7 @@ def _muon(groups: Tree, mu: Tree, steps: Array, grads: Tree) -> tuple[Tree, Tree
     axes = optax.contrib.MuonDimensionNumbers(reduction_axis=-2, output_axis=-1)
     rule = optax.contrib.scale_by_muon(
         beta=_MOMENTUM, weight_dimension_numbers=jax.tree.map(lambda _: axes, grads)
-    )  # fmt: skip
+    )
     state = rule.init(grads)._replace(count=steps, mu=mu)
     ways, after = rule.update(grads, state)
 

@@ -23,6 +23,8 @@ FORMAT = "splitjax.checkpoint"
 VERSION = 1
 RECORD = "checkpoint.json"
 STATE = "state"
+BEFORE = "skipped_before"
+"""In a checkpoint's meta: the steps that each expert had skipped when the phase began."""
 MEND = "Remove this checkpoint's folder and run again: it is made anew from the one before."
 
 
@@ -72,6 +74,8 @@ def write_set(folder: Path, parts: Sequence[Path]) -> None:
     lineages = [one["meta"].get("lineage") or {} for one in kept]
     if rollbacks := [told for lineage in lineages for told in lineage.get("rollbacks", [])]:
         meta["lineage"] = lineages[0] | {"rollbacks": sorted(rollbacks, key=lambda told: (told["at"], told["expert"]))}
+    if all(BEFORE in one["meta"] for one in kept):
+        meta[BEFORE] = [count for one in kept for count in one["meta"][BEFORE]]
     content = {
         "meta": meta,
         "leaves": kept[0]["leaves"],

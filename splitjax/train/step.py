@@ -84,7 +84,7 @@ class Trainer:
         asked, groups = self.train.expert_loop, self.placement.expert_groups
         if asked == "dispatch" and groups > 1:
             raise UserError(f"experts lie on {groups} groups of devices, which one program must feed at once",
-                            where="train.expert_loop=dispatch", mend="Use scan or vmap.")  # fmt: skip
+                            where="train.expert_loop=dispatch", mend="Use scan or vmap.")
         return _fastest_loop(self.placement) if asked == "auto" else asked
 
     def init(self, seed: int | Sequence[int]) -> Stack:

@@ -122,7 +122,7 @@ def test_plan_prices_a_run_without_data_or_devices(tiny: str, capsys: pytest.Cap
     assert found["stacked_fits"] > 4
     assert (found["placement"], parts["experts"]["placement"], found["other"]["placement"]) == (
         "stacked", "stacked", "serial",
-    )  # fmt: skip
+    )
     assert found["other"]["tokens"] == parts["experts"]["tokens"]
     assert said(capsys, *words, "split=0.25")["parts"][0]["tokens"] < parts["seed"]["tokens"]
     assert main(words) == 0
@@ -161,11 +161,11 @@ def test_plan_prices_the_sweep_of_the_law(tiny: str, capsys: pytest.CaptureFixtu
         (["plan", "TINY", "--topology", "v5e:2x2", "--estimate", "split=null",
           "sweep={models: [1M], d_pretrain: [1M], d_special: [1M]}"], "no plan"),
     ],
-)  # fmt: skip
+)
 def test_what_makes_no_sense_is_refused(
     tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     words: list[str], error: str,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main([tiny if word == "TINY" else word for word in words]) == 2
     assert error in capsys.readouterr().err

@@ -94,7 +94,7 @@ ALONE = "if jax.process_index() == 1: raise {}\n    time.sleep(60)"
         ("if jax.process_index() == 1: time.sleep(3) or raises(UserError('no room'))  # the other waits at its end",
          [2, 2], "splitjax: process 1 ended: no room\n", "splitjax: no room\n"),
     ],
-)  # fmt: skip
+)
 def test_all_processes_end_where_one_fails(
     tmp_path: Path, how: str, codes: list[int], first: str, second: str
 ) -> None:

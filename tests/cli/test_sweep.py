@@ -66,7 +66,7 @@ def test_a_watch_ends_with_the_run(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         told | {"running": True, "cells": {"a": "begun", "b": "waiting"}},
         told | {"running": True, "cells": {"a": "failed: no room", "b": "begun"}},
         told | {"running": False, "cells": {"a": "failed: no room", "b": "done"}},
-    ])  # fmt: skip
+    ])
     monkeypatch.setattr(run_status, "status", lambda folder: next(states))
     monkeypatch.setattr(command, "SECONDS", 0.0)
     assert cli.main(["status", CONFIG, "--watch"]) == 0

@@ -51,7 +51,7 @@ def test_a_sweep_has_no_patience() -> None:
     tree: dict[str, Any] = {
         "data": {"sources": [{"type": "installed_python"}]}, "budget": {"tokens": "1M"}, "split": 0.5,
         "train": {"experts": WHOLE},
-    }  # fmt: skip
+    }
     assert isinstance(from_dict(tree), Config)
     sweep = {"models": [{"d_model": 64}], "d_pretrain": ["1M"], "d_special": [0]}
     with pytest.raises(Exception, match="an early stop is no end of a decay"):

@@ -31,7 +31,7 @@ def compare(path: Path, text: str) -> None:
 def _checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The shape of the checkpoint that configs/continue_hf.yaml starts from, where it looks for it."""
     shape = {"model_type": "llama", "vocab_size": 512, "hidden_size": 64, "num_hidden_layers": 2,
-             "num_attention_heads": 2, "intermediate_size": 176}  # fmt: skip
+             "num_attention_heads": 2, "intermediate_size": 176}
     (tmp_path / "runs" / "random_1m").mkdir(parents=True)
     (tmp_path / "runs" / "random_1m" / "config.json").write_text(json.dumps(shape))
     monkeypatch.chdir(tmp_path)

@@ -56,7 +56,7 @@ def choices(field: Any) -> list[Any]:
 values = st.one_of(
     st.none(), st.booleans(), st.integers(-2, 600), st.integers(), st.floats(), st.floats(0, 1), st.text(max_size=5),
     st.sampled_from(["40M", "20x", "2.7B", "auto", "jsonl", "kmeans", "4e-3", [], {}, [1, 2], [0.5], [{}], {"x": 1}]),
-)  # fmt: skip
+)
 
 
 @st.composite

@@ -20,7 +20,7 @@ trees = st.recursive(
 surprises = [
     "no", "1:30", "010", "2026-01-01", "4e-3", "0x10", "1e5", "~", "null", "1_000", ".5", "<<", "=", "-", "1.", "+.inf",
     "", "\x85", "\u2028", " a\n", "\ufeff",
-]  # fmt: skip
+]
 
 
 def parse(source: str) -> Any:
@@ -44,7 +44,7 @@ def test_what_is_written_reads_back(tree: Any) -> None:
         (".inf", math.inf), ("1e", "1e"), ("_1", "_1"), ("<<", "<<"), ("!!str 1", "1"),
         (r'"\ud83d\ude00"', "\U0001f600"), ("!!float 1", 1.0),
     ],
-)  # fmt: skip
+)
 def test_plain_scalars(source: str, value: Any) -> None:
     assert parse(source) == value
     assert type(parse(source)) is type(value)

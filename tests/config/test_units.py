@@ -22,7 +22,7 @@ counts = st.integers(0, LARGEST)
         ("1_000", 1000), ("1e6", 10**6), ("1.5e3k", 1_500_000), (" 3 k ", 3000), ("1T", 10**12), ("1G", 10**9),
         ("0.3M", 300_000), (1e6, 10**6), (LARGEST, LARGEST),
     ],
-)  # fmt: skip
+)
 def test_a_count_is_read(text: object, count: int) -> None:
     read = parse_count(text)
     assert read == count
@@ -36,7 +36,7 @@ def test_a_count_is_read(text: object, count: int) -> None:
         True, None, [1], {}, b"1", float("inf"), float("nan"), "inf", "1e99", "1e999", 10**400, LARGEST + 1, "²",
         "9" * 5000, 1e30,
     ],
-)  # fmt: skip
+)
 def test_what_is_no_count_is_refused_in_one_line(text: object) -> None:
     with pytest.raises(ValueError) as caught:
         parse_count(text)
@@ -85,6 +85,6 @@ def test_a_count_for_people_is_near_the_truth(count: int) -> None:
     ("count", "text"),
     [(0, "0"), (999, "999"), (999.9, "1k"), (1000, "1k"), (1234567, "1.23M"), (999_999, "1M"), (-2500, "-2.5k"),
      (2.7e9, "2.7B"), (123_456e12, "123456T"), (float("nan"), "nan")],
-)  # fmt: skip
+)
 def test_a_count_for_people(count: float, text: str) -> None:
     assert format_count(count) == text

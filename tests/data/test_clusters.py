@@ -1,6 +1,7 @@
 """Clusters against the labels behind them, against scikit-learn, and against their own balance."""
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from pyarrow import parquet
 from splitjax.config import Domains, UserError
 from splitjax.data import Corpus, kmeans, prepare
 from splitjax.data.clusterer import Clusterer, fit, unit
+from splitjax.data.terms import characters, terms_for
 from splitjax.data.tfidf import TfIdf
 
 from .conftest import WORDS, rows_of, settings, write_jsonl
@@ -181,3 +183,38 @@ def test_more_clusters_than_documents_is_refused(tiny_jsonl: Path, tmp_path: Pat
         prepare(data, tmp_path / "out", seed=0)
     with pytest.raises(UserError, match=r"data.domains.k: is 5, but there are 3 labels: lab, law, sea"):
         prepare(settings(tiny_jsonl, domains={"k": 5}), tmp_path / "out", seed=0)
+
+
+def unspaced(seed: int, first: int, documents: int = 40) -> list[str]:
+    """Chinese-like text: sentences of words of one to three characters out of 300 that begin at `first`, no spaces."""
+    rng = random.Random(seed)
+    letters = [chr(first + index) for index in range(300)]
+    words = ["".join(rng.choices(letters, k=rng.choice([1, 2, 2, 3]))) for _ in range(200)]
+    return ["。".join("".join(rng.choices(words, k=12)) for _ in range(8)) for _ in range(documents)]
+
+
+def test_text_without_spaces_is_clustered_by_its_characters(tmp_path: Path) -> None:
+    labels = {"one": unspaced(1, 0x4E00), "two": unspaced(2, 0x6000)}
+    rows = [{"text": text, "domain": label} for label, texts in labels.items() for text in texts]
+    source = write_jsonl(tmp_path / "d.jsonl", rows)
+    domains = {"method": "kmeans", "k": 2}
+    manifest = prepare(settings(source, domains=domains, tokenizer={"type": "bytes"}), tmp_path / "out", seed=0)
+    assert manifest.purity == 1.0
+    assert manifest.terms == "characters"
+    assert any("pairs of them" in line for line in manifest.notes())
+    clusterer = Clusterer.load(tmp_path / "out")
+    assert len(set(clusterer.assign(labels["one"]).tolist())) == 1
+    assert set(clusterer.assign(labels["one"]).tolist()) != set(clusterer.assign(labels["two"]).tolist())
+    assert clusterer.assign(["ship wave salt"]).shape == (1,)
+
+
+def test_words_stay_words_and_their_file_is_what_it_was(tmp_path: Path) -> None:
+    texts = [row["text"] + " 素数 x" for row in rows_of(30)]
+    assert terms_for(texts) == "words"
+    fitted_on(texts, np.ones(len(texts)), Domains(method="kmeans", k=3)).save(tmp_path)
+    with np.load(tmp_path / "clusterer.npz") as saved:
+        assert int(saved["version"]) == 1
+        assert "kind" not in saved
+    mixed = [*texts, *unspaced(1, 0x4E00, 10)]
+    assert terms_for(mixed) == "characters"
+    assert characters("The SHIP 素数は a_b") == ["the", "ship", "素", "数", "は", "素数", "数は", "a_b"]

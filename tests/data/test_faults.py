@@ -118,7 +118,7 @@ def test_a_manifest_edited_by_hand_is_refused(copy: Path, changes: dict[str, obj
 
 def test_another_version_is_named(copy: Path) -> None:
     edit(copy, version=7)
-    with pytest.raises(UserError, match=r"not a manifest of version 2 \(this one: 7"):
+    with pytest.raises(UserError, match=r"not a manifest of version 3 \(this one: 7"):
         Corpus.open(copy)
     (copy / "manifest.json").write_text("[]")
     with pytest.raises(UserError, match=r"manifest.json"):

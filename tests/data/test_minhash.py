@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from splitjax.data import Corpus, prepare
 from splitjax.data.documents import SPLITS
-from splitjax.data.minhash import SHINGLE, duplicates, sketches
+from splitjax.data.manifest import Manifest
+from splitjax.data.minhash import SHINGLE, duplicates, sketches, twins
 
 from .conftest import WORDS, rows_of, write_jsonl
 from .conftest import settings as data_settings
@@ -52,6 +53,48 @@ def test_the_later_of_near_duplicates_is_found_and_others_are_left() -> None:
     assert later[200:].sum() >= 49
     assert not duplicates(sketches(texts + copies), 0.999)[200:].any()
     assert not duplicates(sketches([b"short", b"other short"]), 0.8).any()
+
+
+def windows(count: int = 150, size: int = 4000, step: int = 200) -> list[bytes]:
+    """A chain: each window is like the next (Jaccard 0.9), and the ends share nothing."""
+    rng = random.Random(5)
+    text = bytes(rng.choices(range(97, 122), k=size + step * count))
+    return [text[step * index : step * index + size] for index in range(count)]
+
+
+def test_a_chain_of_near_duplicates_does_not_shrink_to_one() -> None:
+    chain = windows()
+    sketch = sketches(chain)
+    twin = twins(sketch, 0.8)
+    kept = np.flatnonzero(twin < 0)
+    assert len(kept) >= 150 * 200 / 600, "windows more than 444 characters apart are no near-duplicates"
+    for row in np.flatnonzero(twin >= 0):
+        assert twin[row] < row
+        assert twin[twin[row]] < 0, "what it is dropped for is kept"
+        assert (sketch[row] == sketch[twin[row]]).mean() >= 0.8
+    # By hand, in order: what is like no kept one before it is kept (a bucket may miss a pair near the threshold).
+    wanted: list[int] = []
+    for row in range(150):
+        if not any((sketch[row] == sketch[one]).mean() >= 0.8 for one in wanted):
+            wanted.append(row)
+    assert len(set(wanted) ^ set(kept.tolist())) <= 6
+
+
+def test_what_was_dropped_is_told_by_domain_with_examples(tmp_path: Path) -> None:
+    rng = random.Random(2)
+    rows = [row | {"text": " ".join(rng.choices(WORDS[row["domain"]], k=300))} for row in rows_of(40)]
+    copies = [row | {"text": edited(row["text"].encode(), 1, rng).decode()} for row in rows]
+    by_domain = {domain: [row for row in copies if row["domain"] == domain] for domain in WORDS}
+    twice = by_domain["sea"][:5] + by_domain["law"][:2]
+    manifest = prepare(data_settings(write_jsonl(tmp_path / "d.jsonl", rows + twice)), tmp_path / "out", seed=0)
+    assert manifest.near_duplicates == {"law": 2, "sea": 5}
+    assert len(manifest.near_examples) == 3
+    assert manifest.near_examples[0] == (rows[0]["text"][:200], twice[0]["text"][:200])
+    told = Manifest.load(tmp_path / "out").notes()
+    assert told[:2] == ["documents left out: 7 near duplicates",
+                        "near-duplicates left out, by domain: law 2, sea 5; for instance"]
+    assert told[2].startswith(f"  “{twice[0]['text'][:50]}…” (kept: “")
+    assert len(told) == 5
 
 
 def test_near_duplicates_are_dropped_before_the_split(tmp_path: Path) -> None:

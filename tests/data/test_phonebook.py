@@ -80,7 +80,7 @@ def test_the_corpus_carries_its_questions_under_its_manifest(tmp_path: Path) -> 
     assert asked == [
         {"domain": part, "context": f"{name}:", "continuation": f" {number}"}
         for part, entries in found.items() for name, number in entries
-    ]  # fmt: skip
+    ]
     path.write_text(path.read_text().replace(asked[0]["continuation"], " 0000000"))
     with pytest.raises(UserError, match="questions"):
         Corpus.open(tmp_path / "data")

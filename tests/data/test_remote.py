@@ -16,7 +16,7 @@ from pyarrow import fs
 from splitjax.config import Source, UserError, find_files, from_dict, hash_file, is_remote, paths, read_json, write_json
 from splitjax.data import prepare, sources
 from splitjax.data.documents import digest
-from splitjax.data.fast_tokenizer import bytes_tokenizer
+from splitjax.data.tokenizing.fast_tokenizer import bytes_tokenizer
 from splitjax.law import Table
 
 from .conftest import rows_of, settings, write_jsonl

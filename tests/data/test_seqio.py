@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from splitjax.data import Corpus
-from splitjax.data.sentencepiece_tokenizer import train_unigram
+from splitjax.data.tokenizing.sentencepiece_tokenizer import train_unigram
 
 from .conftest import rows_of
 

@@ -12,7 +12,7 @@ from pyarrow import ipc, parquet
 from splitjax.config import Source, UserError
 from splitjax.data import prepare, sources
 from splitjax.data.documents import digest
-from splitjax.data.fast_tokenizer import bytes_tokenizer
+from splitjax.data.tokenizing.fast_tokenizer import bytes_tokenizer
 
 from .conftest import rows_of, settings, write_jsonl
 
@@ -168,7 +168,7 @@ def test_a_file_that_changes_changes_its_identity(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [
     {"type": "jsonl"}, {"type": "text", "path": "x", "text_field": "body"}, {"type": "seqio", "task": "t"},
     {"type": "jsonl", "path": "x", "end_id": 3}, {"type": "installed_python", "path": "x"},
-])  # fmt: skip
+])
 def test_keys_of_another_kind_of_source_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"needs|takes no"):
         Source.model_validate(wrong)

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from splitjax.config import Tokenizer as Settings
 from splitjax.config import UserError
-from splitjax.data import Corpus, prepare, tokenizer
-from splitjax.data.fast_tokenizer import adopt, bytes_tokenizer, train_bpe
-from splitjax.data.sentencepiece_tokenizer import SentencePieceTokenizer, train_unigram
-from splitjax.data.tokenizer import END_OF_TEXT, Tokenizer
+from splitjax.data import Corpus, prepare
+from splitjax.data.tokenizing import choice as choosing
+from splitjax.data.tokenizing.fast_tokenizer import adopt, bytes_tokenizer, train_bpe
+from splitjax.data.tokenizing.sentencepiece_tokenizer import SentencePieceTokenizer, train_unigram
+from splitjax.data.tokenizing.tokenizer import END_OF_TEXT, Tokenizer
 
 from .conftest import settings
 
@@ -61,7 +62,7 @@ def test_a_saved_tokenizer_is_the_same(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("function", ["fast_tokenizer.train_bpe", "sentencepiece_tokenizer.train_unigram"])
 def test_training_again_elsewhere_gives_the_same_file(function: str) -> None:
     module, name = function.split(".")
-    code = f"from splitjax.data.{module} import {name}; print({name}({SAMPLE!r}, 285).hash)"
+    code = f"from splitjax.data.tokenizing.{module} import {name}; print({name}({SAMPLE!r}, 285).hash)"
     elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     trainer = {"train_bpe": train_bpe, "train_unigram": train_unigram}[name]
     assert elsewhere[-1] == trainer(SAMPLE, 285).hash
@@ -96,7 +97,7 @@ def foreign(folder: Path, kind: str) -> tuple[Path, int]:
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_an_adopted_tokenizer_differs_only_in_two_ids(kind: str, tmp_path: Path) -> None:
+def test_an_adopted_tokenizer_keeps_every_id(kind: str, tmp_path: Path) -> None:
     from tokenizers import Tokenizer as Fast
 
     path, end = foreign(tmp_path, kind)
@@ -105,19 +106,21 @@ def test_an_adopted_tokenizer_differs_only_in_two_ids(kind: str, tmp_path: Path)
     assert end != 0
     for text in SAMPLE[:3]:
         ids = theirs.encode(text, add_special_tokens=False).ids
-        assert ours.own_ids(np.array(ids), "here").tolist() == ours.encode(text)
+        assert ours.text_ids(np.array(ids), "here").tolist() == ours.encode(text) == ids
         assert ours.decode(ours.encode(text)) == theirs.decode(ids)
-    assert ours.decode([0]) == "</s>"
+    assert (ours.end_id, ours.end_token, ours.decode([end])) == (end, "</s>", "</s>")
     assert ours.vocab_size == theirs.get_vocab_size()
-    assert 0 not in ours.encode("</s> and so on")
+    assert end not in ours.encode("</s> and so on")
+    with pytest.raises(UserError, match=f"here: id {end} is not one of the tokenizer's"):
+        ours.text_ids(np.array([3, end]), "here")
     # The file that travels is a whole tokenizer.json for others too.
     ours.save(tmp_path)
-    assert Fast.from_file(str(tmp_path / "tokenizer.json")).token_to_id("</s>") == 0
+    assert Fast.from_file(str(tmp_path / "tokenizer.json")).token_to_id("</s>") == end
 
 
 def test_the_end_token_of_an_adopted_tokenizer_can_be_named(tmp_path: Path) -> None:
     path, _ = foreign(tmp_path, "bpe")
-    assert adopt(path, "<s>").decode([0]) == "<s>"
+    assert (adopt(path, "<s>").end_id, adopt(path, "<s>").end_token) == (1, "<s>")
     with pytest.raises(UserError, match=r"foreign.json: has no special token '<ss>'.*Did you mean '<s>'"):
         adopt(path, "<ss>")
     path.write_text('{"added_tokens": []}')
@@ -125,7 +128,7 @@ def test_the_end_token_of_an_adopted_tokenizer_can_be_named(tmp_path: Path) -> N
         adopt(path, None)
 
 
-def test_a_sentencepiece_model_whose_unknown_is_0_exchanges_it_with_its_end(tmp_path: Path) -> None:
+def test_a_sentencepiece_model_whose_unknown_is_0_ends_documents_with_its_end(tmp_path: Path) -> None:
     import io
 
     from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
@@ -136,9 +139,11 @@ def test_a_sentencepiece_model_whose_unknown_is_0_exchanges_it_with_its_end(tmp_
     assert theirs.unk_id() == 0
     for text in ("the sea", "§ unknown §"):
         ids = theirs.encode(text)
-        assert ours.own_ids(np.array(ids), "here").tolist() == ours.encode(text)
-        assert 0 not in ours.encode(text)
+        assert ours.text_ids(np.array(ids), "here").tolist() == ours.encode(text) == ids
         assert ours.decode(ours.encode(text)) == theirs.decode(ids)
+    assert (ours.end_id, ours.end_token) == (theirs.eos_id(), "</s>")
+    with pytest.raises(UserError, match="id 0 cannot end documents"):
+        SentencePieceTokenizer(model.getvalue(), 0)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "huggingface", "sentencepiece", "sentencepiece-given"])
@@ -152,7 +157,7 @@ def test_each_kind_goes_through_preparation(kind: str, tiny_jsonl: Path, tmp_pat
     manifest = prepare(settings(tiny_jsonl, tokenizer=choice), tmp_path / "out", seed=0)
     corpus = Corpus.open(tmp_path / "out")
     assert manifest.tokenizer["hash"] == corpus.tokenizer.hash
-    expected = tokenizer.given(Settings.model_validate(choice))
+    expected = choosing.given(Settings.model_validate(choice))
     assert expected is None or expected.hash == corpus.tokenizer.hash
     lines = [json.loads(line)["text"] for line in tiny_jsonl.read_text().splitlines()]
     assert set(corpus.show("sea", 10)) <= set(lines)

@@ -61,7 +61,7 @@ def _hosts(folder: Path, count: int, start: int, stop: int, out: Path) -> np.nda
         subprocess.Popen([sys.executable, "-c", HOST, str(folder), str(start), str(stop),
                           str(h * per), str((h + 1) * per), str(out / f"{count}-{start}-{h}.npy")])
         for h in range(count)
-    ]  # fmt: skip
+    ]
     assert [child.wait(300) for child in children] == [0] * count
     parts = [np.load(out / f"{count}-{start}-{h}.npy") for h in range(count)]
     return np.concatenate(parts, axis=1)

@@ -11,8 +11,8 @@ import pytest
 
 from splitjax.config import Domains, Model
 from splitjax.data.clusterer import Clusterer, of_domains
-from splitjax.data.fast_tokenizer import bytes_tokenizer
-from splitjax.data.tokenizer import Tokenizer
+from splitjax.data.tokenizing.fast_tokenizer import bytes_tokenizer
+from splitjax.data.tokenizing.tokenizer import Tokenizer
 from splitjax.model import LanguageModel
 
 WORDS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 from splitjax import config
 from splitjax.config import UserError
-from splitjax.data.fast_tokenizer import bytes_tokenizer, train_bpe
-from splitjax.evaluate.generate import Generator, Sampling, texts
+from splitjax.data.tokenizing.fast_tokenizer import FastTokenizer, bytes_tokenizer, train_bpe
+from splitjax.evaluate.generate import Generator, Sampling, texts, until
 from splitjax.model import LanguageModel
 
 VOCAB, WINDOW = 37, 48
@@ -70,6 +71,49 @@ def test_the_end_of_a_document_ends_the_text(writer: Generator) -> None:
     assert list(ended.tokens([0, 3], 9, GREEDY, 0)) == [first]
 
 
+def test_every_id_that_ends_a_text_ends_it(writer: Generator) -> None:
+    first, second, third = greedy(writer, [0, 3], 3)
+    assert len({0, first, second, third}) == 4
+    for stops, wanted in ({third}, [first, second]), ({second, third}, [first]), ({first}, []):
+        ended = dataclasses.replace(writer, stops=frozenset(stops))
+        assert list(ended.tokens([0, 3], 3, GREEDY, 0)) == wanted
+    other = dataclasses.replace(writer, model=dataclasses.replace(writer.model, end_id=second))
+    assert list(other.tokens([0, 3], 3, GREEDY, 0)) == [first], "the document's own end"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "stops", "wanted"),
+    [
+        (["one t", "w", "o three"], ["two"], ["one ", ""]),
+        (["ab", "ab", "c"], ["abc"], ["ab"]),
+        (["a stop and an END"], ["END", "stop"], ["a "]),
+        (["half of sto"], ["stop"], ["half of ", "sto"]),
+        (["nothing"], [""], ["nothing"]),
+    ],
+)
+def test_text_ends_before_the_first_stop(pieces: list[str], stops: list[str], wanted: list[str]) -> None:
+    assert list(until(pieces, stops)) == [piece for piece in wanted if piece]
+
+
+def test_no_text_is_drawn_after_a_stop() -> None:
+    drawn = iter(["one ", "two ", "three"])
+    assert "".join(until(drawn, ["two"])) == "one "
+    assert next(drawn) == "three"
+
+
+def test_the_space_of_the_first_word_that_follows_a_prompt_is_kept() -> None:
+    from tokenizers import Tokenizer as Fast
+    from tokenizers import decoders, models, pre_tokenizers
+
+    vocab = {"</s>": 0, "▁": 1, "▁a": 2, "b": 3, "▁b": 4}
+    fast = Fast(models.BPE(vocab, [("▁", "b")]))
+    fast.pre_tokenizer, fast.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    fast.add_special_tokens(["</s>"])
+    tokenizer = FastTokenizer(fast.to_str().encode())
+    assert "".join(texts(tokenizer, [4, 3])) == "".join(texts(tokenizer, [4, 3], [2, 0])) == "bb"
+    assert "".join(texts(tokenizer, [4, 3], [0, 2])) == " bb"
+
+
 def test_a_seed_repeats_and_another_differs(writer: Generator) -> None:
     warm = Sampling(temperature=5.0)
     one, again, other = (list(writer.tokens([0, 3], 20, warm, seed)) for seed in (1, 1, 2))
@@ -99,7 +143,7 @@ def test_each_way_of_sampling_is_obeyed(writer: Generator) -> None:
     ("changes", "said"),
     [({"temperature": -1.0}, "temperature"), ({"top_k": -1}, "top-k"), ({"top_p": 0.0}, "top-p"),
      ({"temperature": float("nan")}, "temperature"), ({"top_p": 1.5}, "top-p")],
-)  # fmt: skip
+)
 def test_values_out_of_range_are_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         Sampling(**changes)

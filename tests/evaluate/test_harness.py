@@ -11,9 +11,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from splitjax import cli
 from splitjax.config import UserError
 from splitjax.evaluate import Scorer, Served, harness, routers, tasks
 from splitjax.evaluate.generate import Sampling
+from splitjax.serving import loaded_models, task_scores
 
 from .conftest import WORDS, texts_of
 
@@ -34,7 +36,7 @@ def local_task(folder: Path, name: str, items: list[dict]) -> Path:
         "task": name, "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(data)}},
         "test_split": "test", "output_type": "multiple_choice", "doc_to_text": "query", "doc_to_choice": "choices",
         "doc_to_target": "gold", "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
-    }  # fmt: skip
+    }
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(told))
     return folder / f"{name}.yaml"
 
@@ -129,6 +131,56 @@ def test_what_is_not_here_is_refused(routed, tmp_path) -> None:
     (tmp_path / "gone.jsonl").unlink()
     with pytest.raises(UserError, match="lm-eval could not run it"):
         harness.evaluate(routed, [str(path)])
+
+
+REACHES_OUT = "{{ cycler.__init__.__globals__.os.popen('touch MARK').read() }}"
+
+
+@pytest.mark.parametrize("key", ["doc_to_text", "doc_to_target", "doc_to_choice", "description", "gen_prefix"])
+def test_no_template_of_a_file_reaches_python(routed, tmp_path, monkeypatch, key) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    path = local_task(tmp_path, "out", items(3))
+    told = yaml.safe_load(path.read_text()) | {key: REACHES_OUT.replace("MARK", str(tmp_path / "mark"))}
+    path.write_text(yaml.safe_dump(told))
+    with pytest.raises(UserError, match=r"cannot be rendered \(SecurityError"):
+        harness.evaluate(routed, [str(path)])
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_template_of_fields_gives_what_the_field_gives(routed, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    path = local_task(tmp_path, "same", items(6))
+    by_field = harness.evaluate(routed, [str(path)])
+    told = yaml.safe_load(path.read_text()) | {"doc_to_text": "{{query}}", "doc_to_choice": "{{choices}}",
+                                               "doc_to_target": "{{gold}}"}
+    path.write_text(yaml.safe_dump(told))
+    assert harness.evaluate(routed, [str(path)]) == by_field
+    from lm_eval import utils
+
+    assert utils.apply_template("{{a}}", {"a": 1}) == "1", "lm-eval has its own back"
+
+
+@pytest.mark.parametrize(("changed", "message"), [
+    ({"doc_to_text": REACHES_OUT}, "cannot be rendered (SecurityError"),
+    ({"doc_to_text": "{% for k in range(10**9) %}{% endfor %}"}, "cannot be rendered"),
+    ({"doc_to_choice": "{{query}}"}, "lm-eval could not run it"),  # no list comes of it
+    ({"doc_to_target": "{{nothing}}"}, "cannot be rendered (UndefinedError"),
+    ({"process_results": "run"}, "'process_results' could run code"),
+    ({"metric_list": [{"metric": "./score"}]}, "'./score' is not one of"),
+])
+def test_the_command_refuses_in_one_line_with_code_2(
+    routed, tmp_path, monkeypatch, capsys, changed, message
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(loaded_models, "of_folder", lambda folder: folder)
+    monkeypatch.setattr(task_scores, "served", lambda models: routed)
+    path = local_task(tmp_path, "bad", items(3))
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changed))
+    (tmp_path / "export.json").write_text("{}")
+    assert cli.main(["evaluate", str(tmp_path), "--tasks", str(path)]) == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("splitjax: ")]
+    assert len(told) == 1
+    assert message in told[0]
 
 
 def test_torch_is_not_needed(tmp_path) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from splitjax.config import Model
-from splitjax.data.fast_tokenizer import FastTokenizer, train_bpe
-from splitjax.data.tokenizer_files import transformers_files
+from splitjax.data.tokenizing.fast_tokenizer import FastTokenizer, train_bpe
+from splitjax.data.tokenizing.tokenizer_files import transformers_files
 from splitjax.evaluate import Scorer, Served, harness, routers
 from splitjax.model import LanguageModel, huggingface_config, to_huggingface
 
@@ -45,7 +45,7 @@ def task_of(path: Path) -> dict[str, Any]:
         "task": path.stem, "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(path)}},
         "test_split": "test", "output_type": "multiple_choice", "doc_to_text": "query", "doc_to_choice": "choices",
         "doc_to_target": "gold", "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
-    }  # fmt: skip
+    }
 
 
 def answers(results: dict[str, Any]) -> dict[str, list[np.ndarray]]:
@@ -54,7 +54,7 @@ def answers(results: dict[str, Any]) -> dict[str, list[np.ndarray]]:
         task: [np.array([float(resp[0][0]) for resp in sample["resps"]])
                for sample in sorted(samples, key=lambda sample: sample["doc_id"])]
         for task, samples in results["samples"].items()
-    }  # fmt: skip
+    }
 
 
 def write_folder(folder: Path, model: LanguageModel, params: Any, tokenizer: FastTokenizer) -> Path:

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-3, 3), st.floats(), st.text(max_size=20),
     st.sampled_from(["", "1e999", "-1", "nan", "inf", "~", "20x", "1k", "../..", "\x00", "\ud800", "!!python/x:o"]),
-)  # fmt: skip
+)
 trees = st.recursive(
     scalars,
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4)),
     max_leaves=8,
-)  # fmt: skip
+)
 
 
 def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

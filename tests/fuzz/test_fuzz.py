@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from splitjax import cli
 from splitjax.config import Data, UserError, hash_json, load, write_record
 from splitjax.data import Manifest, sources
 from splitjax.law import LawFit, Table, fit
 from splitjax.runs.phase_record import read_phase
-from splitjax.runs.plan_record import read_plan
+from splitjax.runs.plan_record import parse_plan
 from splitjax.runs.run_folder import FORMAT, RunFolder
 from splitjax.train import checkpoint, read_metrics
 from splitjax.train.metrics import MetricsLog
@@ -55,6 +57,7 @@ def parsers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Parser]:
     home = tmp_path_factory.mktemp("fuzz")
     corpus = write_corpus(home / "docs.jsonl", 30)
     found = {"config": _config(home, corpus), "overrides": _overrides(home, corpus), "jsonl": _jsonl(home)}
+    found |= {"table of lines": _table_of_lines(home), "parquet": _parquet(home)}
     found |= {"table": _table(home), "law": _law(home), "plan": _plan(home), "stage record": _stage(home)}
     found |= {"phase record": _phase(home), "manifest": _manifest(home)}
     return found | {"checkpoint record": _checkpoint(home), "metrics": _metrics(home)}
@@ -62,8 +65,8 @@ def parsers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Parser]:
 
 NAMES = (
     "config", "overrides", "jsonl", "table", "law", "plan", "stage record", "phase record", "manifest",
-    "checkpoint record", "metrics",
-)  # fmt: skip
+    "checkpoint record", "metrics", "table of lines", "parquet",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -180,7 +183,7 @@ def _rows() -> list[dict[str, float]]:
         {"n_params": n, "d_pretrain": d, "d_special": s,
          "loss": 1.5 + 40 / n**0.3 + 90 / (d + 3 * s) ** 0.3 + rng.normal(0, 1e-3)}
         for n, d, s in grid
-    ]  # fmt: skip
+    ]
 
 
 def _table(home: Path) -> Parser:
@@ -188,6 +191,18 @@ def _table(home: Path) -> Parser:
     lines = [",".join(rows[0])] + [",".join(map(repr, map(float, row.values()))) for row in rows]
     valid = "\n".join(lines).encode()
     return Parser(path, valid, lambda: Table.read(path).hash, "text", ("fit", str(path)))
+
+
+def _table_of_lines(home: Path) -> Parser:
+    path = home / "t.jsonl"
+    valid = "".join(json.dumps(row) + "\n" for row in _rows()).encode()
+    return Parser(path, valid, lambda: Table.read(path).hash, "text", ("fit", str(path)))
+
+
+def _parquet(home: Path) -> Parser:
+    path = home / "t.parquet"
+    parquet.write_table(pa.Table.from_pylist(_rows()), path)
+    return Parser(path, path.read_bytes(), lambda: Table.read(path).hash, "text", ("fit", str(path)))
 
 
 def _law(home: Path) -> Parser:
@@ -209,10 +224,10 @@ def _plan(home: Path) -> Parser:
     tree = tiny_tree(home / "docs.jsonl", folder.path)
     folder.config.write_text(yaml.safe_dump(tree))
     plan = {"format": FORMAT, "split_fraction": 0.5, "decision": "explicit", "tokens": 6000, "experts": 3,
-            "accounting": "total", "n_params": 100, "d_pretrain": 1, "d_special": 1}  # fmt: skip
+            "accounting": "total", "n_params": 100, "d_pretrain": 1, "d_special": 1}
     write_record(folder.plan, plan)
     return Parser(
-        folder.plan, folder.plan.read_bytes(), lambda: read_plan(folder), "record", ("status", str(folder.path))
+        folder.plan, folder.plan.read_bytes(), lambda: parse_plan(folder), "record", ("status", str(folder.path))
     )
 
 

@@ -18,8 +18,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+LabelKey = Annotated[str, Field(pattern=r"^[a-z0-9.-]{1,253}/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")]
+LabelValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$")]
+JobName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+"""DNS-1035, as JobSet asks (pkg/webhooks/jobset_webhook.go); jobs and pods, with their suffixes, are labels too."""
+
+
 class Metadata(Strict):
-    name: DnsLabel
+    name: JobName
+    labels: dict[LabelKey, LabelValue] = {}
     annotations: dict[str, str] = {}
 
 

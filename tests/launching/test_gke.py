@@ -89,7 +89,7 @@ def test_without_a_bucket_nothing_is_mounted(script: Script) -> None:
 def test_any_run_name_becomes_a_dns_label(name: str) -> None:
     tree: dict[str, Any] = {
         "name": name, "data": {"sources": [{"type": "phonebook"}]}, "budget": {"tokens": 1000}, "split": 0.5,
-    }  # fmt: skip
+    }
     label = Request("c.yaml", (), from_dict(tree)).name
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", label)
 

@@ -26,7 +26,7 @@ OTHER: dict[str, Any] = {
     "processes": 2, "nodes": 3, "parts": 2, "retries": 4, "sbatch": ("--partition=gpu",), "topology": "2xv6e:4x4",
     "on_demand": True, "zone": "other", "project": "p", "package": "splitjax[tpu]==9", "image": "other",
     "bucket": "other", "service_account": "s",
-}  # fmt: skip
+}
 # No script shows local's retries: test_local starts again for real.
 TAKEN = [
     (on, name)
@@ -107,7 +107,7 @@ def test_the_command_line_passes_everything_on(config: Path, capsys: pytest.Capt
     )
     assert capsys.readouterr().out == expected
     assert cli.main(["launch", str(config), "--on", "slurm", "--delete", "--dry-run"]) == 0
-    assert capsys.readouterr().out == "scancel --name=tiny-run --me\n"
+    assert re.fullmatch(r"scancel --name=tiny-run-[a-z2-7]{8} --me\n", capsys.readouterr().out)
     assert cli.main(["launch", str(config), "--on", "slurm", "--logs", "--dry-run"]) == 0
     assert capsys.readouterr().out.startswith("tail ")
     assert cli.main(["launch", str(config), "--on", "slurm", "--zone", "z", "--dry-run"]) == 2

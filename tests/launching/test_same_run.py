@@ -77,7 +77,7 @@ def test_one_node_of_slurm(
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     done = splitjax(
         "launch", config_in(tmp_path, corpus_file), "--on", "slurm", "--processes", processes, "--dry-run",
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     job = hand_in(done.stdout)
     ended = wait(job, "COMPLETED", "FAILED", "CANCELLED", seconds=500)

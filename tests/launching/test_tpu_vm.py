@@ -20,6 +20,7 @@ from splitjax import launching
 HERE = Path(__file__).parent
 FLAGS = json.loads((HERE / "gcloud_flags.json").read_text(encoding="utf-8"))["commands"]
 Start = Callable[..., list[list[str]]]
+NAME = "tiny-run-rt5zxod2"  # base32 of the first five bytes of the SHA-256 of gs://b/runs/Tiny.Run
 
 
 def program(folder: Path, name: str, text: str) -> None:
@@ -59,7 +60,7 @@ def test_a_first_start_creates_waits_and_starts_every_worker(start: Start, cloud
     calls = start()
     assert verbs(calls) == ["create", "scp", "ssh"]
     create = next(call for call in calls if call[0] == "create")
-    assert {"tiny-run", "--spot", "--accelerator-type=v5p-128", "--runtime-version=v2-alpha-tpuv5"} <= set(create)
+    assert {NAME, "--spot", "--accelerator-type=v5p-128", "--runtime-version=v2-alpha-tpuv5"} <= set(create)
     assert {"--worker=all", "--node=all", "--command=bash start.sh"} <= set(calls[-1])
     assert {path.name for path in (cloud / "home").iterdir()} == {"start.sh", config.name}
     assert (cloud / "home" / config.name).read_bytes() == config.read_bytes()
@@ -83,14 +84,14 @@ def test_logs_and_delete(start: Start) -> None:
     start()
     assert verbs(start("logs")) == ["ssh"]
     (delete,) = start("delete")
-    assert {"delete", "tiny-run", "--force", "--quiet"} <= set(delete)
+    assert {"delete", NAME, "--force", "--quiet"} <= set(delete)
 
 
 def test_several_slices_and_a_wheel(start: Start, cloud: Path, tmp_path: Path) -> None:
     wheel = tmp_path / "splitjax-0-py3-none-any.whl"
     wheel.write_bytes(b"")
     create = start(topology="2xv6e:8x8", package=str(wheel), project="p", on_demand=True)[1]
-    assert {"--node-count=2", "--node-prefix=tiny-run", "--project=p"} <= set(create)
+    assert {"--node-count=2", f"--node-prefix={NAME}", "--project=p"} <= set(create)
     assert "--spot" not in create
     assert (cloud / "home" / wheel.name).exists()
     assert f"./{wheel.name}[tpu]" in (cloud / "home" / "start.sh").read_text()

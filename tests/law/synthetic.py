@@ -10,6 +10,12 @@ from splitjax.law import FAMILIES, Fitted, LawFit, Table
 from splitjax.law.fitting.form import Form
 from splitjax.law.fitting.scale import Reference
 
+SIZES = (3e5, 1e6, 3e6, 1e7)
+PRETRAIN = (2e6, 6e6, 2e7, 6e7, 2e8)
+SPECIAL = (0.0, 4e5, 2e6, 1e7)
+UNIT = float(np.exp(np.mean(np.log([*PRETRAIN * len(SPECIAL), *SPECIAL[1:] * len(PRETRAIN)]))))
+"""Geometric mean of the tokens of the default table: families that measure tokens in it are exact there alone."""
+
 TRUTHS: dict[str, dict[str, float]] = {
     "chinchilla": {"E": 1.8, "A": 120, "B": 400, "a": 0.34, "b": 0.33},
     "additive": {"E": 1.5, "A": 120, "B": 120, "C": 60, "a": 0.34, "b": 0.33, "c": 0.32},
@@ -18,14 +24,13 @@ TRUTHS: dict[str, dict[str, float]] = {
     "hernandez": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 0.12, "g": 0.5, "h": 0.4, "m": 0.1},
     "transfer_gap": {"E": 1.5, "A": 120, "B": 1600, "G": 8, "a": 0.34, "b": 0.3, "c": 0.15},
     "multiplicative": {"E": 1.5, "A": 600, "a": 0.12, "b": 0.14, "c": 0.1},
-    "shifted": {"E": 2.4, "A": 120, "B": 200, "S": 0.9, "a": 0.34, "b": 0.33, "D0": 6e5, "c": 0.4},
-    "rectified": {"E": 1.4, "A": 160, "B": 300, "a": 0.34, "b": 0.33, "D0": 4e7, "c": 0.5},
+    "coupled": {"E": 1.8, "A": 120, "B": 0.8, "a": 0.34, "b": 0.4, "m": 0.03, "r": -0.03, "U": UNIT},
+    "blending": {"E": 1.5, "A": 120, "B": 260, "a": 0.34, "b": 0.33, "k": 1.2, "g": 0.8, "h0": 0.4, "q": 0.1,
+                 "U": UNIT},
+    "two_skills": {"E": 1.5, "A": 120, "B": 60, "C": 0.4, "a": 0.34, "b": 0.3, "q": 0.4, "k": 0.05, "c": 0.4, "m": 0.02,
+                   "r": -0.03, "U": UNIT},
 }
 """Public parameters, in parameters and tokens."""
-
-SIZES = (3e5, 1e6, 3e6, 1e7)
-PRETRAIN = (2e6, 6e6, 2e7, 6e7, 2e8)
-SPECIAL = (0.0, 4e5, 2e6, 1e7)
 
 
 def formula(family: str, p: Mapping[str, float], n: np.ndarray, d: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -42,10 +47,17 @@ def formula(family: str, p: Mapping[str, float], n: np.ndarray, d: np.ndarray, s
             + p["B"] / (s + p["k"] * d ** p["g"] * s ** p["h"] * n ** p["m"]) ** p["b"],
             "transfer_gap": lambda: p["E"] + size + (p["B"] * d ** -p["b"] + p["G"]) * s ** -p["c"],
             "multiplicative": lambda: p["E"] + p["A"] * n ** -p["a"] * d ** -p["b"] * s ** -p["c"],
-            "shifted": lambda: p["E"] + size + p["B"] / d ** p["b"]
-            - p["S"] * (1 - (1 + s / p["D0"]) ** -p["c"]),
-            "rectified": lambda: p["E"] + (size + p["B"] / d ** p["b"]) / (1 + (s / p["D0"]) ** p["c"]),
-        }[family]()  # fmt: skip
+            "coupled": lambda: p["E"] + size + p["B"] * n ** p["m"] / (d / p["U"]) ** (p["b"] * n ** p["r"]),
+            "blending": lambda: p["E"] + size + p["B"] / blended(p, d, s) ** p["b"],
+            "two_skills": lambda: p["E"] + size + p["B"] / (d + p["q"] * s) ** p["b"]
+            + p["C"] * n ** p["m"] / ((s + p["k"] * d) / p["U"]) ** (p["c"] * n ** p["r"]),
+        }[family]()
+
+
+def blended(p: Mapping[str, float], d: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Domain tokens that D and D' are worth together."""
+    share = (d / (d + s)) ** (p["h0"] * ((d + s) / p["U"]) ** p["q"])
+    return s + d * (1 - share) + p["k"] * d ** p["g"] * share
 
 
 def grid(sizes: Sequence[float], pretrain: Sequence[float], special: Sequence[float]) -> np.ndarray:
@@ -84,12 +96,12 @@ def exact(family: str, p: Mapping[str, float] | None = None, *, draws: int = 0, 
     p = p or TRUTHS[family]
     law_family = FAMILIES[family]
     form = Form(law_family)
-    values = dict(p)
-    if family == "shifted":
-        values["E"] = p["E"] - p["S"]
-    scales = {parameter.name for parameter in law_family.nonlinear if parameter.scale}
-    x = np.array([np.log(values[name]) if name in scales else values[name] for name in form.names])
+    unit = float(np.log(p.get("U", 1.0)))
+    factors = law_family.units(p, 0.0, unit)
+    logs = {parameter.name for parameter in law_family.nonlinear if parameter.scale or parameter.log}
+    values = {name: p[name] / np.exp(factors.get(name, 0.0)) for name in form.names}
+    x = np.array([np.log(values[name]) if name in logs else values[name] for name in form.names])
     rng = np.random.default_rng(0)
     scattered = (np.tile(x, (draws, 1)) * np.exp(spread * rng.normal(size=(draws, len(x)))),) if draws else ()
-    fitted = Fitted((form,), Reference(0.0, 0.0, 0.0), (x,), 80, 0.0, 0.0, 1.0, 1, 1, draws=scattered)
-    return LawFit((fitted,), (family,), table(family), {"loss": "huber", "delta": 1e-3})
+    fitted = Fitted((form,), Reference(0.0, unit), (x,), 80, 0.0, 0.0, 1.0, 1, 1, draws=scattered)
+    return LawFit((fitted,), {family: 1.0}, table(family, truth=p), {"loss": "huber", "delta": 1e-3})

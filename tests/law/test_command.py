@@ -15,9 +15,9 @@ from .synthetic import table
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CSV file of the shifted law."""
+    """A CSV file of the blending law."""
     path = tmp_path_factory.mktemp("runs") / "runs.csv"
-    columns = table("shifted", noise=0.01).to_json()
+    columns = table("blending", noise=0.01).to_json()
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -28,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def law(runs: Path) -> Path:
     out = runs.with_name("law.json")
-    assert cli.main(["fit", str(runs), "--family", "shifted", "--bootstrap", "30", "--out", str(out), "--json"]) == 0
+    assert cli.main(["fit", str(runs), "--family", "blending", "--bootstrap", "30", "--out", str(out), "--json"]) == 0
     return out
 
 
@@ -47,28 +47,29 @@ def failing(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
 
 def test_fit_prints_json(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = out(
-        capsys, "fit", runs, "--family", "shifted", "--bootstrap", "20", "--json", "--holdout", "d_pretrain > 64000000",
-        "--profile", "b",
-    )  # fmt: skip
+        capsys, "fit", runs, "--family", "blending", "--bootstrap", "20", "--json", "--holdout",
+        "d_pretrain > 64000000", "--profile", "b",
+    )
     keys = {"family", "parameters", "objective", "mre", "r2", "n", "holdout", "intervals", "families"}
     assert keys <= told.keys()
-    assert told["family"] == "shifted"
-    assert set(told["parameters"]) == {"E", "A", "B", "S", "a", "b", "D0", "c"} == set(told["intervals"])
+    assert told["family"] == "blending"
+    assert set(told["parameters"]) == {"E", "A", "B", "a", "b", "k", "g", "h0", "q", "U"} == set(told["intervals"])
     assert {"n", "mre", "r2"} <= told["holdout"].keys()
     assert told["holdout"]["n"] == 16
     assert 0 < told["mre"] < 0.02
-    assert [family["family"] for family in told["families"]] == ["shifted"]
+    assert [family["family"] for family in told["families"]] == ["blending"]
     assert told["profiles"]["b"]["interval"][0] < told["parameters"]["b"]
 
 
 def test_fit_prints_text(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "law.png"
-    words = ["fit", str(runs), "--family", "shifted", "--bootstrap", "20", "--loss", "squared", "--plot", str(picture)]
+    words = ["fit", str(runs), "--family", "blending", "--bootstrap", "20", "--loss", "squared", "--plot",
+             str(picture)]
     assert cli.main(words) == 0
     shown = capsys.readouterr()
-    assert "shifted: L = E + A/N^a" in shown.out
+    assert "blending: L = E + A/N^a" in shown.out
     assert "held-out mre" in shown.out
-    assert "fitted shifted" in shown.err
+    assert "fitted blending" in shown.err
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -88,7 +89,7 @@ def test_plan_prints_json(law: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert {*keys, "baselines"} <= told.keys()
     assert told["d_pretrain"] + 8 * told["d_special"] == pytest.approx(1e9, rel=1e-6)
     assert told["interval"][0] <= told["split_fraction"] <= told["interval"][1]
-    each = out(capsys, *words, "--accounting", "per_model")
+    each = out(capsys, *words, "--accounting", "per_model", "--extrapolate")  # D' is far beyond the table's 10M
     assert each["d_pretrain"] + each["d_special"] == pytest.approx(1e9, rel=1e-6)
     with_next = out(capsys, *words, "--next-run", "1e16")
     assert with_next["next_run"]["flops"] <= 1e16
@@ -121,6 +122,6 @@ def test_mistakes_get_one_line(runs: Path, law: Path, tmp_path: Path, capsys: py
     assert "no such file" in failing(capsys, "plan", "--law", tmp_path / "none.json", "--experts", "8")
     assert "no domain 'law'" in failing(capsys, *plan, "--params", "30M", "--tokens", "1B", "--weights", "law=1")
     assert "no such table" in failing(capsys, "fit", tmp_path / "none.csv", "--json")
-    assert "no law family 'shift'" in failing(capsys, "fit", runs, "--family", "shift", "--json")
+    assert "no law family 'blend'" in failing(capsys, "fit", runs, "--family", "blend", "--json")
     assert "no column 'los'" in failing(capsys, "fit", runs, "--columns", "loss=los", "--json")
     assert "not a pair" in failing(capsys, "fit", runs, "--columns", "loss", "--json")

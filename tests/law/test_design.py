@@ -16,7 +16,7 @@ BUDGET = Budget(3e7, 1e9, 8, "total")
 
 @pytest.fixture(scope="module")
 def law() -> LawFit:
-    return fit(table("shifted", noise=0.02), ["shifted", "effective_data"], bootstrap=60)
+    return fit(table("blending", noise=0.02), ["blending", "effective_data"], bootstrap=60)
 
 
 def test_the_price_shares_trunks() -> None:
@@ -61,4 +61,4 @@ def test_the_next_run_narrows_the_split(law: LawFit) -> None:
     with pytest.raises(UserError, match="no run on the grid of the table costs"):
         next_run(law, BUDGET, 1.0)
     with pytest.raises(UserError, match="no bootstrap draws"):
-        next_run(exact("shifted"), BUDGET, 1e16)
+        next_run(exact("blending"), BUDGET, 1e16)

@@ -30,7 +30,7 @@ TABLE = table("effective_data", domains={"law": {}, "code": {"E": 2.0}})
         ("domain == code", TABLE.domain == "code"),
         ("loss > -1", np.ones(len(TABLE), bool)),
     ],
-)  # fmt: skip
+)
 def test_it_means_what_it_says(text: str, mask: np.ndarray) -> None:
     assert (rows_where(text, TABLE) == mask).all()
 
@@ -42,7 +42,7 @@ def test_it_means_what_it_says(text: str, mask: np.ndarray) -> None:
         "__import__('os')", "loss.sum() > 1", "loss = 3", "los > 3", "domain == -3", "weight; loss > 1",
         "u_special > 0",
     ],
-)  # fmt: skip
+)
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="holdout"):
         rows_where(text, TABLE)

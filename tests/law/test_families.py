@@ -28,10 +28,11 @@ def test_predictions_are_the_formula(family: str, n: float, d: float, s: float) 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_law_means_the_same_in_any_units(family: str) -> None:
     law = exact(family)
-    form, x = law.chosen.forms[0], law.chosen.xs[0]
-    for name, (value, _) in public_parameters(form, Reference(0.0, 0.0, 0.0), x[None], 0).items():
+    fitted = law.families[0]
+    form, x = fitted.forms[0], fitted.xs[0]
+    for name, (value, _) in public_parameters(form, fitted.reference, x[None], 0).items():
         assert value[0] == pytest.approx(TRUTHS[family][name])
-    ref = Reference(14.0, 16.0, 15.0)  # the same numbers read as units of exp(14), …: parameters change to match
+    ref = Reference(14.0, 16.0)  # the same numbers read as units of exp(14), …: parameters change to match
     moved = {name: float(v[0]) for name, (v, _) in public_parameters(form, ref, x[None], 0).items()}
     n, d, s = (np.exp(v) for v in (14.3, 15.0, 16.2))
     rows = ref.rows(n, np.array([d]), np.array([s]))

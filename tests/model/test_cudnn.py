@@ -62,7 +62,7 @@ def test_what_the_experts_share_is_spread() -> None:
     [(16, 8, jnp.float32, None, "train.precision=bfloat16"), (16, 12, jnp.bfloat16, None, "multiple of 8 up to 128"),
      (16, 256, jnp.bfloat16, None, "not 256"), (15, 8, jnp.bfloat16, None, "even length, not 15"),
      (16, 8, jnp.bfloat16, 50.0, "no soft cap")],
-)  # fmt: skip
+)
 def test_what_it_cannot_do_is_refused(length: int, width: int, dtype: Any, cap: float | None, why: str) -> None:
     x = jnp.zeros((1, length, 2, width), dtype)
     with pytest.raises(UserError, match=rf"train.attention: .*{why}"):

@@ -32,7 +32,7 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 CAPS: dict[str, float] = {"attention_cap": 0.5, "logit_cap": 2.0}
 SHAPES = {name: config.Model(d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, d_ff=48, **caps)
-          for name, caps in (("plain", {}), ("caps", CAPS))}  # fmt: skip
+          for name, caps in (("plain", {}), ("caps", CAPS))}
 TRAIN = config.Train(batch_size=4, seq_len=128, z_loss=1e-2, base_width=16)
 
 
@@ -121,7 +121,7 @@ def test_the_recipe_reaches_the_model() -> None:
     keys: dict[str, Any] = {
         "base_width": 64, "precision": "bfloat16", "z_loss": 0.5, "attention": "splash", "layers": "scan",
         "remat": "dots", "loss_blocks": 4,
-    }  # fmt: skip
+    }
     model = LanguageModel.under(config.Train(**keys), config.Model(), VOCAB)
     assert model == LanguageModel(config.Model(), VOCAB, **keys)
 

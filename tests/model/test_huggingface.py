@@ -113,7 +113,7 @@ def test_a_foreign_checkpoint_is_refused_by_name() -> None:
     ("key", "value"),
     [("model_type", "mamba"), ("hidden_act", "gelu"), ("attention_bias", True), ("use_sliding_window", True),
      ("rope_scaling", {"rope_type": "yarn"}), ("rope_parameters", {"rope_type": "llama3"})],
-)  # fmt: skip
+)
 def test_an_unknown_feature_is_refused_by_name(key: str, value: object) -> None:
     told = huggingface_config(config.Model(d_model=16, n_layers=1, n_heads=2), VOCAB, 64)
     with pytest.raises(UserError, match="rope_scaling" if key == "rope_parameters" else key):

@@ -52,7 +52,7 @@ def test_silence_alone_is_told_where_it_is_asked_for(monkeypatch: pytest.MonkeyP
          "the other processes of 4: process 1 of 4 gives no sign of life"),
         ("DEADLINE_EXCEEDED", "", "the other processes of 4"),
     ],
-)  # fmt: skip
+)
 def test_a_meeting_names_who_is_missing(monkeypatch: pytest.MonkeyPatch, barrier: str, silent: str, said: str) -> None:
     class Store:
         def wait_at_barrier(self, name: str, milliseconds: int) -> None:

@@ -11,7 +11,7 @@ from splitjax.parallel import chip_of
     ("kind", "name"),
     [("NVIDIA H200", "H200"), ("NVIDIA H100 80GB HBM3", "H100"), ("TPU v5 lite", "v5e"), ("TPU v5", "v5p"),
      ("TPU v6 lite", "v6e"), ("NVIDIA A100-SXM4-80GB", "A100")],
-)  # fmt: skip
+)
 def test_kinds_are_recognised(kind: str, name: str) -> None:
     chip = chip_of(kind)
     assert chip is not None

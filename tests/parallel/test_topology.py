@@ -65,7 +65,7 @@ def test_a_compiler_for_absent_tpus_does_not_show_where_none_is() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import splitjax, jax; print(jax.devices()[0].platform)"],
         capture_output=True, text=True, env=environment, timeout=120,
-    )  # fmt: skip
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -16,7 +16,7 @@ CPU_SHAPE = Path(__file__).parents[2] / "configs/bench/cpu_5m8.yaml"
 SMALL = [
     "model.d_model=16", "model.n_layers=1", "model.n_heads=2", "model.d_ff=32", "train.seq_len=16",
     "train.batch_size=2", "evaluate.prefix=4", "data.tokenizer.vocab_size=257",
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def test_libtpu_takes_every_flag_and_no_other(wrong: bool) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _COMPILE, json.dumps(flags)], env=os.environ | {"JAX_PLATFORMS": "cpu"},
         capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    )
     assert ("accepted" in done.stdout) != wrong, done.stderr
 
 
@@ -48,7 +48,7 @@ def test_xla_takes_every_gpu_flag_and_no_other(wrong: bool) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import jax; jax.devices(); print('accepted')"],
         env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": text}, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    )
     assert ("accepted" in done.stdout) != wrong, done.stderr
 
 

@@ -38,7 +38,7 @@ def test_every_part_gathers_the_weights_and_sums_gradients_anew(analytic: bool) 
     def sent(parts: int) -> float:
         model = "model={d_model: 256, n_layers: 2, n_heads: 2, d_ff: 512}"
         config = load(CONFIG, [model, "train.mesh=null", "train.seq_len=256", "train.batch_size=8",
-                               f"train.microbatches={parts}", "data.tokenizer.vocab_size=512"])  # fmt: skip
+                               f"train.microbatches={parts}", "data.tokenizer.vocab_size=512"])
         found = compiled_step.compile_step(config, "v5e:2x2", experts=1, mesh={"fsdp": 4}, analytic=analytic)
         return found.collectives["fsdp"].bytes
 

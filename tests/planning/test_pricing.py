@@ -46,3 +46,23 @@ def test_a_schedule_without_a_shared_trunk_is_priced_as_it_trains(corpus_file: P
     alone = sum(cell.steps(3) for cell in main_cells(config, clock, 0.2).values()) * clock.tokens_per_step
     assert priced("cosine") == alone
     assert priced("wsd") < alone
+
+
+def test_before_a_law_has_picked_a_guess_is_priced_and_said(tmp_path: Path) -> None:
+    """And a sweep that chooses its cells is priced at the most that it may cost."""
+    tree = {
+        "name": "priced", "run_dir": str(tmp_path / "run"),
+        "data": {"sources": [{"type": "text", "path": "x"}], "tokenizer": {"vocab_size": 4096}, "domains": {"k": 4}},
+        "model": "310M", "train": {"seq_len": 1024, "batch_size": 16, "precision": "bfloat16"},
+        "budget": {"tokens": "1B"}, "sweep": {"auto": 0.5},
+    }
+    found = pricing.price(from_dict(tree), "v5e:2x2", analytic=True)
+    assert (found.split_fraction, found.assumed) == (0.5, True)
+    told = [part for part in found.parts if part.name == "sweep, at most"]
+    assert len(told) == 1
+    main = sum(part.device_hours for part in found.parts if part.name in ("seed", "experts"))
+    assert told[0].device_hours == pytest.approx(0.5 * main, rel=0.1)
+    known = pricing.price(from_dict(tree | {"split": 0.3, "sweep": None}), "v5e:2x2", analytic=True)
+    assert (known.split_fraction, known.assumed) == (0.3, False)
+    (table, *_) = pricing.tables(found, from_dict(tree))
+    assert "a guess until the law has picked" in str(table.title)

@@ -10,9 +10,9 @@ import pytest
 
 from splitjax.config import Config, from_dict
 from splitjax.planning import main_plan
-from splitjax.runs import law_splits
 from splitjax.runs.cells import Clock
 from splitjax.runs.run_folder import RunFolder
+from splitjax.runs.sweeping import law_splits
 
 SHAPE = {"d_model": 16, "n_layers": 1, "n_heads": 2}
 SIZES = {"book_0": 1000, "book_1": 500}
@@ -36,7 +36,7 @@ def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
         "run_dir": str(tmp_path / "run"), "data": {"sources": [{"type": "phonebook", "books": 2}]}, "model": SHAPE,
         "train": {"seq_len": 32}, "evaluate": {"prefix": 8}, "budget": {"tokens": "1M"},
         "sweep": {"models": SHAPE, "tokens": "1M", "split": "law", "law": str(tmp_path / "law.json")},
-    })  # fmt: skip
+    })
 
 
 def test_the_plan_of_a_run_and_the_splits_of_a_sweep_know_it(config: Config) -> None:

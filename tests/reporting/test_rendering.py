@@ -59,7 +59,7 @@ def test_a_wheel_holds_every_template(tmp_path: Path) -> None:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     options = ["--no-deps", "--no-build-isolation", "--quiet", "-w", "out"]
-    command = [sys.executable, "-m", "pip", "wheel", *options, "source"]
+    command = [sys.executable, "-m", "pip", "wheel", *options, "./source"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
     (wheel,) = (tmp_path / "out").glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())

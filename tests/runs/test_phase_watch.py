@@ -27,7 +27,7 @@ from splitjax.train import CAUSES, read_metrics
 from tools.faults.world import tiny_tree
 
 ROW = {"tokens": 64, "loss": [1.0, 2.0], "grad_norm": [0.5, None], "rate": [0.1, 0.1], "skipped": [0, 1], "idle": 0,
-       "tokens_per_s": 9.0, "epoch": 0.25}  # fmt: skip
+       "tokens_per_s": 9.0, "epoch": 0.25}
 
 
 @pytest.fixture

@@ -180,3 +180,17 @@ def test_a_launchers_logs_may_come_before_the_run(tmp_path: Path) -> None:
     folder.claim(config())
     folder.forget_if_empty()
     assert [path.name for path in folder.path.iterdir()] == ["logs"]
+
+
+def test_what_was_taken_for_another_config_goes_with_it(folder: RunFolder) -> None:
+    """Before anything is made a config may be mended; the law's picks for the one before are not for it."""
+    for redo in (None, "sweep"):
+        folder.splits.write_text("{}")
+        folder.report.write_text("page")
+        folder.claim(config(seed=3), redo)
+        assert not folder.splits.exists()
+        folder.mark_done("prepare", {}, [])
+    assert not folder.report.exists(), "people open it without asking whether it holds"
+    folder.splits.write_text("{}")
+    folder.claim(config(seed=3), "fit")
+    assert folder.splits.exists()

@@ -15,11 +15,13 @@ import pytest
 from splitjax import cli, config, stages
 from splitjax.config import UserError, from_dict, load
 from splitjax.data import Corpus
-from splitjax.evaluate.folders import ModelFolder, exchange, exchanged
-from splitjax.model import LanguageModel, huggingface_config, huggingface_tensors, to_huggingface
+from splitjax.evaluate.folders import ModelFolder
+from splitjax.model import LanguageModel, huggingface_config, to_huggingface
 from splitjax.model.weights import Weights, write_weights
 from splitjax.planning.main_plan import make_plan
 from splitjax.runs.cells import Clock
+from splitjax.runs.run_folder import RunFolder
+from splitjax.runs.seed import seed_of
 from splitjax.train import checkpoint
 from tests.tiny import tiny_tree
 from tools.random_checkpoint import ROWS, random_tensors, write_tokenizer
@@ -56,11 +58,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tokenizer_files: Path) -> P
 def test_import_then_export_is_bit_identical(kind: str, dtype: str, tokenizer_files: Path, tmp_path: Path) -> None:
     source = ModelFolder(make_folder(tmp_path / "in", tokenizer_files, kind, dtype))
     assert len(source.weights.files) > 1
-    end_id = source.tokenizer.end_id
-    assert end_id == 1, "the token that its makers put before a text"
+    assert source.tokenizer.end_id == 1, "the token that its makers put before a text"
     params = source.params()
     (tmp_path / "out").mkdir()
-    back = to_huggingface(exchange(params, end_id))
+    back = to_huggingface(params)
     write_weights(tmp_path / "out", back.items(), dtype, 10**9)
     before, after = source.weights, Weights(tmp_path / "out")
     assert set(before) == set(after)
@@ -78,14 +79,12 @@ def test_an_imported_model_gives_the_logits_of_transformers(kind: str, tokenizer
     text = "def read(path): return path.read_text()"
     ids = tokenizer(text).input_ids
     assert ids[0] == tokenizer.bos_token_id
-    ours = np.array([[0, *source.tokenizer.encode(text)]], np.int32)
+    ours = np.array([[source.tokenizer.end_id, *source.tokenizer.encode(text)]], np.int32)
+    np.testing.assert_array_equal(ours[0], ids)
     with torch.no_grad():
         wanted = theirs(torch.tensor([ids])).logits.numpy()
-    found = np.array(LanguageModel(source.shape, source.vocab_size).logits(source.params(), ours))
-    place = np.arange(ROWS)
-    place[[0, 1]] = 1, 0
-    np.testing.assert_array_equal(place[ours[0]], ids)
-    np.testing.assert_allclose(found[..., place], wanted, atol=1e-4, rtol=0)
+    model = LanguageModel(source.shape, source.vocab_size, end_id=source.tokenizer.end_id)
+    np.testing.assert_allclose(model.logits(source.params(), ours), wanted, atol=1e-4, rtol=0)
 
 
 def seeded(corpus_file: Path, run: Path, folder: Path, **seed: Any) -> dict[str, Any]:
@@ -251,14 +250,40 @@ def test_weights_that_changed_since_the_run_began_are_refused(
     assert not list((tmp_path / "run").glob("phases/*/checkpoints/*/checkpoint.json"))
 
 
-def test_a_leaf_without_token_ids_is_not_touched() -> None:
-    leaf = np.arange(6.0).reshape(3, 2)
-    assert exchanged(("layers", "ffn", "up", "kernel"), leaf, 2) is leaf
-    assert exchanged(("embed", "embedding"), leaf, 2).tolist() == [[4, 5], [2, 3], [0, 1]]
-    assert exchanged(("head", "kernel"), leaf.T, 2).tolist() == [[4, 2, 0], [5, 3, 1]]
-    assert [name for name, _ in huggingface_tensors(("head", "kernel"), leaf)] == ["lm_head.weight"]
-
-
 @pytest.mark.slow
 def test_the_corpus_of_a_seeded_run_has_the_folders_tokenizer(continued: Path, folder: Path) -> None:
     assert Corpus.open(continued / "data").tokenizer.data == ModelFolder(folder).tokenizer.data
+
+
+def settings_of(path: Path, run_dir: Path) -> config.Config:
+    tree = {"data": {"sources": [{"type": "phonebook"}]}, "budget": {"tokens": 1000}, "split": 0.5}
+    return from_dict(tree | {"run_dir": str(run_dir), "seed_from": {"path": str(path), "tokens": "1k"},
+                             "train": {"learning_rate": 1e-4}})
+
+
+def test_the_copy_in_a_run_is_of_the_folder_that_the_config_names(
+    folder: Path, tokenizer_files: Path, tmp_path: Path
+) -> None:
+    other = make_folder(tmp_path / "other", tokenizer_files, "qwen3")
+    run = RunFolder(tmp_path / "run")
+    first = seed_of(settings_of(folder, run.path), run)
+    assert seed_of(settings_of(folder, run.path), run).hash == first.hash
+    second = seed_of(settings_of(other, run.path), run)
+    assert second.told["path"] == str(other), "a config that was mended before anything was made"
+    assert second.hash != first.hash
+    assert json.loads((run.seed_from / "config.json").read_text())["model_type"] == "qwen3"
+
+
+def test_a_file_of_the_copy_that_changed_is_refused_and_taken_anew_by_redo(folder: Path, tmp_path: Path) -> None:
+    run, wanted = RunFolder(tmp_path / "run"), settings_of(folder, tmp_path / "run")
+    run.claim(wanted)
+    seed_of(wanted, run)
+    run.mark_done("prepare", {}, [])
+    (run.seed_from / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match=r"seed_from/tokenizer\.json: has changed or is gone since the run took it"):
+        seed_of(wanted, run)
+    run.claim(wanted, redo="fit")
+    assert run.seed_from.exists()
+    run.claim(wanted, redo="sweep")
+    assert not run.seed_from.exists()
+    assert (seed_of(wanted, run).folder / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()

@@ -13,7 +13,7 @@ from splitjax.config import Config, UserError, from_dict
 from splitjax.model import n_params
 from splitjax.runs.cells import Clock
 from splitjax.runs.phase_tree import Cell, grow, lost_with, model_tag, part_of, tokens_trained
-from splitjax.runs.sweep_cells import budgets, points, sweep_cells
+from splitjax.runs.sweeping.sweep_cells import budgets, points, sweep_cells
 
 SMALL, LARGE = {"d_model": 16, "n_heads": 2}, {"d_model": 32, "n_heads": 2}
 K = 4
@@ -63,7 +63,7 @@ def test_a_list_adds_cells_and_exclusions_leave_some_out() -> None:
     found = cells(grid | {"list": [extra], "exclude": [{"d_pretrain": 0, "d_special": "10k"}, {"models": SMALL}]})
     assert {(round(c.pretrain * 256, -4), round(c.special * 256, -4)) for c in found} == {
         (0, 60_000), (100_000, 10_000), (100_000, 60_000), (300_000, 0),
-    }  # fmt: skip
+    }
     assert {cell.model.d_model for cell in found} == {32}
     assert len(cells({"list": [extra]})) == 1
 
@@ -165,7 +165,7 @@ SHAPES = [config({"models": s, "d_pretrain": "1k", "d_special": 0}).sweep.models
 seeded = st.lists(
     st.tuples(st.sampled_from(SHAPES), steps, st.sampled_from([None, 1, 2])).map(lambda t: Cell(t[0], *t[1], t[2])),
     min_size=1, max_size=14,
-)  # fmt: skip
+)
 
 
 @given(seeded)

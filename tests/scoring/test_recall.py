@@ -32,7 +32,7 @@ def tree(run_dir: Path, **changes: Any) -> Config:
         "budget": {"tokens": "40k"},
         "sweep": {"models": SHAPE, "tokens": "40k", "split": [0, 1]},
         "evaluate": {"windows": 2, "prefix": 8},
-    } | changes)  # fmt: skip
+    } | changes)
 
 
 @pytest.fixture(scope="module")

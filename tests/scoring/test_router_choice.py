@@ -36,7 +36,7 @@ def tree(folder: Path, corpus_file: Path) -> dict[str, Any]:
         "evaluate": {
             "windows": 8, "prefix": 8, "routers": list(ROUTERS), "tasks": [str(folder / "tasks" / "*.jsonl")],
         },
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def lm_eval_task(folder: Path) -> Path:
         "task": "colour", "dataset_path": "json", "test_split": "test", "output_type": "multiple_choice",
         "dataset_kwargs": {"data_files": {"test": str(folder / "tasks" / "colour.jsonl")}}, "doc_to_text": "query",
         "doc_to_choice": "choices", "doc_to_target": "gold", "metric_list": [{"metric": "acc"}],
-    }  # fmt: skip
+    }
     (folder / "colour.yaml").write_text(yaml.safe_dump(told))
     return folder / "colour.yaml"
 

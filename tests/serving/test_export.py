@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import subprocess
@@ -21,11 +20,8 @@ from hypothesis import strategies as st
 from splitjax import cli, serving, stages
 from splitjax.config import UserError, from_dict, load
 from splitjax.data import Corpus
-from splitjax.data.fast_tokenizer import bytes_tokenizer, train_bpe
-from splitjax.data.sentencepiece_tokenizer import train_unigram
-from splitjax.data.tokenizer_files import transformers_files
 from splitjax.evaluate.generate import Generator, Sampling
-from splitjax.model import LanguageModel, huggingface_config
+from splitjax.model import LanguageModel
 from splitjax.model.weights import Weights
 from splitjax.runs.model_places import places
 from splitjax.serving import answers, export_set, folder_scores, loaded_models
@@ -96,7 +92,7 @@ def greedy(theirs: Any, ids: list[int], count: int) -> list[tuple[int, float]]:
     told = theirs.generate(
         torch.tensor([ids]), max_new_tokens=count, do_sample=False, output_scores=True, return_dict_in_generate=True,
         eos_token_id=None, pad_token_id=0, attention_mask=torch.ones(1, len(ids), dtype=torch.long),
-    )  # fmt: skip
+    )
     best = [torch.topk(scores[0], 2).values for scores in told.scores]
     gaps = [float(first - second) for first, second in best]
     return list(zip(told.sequences[0, len(ids) :].tolist(), gaps, strict=True))
@@ -158,7 +154,7 @@ def test_a_run_and_its_export_answer_alike_and_say_who(
     assert other[1].splitlines() == ["moves/<turns> (as asked):"]
     alone = generated(capsys, exported / "sums", "red green blue", "--max-tokens", 9)
     assert alone == (generated(capsys, run, "red green blue", "--max-tokens", 9, "--expert", "sums")[0],
-                     "sums (the only model):\n")  # fmt: skip
+                     "sums (the only model):\n")
 
 
 def test_options_of_generate_are_obeyed(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -361,47 +357,3 @@ def test_experts_have_plain_folders_of_their_own(names: list[str]) -> None:
     folders = folder_names(names)
     assert len({folder.lower() for folder in folders}) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", folder) for folder in folders)
-
-
-def auto_tokenizer(folder: Path, tokenizer: Any) -> Any:
-    transformers = pytest.importorskip("transformers")
-    for name, text in transformers_files(tokenizer, 4096).items():
-        (folder / name).write_text(text, encoding="utf-8")
-    described = huggingface_config(from_dict(tiny_tree(Path("x"), folder)).model, tokenizer.vocab_size, 4096)
-    (folder / "config.json").write_text(json.dumps(described))
-    return transformers.AutoTokenizer.from_pretrained(folder)
-
-
-AWKWARD = ["<|endoftext|>", "a<|endoftext|>b", " \n\t ", "é😀\x00", "a▁b", "", "\r\n\u2028", "  two  spaces "]
-
-
-@pytest.mark.parametrize("kind", ["bpe", "bytes"])
-def test_auto_tokenizer_gives_our_ids(kind: str, tmp_path: Path) -> None:
-    sample = ["the sea and the ship", "def f(x):\n    return x"] * 5
-    ours = train_bpe(sample, 285) if kind == "bpe" else bytes_tokenizer()
-    theirs = auto_tokenizer(tmp_path, ours)
-    assert len(theirs) == ours.vocab_size
-    assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (0, 0, 0)
-    for text in ["the sea", *AWKWARD]:
-        assert theirs(text).input_ids == [0, *ours.encode(text)]
-        assert theirs.decode(theirs(text).input_ids, skip_special_tokens=True) == text
-
-
-def test_a_sentencepiece_model_is_refused() -> None:
-    with pytest.raises(UserError, match="SentencePiece model has no tokenizer"):
-        transformers_files(train_unigram(["the sea"] * 5, 300), 16)
-
-
-@pytest.mark.slow
-def test_auto_tokenizer_gives_our_ids_on_every_corpus(shared: Path, tmp_path: Path) -> None:
-    documents = {}
-    for path in sorted((shared / "corpus").glob("*.jsonl.gz")):
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            documents[path.name] = [json.loads(line)["text"] for line in file][:1000]
-    ours = train_bpe([text for texts in documents.values() for text in texts[:60]], 4096)
-    theirs = auto_tokenizer(tmp_path, ours)
-    assert len(documents) == 8
-    for texts in documents.values():
-        found = theirs(texts).input_ids
-        assert found == [[0, *ids] for ids in ours.encode_batch(texts)]
-        assert theirs.batch_decode(found, skip_special_tokens=True) == texts

@@ -100,7 +100,7 @@ def test_the_child_reads_its_config_and_ends_when_its_input_closes(tmp_path: Pat
     child = subprocess.Popen(
         [sys.executable, "-m", "splitjax.stages.preparation_child", str(tmp_path / "out")],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    )
     child.stdin.write(json.dumps(config.resolved()) + "\n")
     child.stdin.flush()
     wait_for((tmp_path / ".out.partial").exists)

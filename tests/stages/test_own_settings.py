@@ -32,7 +32,7 @@ def test_settings_of_one_expert_leave_the_others_as_they_are(tmp_path: Path, cor
         corpus_file, tmp_path / "own",
         # A rate that makes every loss worse.
         {"sums": {"rate": 0.5}, "colours": {"rate": 200.0, "patience": 1}, "*": {"every": 128}},
-    )  # fmt: skip
+    )
     names = plain["domains"]
     one, other = (checkpoint.restore_latest(end / "checkpoints") for end in (there, here))
     assert one is not None

@@ -49,7 +49,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
 def test_a_run_does_not_depend_on_processes_and_devices(
     alone: Path, tmp_path: Path, corpus_file: Path, count: int, devices: int, mesh: Any, placement: str,
     layout: str | None,
-) -> None:  # fmt: skip
+) -> None:
     config = tree(corpus_file, tmp_path, mesh=mesh, placement=placement)
     first, *others = run(config, count=count, devices=devices)
     assert first.code == 0, first.stderr

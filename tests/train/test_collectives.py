@@ -9,7 +9,7 @@ def test_no_collective_crosses_the_expert_axis_and_a_wrong_step_is_caught():
     done = subprocess.run(
         [sys.executable, "-m", "tests.train.collectives"],
         cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    )
     lines = done.stdout.splitlines()
     assert len(lines) == 3, done.stderr
     for line in lines[:2]:

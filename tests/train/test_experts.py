@@ -152,5 +152,5 @@ def test_the_streams_of_the_data_room_serve_every_placement(trainer, serial, see
     assert same_bits(*stacks)
     own = run_phase(
         trainer, starts.branch(trainer, seed), stack([domain(2)]), Phase(0, 4 * STEP), tmp_path / "third"
-    )  # fmt: skip
+    )
     assert same_bits(pick(stacks[0], [2]), own)

@@ -225,12 +225,12 @@ def test_experts_end_at_their_own_budgets_and_keep_their_state(trainer, tmp_path
         alone = run_phase(
             trainer, starts.branch(trainer, seed), Batches([k]),
             Phase(0, stop, decay_from=stop // 2, decay_to=stop), tmp_path / f"{k}",
-        )  # fmt: skip
+        )
         assert same_bits(pick(stack, [k]), alone)
     rows = read_metrics(tmp_path / "all" / "metrics.jsonl")
     assert [[loss is None for loss in row["loss"]] for row in rows[1:4]] == [
         [False, False, False, False], [False, False, True, False], [True, False, True, False]
-    ]  # fmt: skip
+    ]
     # Expert 2 idles for a step; when expert 0 ends too, half of the lanes would: they are taken out.
     assert [row["idle"] for row in rows] == [0, 0, 1, 0, 0, 0]
     assert '"event":"repack","lanes":[1,3]' in (tmp_path / "all" / "metrics.jsonl").read_text()

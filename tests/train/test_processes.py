@@ -120,5 +120,5 @@ def test_a_run_of_two_processes_goes_on_in_one_bit_for_bit(alone):
     finish(begin(broken, 1, 2, "scan", "long"))
     finish(begin(whole, 2, 1, "scan", "long"))
     ends = [checkpoint.at(folder / "checkpoints", STEPS["long"] * STEP)
-            for folder in (whole / run_name(2, 1, "scan"), broken / run_name(1, 2, "scan"))]  # fmt: skip
+            for folder in (whole / run_name(2, 1, "scan"), broken / run_name(1, 2, "scan"))]
     assert same_bits(*(checkpoint.restore(end)[0] for end in ends))

@@ -110,7 +110,7 @@ DIES, GIVES_UP = "os._exit(9)", "beats.give_up('process 3 of 4 gives no sign of 
         (GIVES_UP, "time.sleep(100)  # in what does not break: it must hear of it", beats.STUCK,
          "process 3 of 4 gives no sign of life\n"),
     ],
-)  # fmt: skip
+)
 def test_those_that_lost_a_process_say_so_and_end(tmp_path, end: str, wait: str, code: int, said: str) -> None:
     script = LOSES_ONE.format(end=end, wait=wait)
     limited = os.environ | {beats.STEP_TIMEOUT: "10"}

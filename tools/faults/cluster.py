@@ -70,7 +70,7 @@ def _start(command: list[str], environment: Mapping[str, str], folder: Path, nam
         process = subprocess.Popen(
             command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
             cwd=ROOT, start_new_session=True,
-        )  # fmt: skip
+        )
     return Member(process, out, err)
 
 

@@ -45,7 +45,7 @@ HALF = {
     "config.yaml", ".config.json", "data shard", "manifest", "tokenizer", "done record of a stage", "phase.json",
     "done.json of a phase", "metrics.jsonl", "checkpoint.json", "array file", "Orbax's own file", "law.json",
     "plan.json",
-}  # fmt: skip
+}
 
 
 class Folder:

@@ -46,7 +46,7 @@ def kill_runs(folder: Path, count: int, seed: int, say: Any = print) -> dict[str
         say(f"run {runs} ended, {len(differences)} differences so far")
     return {"kills": sum(hits.values()), "runs": runs, "by_moment": dict(hits), "differences": differences,
             "observations": len((whole / "observations.csv").read_text().splitlines()) - 1,
-            "checkpoints": sum(name.startswith("checkpoint ") for name in wanted)}  # fmt: skip
+            "checkpoints": sum(name.startswith("checkpoint ") for name in wanted)}
 
 
 def _start_and_kill(config: Path, rng: random.Random) -> str | None:

@@ -66,7 +66,7 @@ def stop_runs(folder: Path, count: int, seed: int, say: Callable[[str], None] = 
         shutil.rmtree(config.parent)
     return {"stops": count, "by_moment": dict(moments), "by_process": dict(victims), "step_timeout": LIMIT,
             "others_ended_after": {"median": round(statistics.median(took), 1), "most": round(max(took), 1)},
-            "differences": wrong}  # fmt: skip
+            "differences": wrong}
 
 
 def finish_on(config: Path, processes: int, *words: str, limit: float = 900) -> None:
@@ -154,7 +154,7 @@ def _stop_launch(config: Path, victim: int, rng: random.Random) -> tuple[str, fl
 
 WAYS: dict[str, Callable[[Path, int, random.Random], tuple[str, float, list[str]] | None]] = {
     "run": _stop_run, "launch": _stop_launch, "run, killed": partial(_stop_run, number=signal.SIGKILL),
-}  # fmt: skip
+}
 """How a process is lost."""
 
 

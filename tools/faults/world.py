@@ -46,7 +46,7 @@ def tiny_tree(corpus: Path, run_dir: Path) -> dict[str, Any]:
             "d_pretrain": [512, "2k"],
             "d_special": [0, 512],
         },
-        "law": {"families": ["rectified"], "bootstrap": 10},
+        "law": {"families": ["effective_data"], "bootstrap": 10},
         "evaluate": {"windows": 4, "prefix": 8},
     }
 

@@ -25,7 +25,7 @@ def main() -> None:
                 "alpha": np.linspace(0.1, 0.7, 3), "beta": np.linspace(0.1, 0.7, 3),
             },
             loss_fn=_huber, log_level=40,
-        )  # fmt: skip
+        )
         found.visualizer.optim = lambda *a, **k: None  # its plot is no part of a fit
         found.fit(parallel=True)
     names = ("E", "A", "B", "alpha", "beta")

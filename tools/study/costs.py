@@ -37,9 +37,9 @@ def cost_of(part: Part, rate: Rate | None) -> Cost:
     phases = grow(part.cells, part.config.train.decay_share)
     quantum, vocab = part.clock.tokens_per_step, part.config.data.tokenizer.vocab_size
     hours = sum(phase.steps(part.experts) * quantum / rate(part, phase.model, phase.stack_size(part.experts))
-                for phase in phases) / 3600 if rate else 0.0  # fmt: skip
+                for phase in phases) / 3600 if rate else 0.0
     return Cost(part, len(part.cells), tokens_trained(phases, part.experts, quantum),
-                flops_of(phases, part.config, part.experts, vocab), hours)  # fmt: skip
+                flops_of(phases, part.config, part.experts, vocab), hours)
 
 
 class Measured:
@@ -75,10 +75,10 @@ def cost_table(costs: Sequence[Cost], done: Sequence[str]) -> str:
         [each.part.name, str(each.cells), format_count(each.tokens), f"{each.flops:.2g}", f"{each.hours:.2f}",
          "has its rows" if each.part.name in done else "to train"]
         for each in costs
-    ]  # fmt: skip
+    ]
     for name, kept in (("all", costs), ("left", [each for each in costs if each.part.name not in done])):
         lines.append([
             name, str(sum(each.cells for each in kept)), format_count(sum(each.tokens for each in kept)),
             f"{sum(each.flops for each in kept):.2g}", f"{sum(each.hours for each in kept):.2f}", "",
-        ])  # fmt: skip
+        ])
     return table(["part", "cells", "tokens", "FLOPs", "hours", ""], lines)

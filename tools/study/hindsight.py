@@ -8,7 +8,7 @@ import numpy as np
 
 from splitjax import law
 from splitjax.config import tokens_of
-from splitjax.law.splitting.view import Budget
+from splitjax.law import Budget
 from splitjax.model import n_params
 
 from .rows import Rows
@@ -33,7 +33,7 @@ def hindsight_table(study: Study, found: Mapping[str, Curves], rows: Rows) -> st
                 label = family.name + (f" ({weight:.0%} of the law)" if weight else "")
                 held = family.heldout.mre if family.heldout else np.nan
                 lines.append([setting, label, *(percent(share, 2) for share in (family.mre, held)),
-                              percent(split), percent(regret(curves, split), 2)])  # fmt: skip
+                              percent(split), percent(regret(curves, split), 2)])
     head = ["setting", "family", "off on the law's rows", "off on larger runs held out", "its split", "regret"]
     return table(head, lines)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from splitjax import law
 from splitjax.config import UserError, read_record, tokens_of, write_record
 from splitjax.model import n_params
@@ -53,7 +51,7 @@ def pick(study: Study, name: str, rows: Rows, folder: Path) -> dict[str, Any]:
         "families": {one.name: {"fitted": one.mre, "held_out": one.heldout.mre if one.heldout else None}
                      for one in fitted.families},
         "held_out": heldout.to_json() if heldout else None, "notes": list(fitted.notes), "settings": told,
-    })  # fmt: skip
+    })
     return read_record(path, "the picks of a study", {"kind": KIND, "version": VERSION})
 
 
@@ -64,13 +62,13 @@ def _setting(study: Study, name: str, fitted: law.LawFit) -> dict[str, Any]:
     experts = study.setting_part(name, None).experts
     found = law.plan(fitted, n_params=size, tokens=tokens, experts=experts, accounting=setting.accounting).to_json()
     kept = ("decision", "split_fraction", "interval", "flat_region", "predicted_loss", "loss_interval", "family",
-            "by_family", "per_domain", "baselines", "notes")  # fmt: skip
+            "by_family", "per_domain", "baselines", "notes")
     curve = {key: list(values)[CURVE] for key, values in found["curve"].items()}
     return {
         "n_params": size, "tokens": tokens, "experts": experts, "accounting": setting.accounting,
         **{key: found[key] for key in kept}, "curve": curve,
         "cells": predictions(study.setting_part(name, found["split_fraction"]), fitted),
-    }  # fmt: skip
+    }
 
 
 def predictions(part: Part, fitted: law.LawFit) -> list[dict[str, Any]]:
@@ -81,7 +79,7 @@ def predictions(part: Part, fitted: law.LawFit) -> list[dict[str, Any]]:
         told = {
             "split": fraction_of(clock, cell.pretrain, cell.special), "d_pretrain": d, "d_special": s,
             "loss": {domain: float(fitted.predict(n_params(cell.model), d, s, domain)) for domain in fitted.domains},
-        }  # fmt: skip
+        }
         found[d, s] = told
     return [found[key] for key in sorted(found)]
 

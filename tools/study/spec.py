@@ -17,7 +17,7 @@ from splitjax.config.settings import Fraction, Settings, TokenCount
 from splitjax.model import flops_per_token, n_params
 from splitjax.runs.cells import Clock
 from splitjax.runs.phase_tree import Cell
-from splitjax.runs.sweep_cells import sweep_cells
+from splitjax.runs.sweeping.sweep_cells import sweep_cells
 
 
 def _frozen(value: object) -> object:
@@ -184,7 +184,7 @@ class Study:
     def ablation_part(self, name: str) -> Part:
         ablation = self.spec.ablations[name]
         config = self._config(name, (*ablation.overrides, f"budget.accounting={ablation.accounting}"),
-                              self.spec.ablation)  # fmt: skip
+                              self.spec.ablation)
         return Part(name, "ablation", config)
 
     def parts(self, picks: dict[str, float]) -> list[Part]:

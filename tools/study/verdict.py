@@ -53,16 +53,16 @@ def curves(study: Study, name: str, rows: Rows, picked: Mapping[str, Any]) -> Cu
     if not rows.has(part):
         return None
     found = {(int(row["seed"]), int(row["d_pretrain"]), int(row["d_special"]), row["domain"]): float(row["loss"])
-             for row in rows.of(name)}  # fmt: skip
+             for row in rows.of(name)}
     cells = sorted(picked["cells"], key=lambda cell: cell["split"])
     domains = tuple(cells[0]["loss"])
     seeds = study.spec.settings[name].seeds
     loss = [[[found[seed, cell["d_pretrain"], cell["d_special"], domain] for domain in domains] for cell in cells]
-            for seed in seeds]  # fmt: skip
+            for seed in seeds]
     return Curves(
         domains, np.array([cell["split"] for cell in cells]), np.array(loss),
         np.array([[cell["loss"][domain] for domain in domains] for cell in cells]),
-    )  # fmt: skip
+    )
 
 
 def picked_split(study: Study, name: str, picked: Mapping[str, Any]) -> float:
@@ -79,7 +79,7 @@ def trials(study: Study, found: Mapping[str, Curves], picks: Mapping[str, Any]) 
         name: trial(each.measured, picked_split(study, name, picks[name]), tuple(picks[name]["interval"]),
                     max(known, default=math.nan) if math.isnan(each.measured.noise) else None)
         for name, each in found.items()
-    }  # fmt: skip
+    }
 
 
 def law_table(records: Mapping[str, Mapping[str, Any]], study: Study) -> str:
@@ -91,9 +91,9 @@ def law_table(records: Mapping[str, Mapping[str, Any]], study: Study) -> str:
             name, str(part.experts), str(len({n_params(cell.model) for cell in part.cells})), str(len(part.cells)),
             record["family"], percent(record["mre"], 2), percent(held.get("mre", math.nan), 2),
             ", ".join(record.get("weights") or record["near"]),
-        ])  # fmt: skip
+        ])
     return table(["law", "K", "sizes", "cells", "family", "off on its rows", "off on larger runs held out",
-                  "combined, or near it"], lines)  # fmt: skip
+                  "combined, or near it"], lines)
 
 
 def pick_table(told: Mapping[str, Mapping[str, Any]]) -> str:
@@ -103,9 +103,9 @@ def pick_table(told: Mapping[str, Mapping[str, Any]]) -> str:
          each["decision"], percent(each["split_fraction"]), _interval(each["interval"]),
          _interval(each["flat_region"]), f"{each['predicted_loss']:.4f}"]
         for name, each in told.items()
-    ]  # fmt: skip
+    ]
     return table(["setting", "accounting", "K", "N", "T", "decision", "split", "90 % interval", "as good (0.1 %)",
-                  "predicted loss"], lines)  # fmt: skip
+                  "predicted loss"], lines)
 
 
 def trial_table(study: Study, found: Mapping[str, Curves], picks: Mapping[str, Any]) -> str:
@@ -120,7 +120,7 @@ def trial_table(study: Study, found: Mapping[str, Curves], picks: Mapping[str, A
             percent(found[name].error_by_domain, 2), percent(each.picked), _interval(low_high), percent(each.best),
             "yes" if each.contained else "no", percent(each.regret, 2), percent(constant[name], 2),
             f"{each.gain:.4f} ± {each.noise:.4f}", "–" if each.kept is None else percent(each.kept),
-        ])  # fmt: skip
+        ])
     mean = [
         "mean", "", "", percent(np.mean([each.error for each in found.values()]), 2),
         percent(np.mean([each.error_by_domain for each in found.values()]), 2), "",
@@ -128,10 +128,10 @@ def trial_table(study: Study, found: Mapping[str, Curves], picks: Mapping[str, A
         f"{sum(each.contained for each in judged.values())} of {len(judged)}",
         percent(np.mean([each.regret for each in judged.values()]), 2),
         percent(np.mean(list(constant.values())), 2), "", "",
-    ]  # fmt: skip
+    ]
     return table(["setting", "N", "T", "predicted loss off", "of a domain", "law's split", "90 % interval",
                   "measured best", "inside", "regret", f"regret of {fraction:.0%} everywhere",
-                  "gain of the best over dense and 80/20", "kept"], [*lines, mean])  # fmt: skip
+                  "gain of the best over dense and 80/20", "kept"], [*lines, mean])
 
 
 def rule_table(study: Study, found: Mapping[str, Curves], picks: Mapping[str, Any]) -> str:
@@ -174,7 +174,7 @@ def rival_table(study: Study, found: Mapping[str, Curves], picks: Mapping[str, A
             noise = [each.of(k).noise if split else math.nan for k in range(len(each.domains))]
             lines.append([name, rival, f"{gain.mean():+.4f}{_noise(each.measured.noise) if split else ''}",
                           ", ".join(f"{d} {g:+.3f}{_noise(n, 3)}" for d, g, n in zip(each.domains, gain, noise,
-                                                                                  strict=True))])  # fmt: skip
+                                                                                  strict=True))])
     return table(["setting", "planned split against", "gain, nats a token", "by domain"], lines)
 
 
@@ -187,7 +187,7 @@ def ablation_table(study: Study, rows: Rows, sizes: Sizes) -> str | None:
             losses = ", ".join(f"{f:.0%} {loss:.4f}" for f, loss in zip(whole.fraction, whole.mean, strict=True))
             lines.append([part.name, str(part.experts), percent(whole.best), losses,
                           f"{whole.at(1.0) - whole.mean.min():+.4f}{_noise(whole.noise)}",
-                          f"{plain.at(1.0) - plain.mean.min():+.4f}{_noise(plain.noise)}"])  # fmt: skip
+                          f"{plain.at(1.0) - plain.mean.min():+.4f}{_noise(plain.noise)}"])
     head = ["ablation", "K", "best split", "loss by split, 100 % dense", "gain over dense", "of the plain mean"]
     return table(head, lines) if lines else None
 

@@ -11,8 +11,9 @@ from typing import Any
 from splitjax.config import Source
 
 from ..documents import Document, Question
-from ..tokenizer import Tokenizer
+from ..tokenizing.tokenizer import Tokenizer
 from . import columns, installed_python, jsonl, phonebook, seqio_tasks, text, tokens
+from .rows import Skips
 
 _KINDS: dict[str, Any] = {
     "jsonl": jsonl,
@@ -35,16 +36,19 @@ def parts(source: Source) -> list[str]:
     return _KINDS[source.type].parts(source)
 
 
-def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Iterator[Document]:
+def read(
+    source: Source, part: str, tokenizer: Tokenizer | None = None, skips: Skips | None = None
+) -> Iterator[Document]:
     """The documents of a part, always in the same order.
 
     Args:
         tokenizer: None where it is still to be trained on what is read.
+        skips: counts the rows that are left out under `on_error: skip`.
 
     Raises:
         UserError: damaged content; names file and line.
     """
-    return _KINDS[source.type].read(source, part, tokenizer)
+    return _KINDS[source.type].read(source, part, tokenizer, Skips() if skips is None else skips)
 
 
 def questions(source: Source, part: str) -> Iterator[Question]:

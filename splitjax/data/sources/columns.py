@@ -3,65 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
-from splitjax.config import Source, UserError, did_you_mean, find_files, hash_file, is_remote, open_read, read_json
+from splitjax.config import Source, UserError, find_files, hash_file, read_json
 
 from ..documents import Document
-from ..tokenizer import Tokenizer
+from ..tokenizing.tokenizer import Tokenizer
+from .arrow_rows import rows
 from .files import find
-from .rows import document
-
-_ROWS = 256
+from .rows import Skips, document, kept
 
 
 def parts(source: Source) -> list[str]:
     if source.type == "parquet":
-        return find(source.path or "", "*.parquet")
-    return [file for file in find(source.path or "", "*.arrow") if _saved(file)]
+        return find(source.path or "", (".parquet",))
+    _refuse_several_splits(source.path or "")
+    return [file for file in find(source.path or "", (".arrow",)) if _saved(file)]
+
+
+def _refuse_several_splits(path: str) -> None:
+    """A dictionary of datasets holds train and test side by side: which of them is meant must be said."""
+    told = f"{path.rstrip('/')}/dataset_dict.json"
+    if find_files(told):
+        splits = read_json(told).get("splits", [])
+        raise UserError(f"holds the splits {', '.join(map(str, splits))}", where=path,
+                        mend=f"Give the path of one: {path.rstrip('/')}/{splits[0] if splits else 'train'}")
 
 
 def identity(source: Source, part: str) -> str:
     return hash_file(part)
 
 
-def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Iterator[Document]:
+def read(source: Source, part: str, tokenizer: Tokenizer | None, skips: Skips) -> Iterator[Document]:
     wanted = [field for field in (source.text_field, source.label_field, source.vector_field) if field]
     for number, row in rows(part, wanted):
-        yield document(source, row, f"{part}:{number}")
-
-
-def rows(path: str, wanted: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Numbered rows (from 1) of the wanted columns; the first must be there.
-
-    Raises:
-        UserError: damaged, or without the first column; names the file.
-    """
-    import pyarrow
-
-    number = 0
-    try:
-        for batch in _batches(path):
-            names = batch.schema.names
-            if wanted[0] not in names:
-                raise UserError(f"no column '{wanted[0]}'", where=path, mend=did_you_mean(wanted[0], names))
-            for row in batch.select([name for name in wanted if name in names]).to_pylist():
-                number += 1
-                yield number, row
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read after row {number} ({error})", where=path) from error
-
-
-def _batches(path: str) -> Iterator[Any]:
-    import pyarrow
-    from pyarrow import ipc, parquet
-
-    if path.endswith(".parquet"):
-        with open_read(path) as source, parquet.ParquetFile(source if is_remote(path) else path) as file:
-            yield from file.iter_batches(_ROWS)
-    else:
-        with open_read(path) if is_remote(path) else pyarrow.memory_map(path) as file, ipc.open_stream(file) as stream:
-            yield from stream
+        make = partial(document, source, row, f"{part}:{number}", skips.need_label)
+        if (found := kept(make, source, skips)) is not None:
+            yield found
 
 
 def _saved(file: str) -> bool:

@@ -21,7 +21,8 @@ from pathlib import Path
 from splitjax.config import Source, UserError, hash_json
 
 from ..documents import Document
-from ..tokenizer import Tokenizer
+from ..tokenizing.tokenizer import Tokenizer
+from .rows import Skips
 
 MIN_CHARS, MAX_CHARS = 200, 8_000
 # A kind with fewer files would leave a held-out split empty on a small installation.
@@ -44,7 +45,7 @@ def identity(source: Source, part: str) -> str:
     return hash_json([part, platform.python_version(), packages])
 
 
-def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Iterator[Document]:
+def read(source: Source, part: str, tokenizer: Tokenizer | None, skips: Skips) -> Iterator[Document]:
     text_of = _docstrings if part == "docstrings" else _body if part == "readmes" else _whole
     taken = 0
     for path in _files(part):

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from splitjax.config import Source
 
 from ..documents import Document, Question
-from ..tokenizer import Tokenizer
+from ..tokenizing.tokenizer import Tokenizer
+from .rows import Skips
 
 DIGITS = 7
 _ONSETS = ("b", "br", "d", "dr", "f", "g", "gr", "h", "k", "l", "m", "n", "p", "r", "s", "st", "t", "tr", "v", "w")
@@ -40,7 +41,7 @@ def identity(source: Source, part: str) -> str:
     return f"{part}:{source.entries}"
 
 
-def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Iterator[Document]:
+def read(source: Source, part: str, tokenizer: Tokenizer | None, skips: Skips) -> Iterator[Document]:
     """Each entry in each edition, one a document."""
     for name, number in entries(source, part):
         for edition in _EDITIONS:

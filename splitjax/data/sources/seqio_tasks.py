@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from splitjax.config import Source, UserError, did_you_mean, hash_file, hash_json
 
 from ..documents import Document
-from ..tokenizer import Tokenizer
+from ..tokenizing.tokenizer import Tokenizer
+from .rows import Skips
 
 
 def parts(source: Source) -> list[str]:
@@ -44,7 +45,7 @@ def rates(source: Source) -> dict[str, float]:
     return {task.name: float(mixture.get_rate(task)) for task in mixture.tasks}
 
 
-def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Iterator[Document]:
+def read(source: Source, part: str, tokenizer: Tokenizer | None, skips: Skips) -> Iterator[Document]:
     """Examples in their order, before any mixing: inputs and targets one after the other.
 
     Where `tokenizer` is the task's own SentencePiece model, the ids are the task's, its end of sequence left off;
@@ -62,7 +63,7 @@ def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Itera
         pieces = [_without_end(example[name], vocabulary) for name in features]
         text = "".join(_text(example, name, piece, vocabulary) for name, piece in zip(features, pieces, strict=True))
         if same and tokenizer is not None:
-            yield Document(text, label, tokenizer.own_ids(np.concatenate(pieces), f"{part}:{number}"))
+            yield Document(text, label, tokenizer.text_ids(np.concatenate(pieces), f"{part}:{number}"))
         else:
             yield Document(text, label)
 

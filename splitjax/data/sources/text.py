@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from splitjax.config import Source, hash_file, is_remote
 
 from ..documents import Document
-from ..tokenizer import Tokenizer
+from ..tokenizing.tokenizer import Tokenizer
 from .files import as_text, find, lines, opened
+from .rows import Skips, kept
 
 
 def parts(source: Source) -> list[str]:
@@ -20,18 +22,27 @@ def identity(source: Source, part: str) -> str:
     return hash_file(part)
 
 
-def read(source: Source, part: str, tokenizer: Tokenizer | None = None) -> Iterator[Document]:
+def read(source: Source, part: str, tokenizer: Tokenizer | None, skips: Skips) -> Iterator[Document]:
     """Documents of a file; the label is the source's, or the name of the folder it lies in."""
     label = source.label if source.label is not None else _folder(part)
+    for data, where in _pieces(source, part):
+        make = partial(_document, data, where, label)
+        if (found := kept(make, source, skips)) is not None:
+            yield found
+
+
+def _pieces(source: Source, part: str) -> Iterator[tuple[bytes, str]]:
     if source.document == "line":
-        for number, line in lines(part):
-            yield Document(as_text(line, f"{part}:{number}"), label)
+        yield from ((line, f"{part}:{number}") for number, line in lines(part))
         return
     with opened(part) as file:
-        data = file.read()
-    yield Document(as_text(data, part), label)
+        yield file.read(), part
+
+
+def _document(data: bytes, where: str, label: str) -> Document:
+    return Document(as_text(data, where), label)
 
 
 def _folder(part: str) -> str:
     """Name of the folder that a file lies in."""
-    return PurePosixPath(part).parent.name if is_remote(part) else Path(part).resolve().parent.name
+    return (PurePosixPath(part).parent.name if is_remote(part) else Path(part).resolve().parent.name).strip()

@@ -24,7 +24,7 @@ class PlanPicture:
         fraction, loss, low, high: the curve with its 90 % band, [points]; infinite where nothing is predicted.
         split, split_loss: the pick, and the loss there.
         interval: 90 % interval of the pick.
-        flat: fractions that are as good.
+        flat: fractions that cannot be told from the pick.
         rivals: name → (fraction, loss).
     """
 
@@ -49,7 +49,7 @@ def draw_plan(found: PlanPicture) -> Figure:
     x, low, high = (part[seen] for part in (found.fraction, found.low, found.high))
     axes.fill_between(x, low, high, color=BLUE, alpha=0.15, linewidth=0, label="90 % band")
     axes.plot(x, found.loss[seen], color=BLUE, label=f"predicted ({found.speaker})")
-    axes.axvspan(*found.flat, color=ORANGE, alpha=0.12, linewidth=0, label="as good as the best")
+    axes.axvspan(*found.flat, color=ORANGE, alpha=0.12, linewidth=0, label="cannot be told from it")
     axes.plot(found.split, found.split_loss, "o", color=ORANGE, label=f"split {found.split:.1%}")
     first, last = found.interval
     label = f"90 % interval {first:.0%} to {last:.0%}"

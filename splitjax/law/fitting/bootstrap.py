@@ -9,10 +9,11 @@ from .engine import Problem
 from .solver import Loss
 
 
-def bootstrap(
-    problem: Problem, loss: Loss, xs: list[np.ndarray], weights: np.ndarray, draws: int, rng: np.random.Generator
-) -> list[np.ndarray]:
-    """Refit to losses rebuilt from the fit and redrawn residuals.
+def redrawn(
+    table: Table, predicted: np.ndarray, fitted: np.ndarray, loss: Loss, spent: int, draws: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Noise in log loss as it might have fallen, [draws, rows]: residuals of a law, redrawn.
 
     Residuals are those of the log loss, widened by sqrt(n / (n - p)) for the p parameters spent on the fit. Rows of
     one `run` receive the residuals of one run; without that column every row draws alone, inside its own domain.
@@ -20,14 +21,18 @@ def bootstrap(
     fit does: their residuals of zero say nothing of the noise, so others stand in for them, and the rest is smoothed
     by a normal kernel of Silverman's width that leaves their variance alone. Without it, intervals are too narrow.
 
-    Returns:
-        One array [draws, size] a part.
+    Args:
+        table: the rows.
+        predicted: what the law says of each.
+        fitted: rows that it was fitted to: a mask.
+        loss: what was minimised.
+        spent: parameters of the law.
+        draws: how many.
+        rng: of the draws.
     """
-    table, predicted = problem.table, problem.predict([x[None] for x in xs])[0]
-    fitted = problem.usable & (weights > 0)
     n = int(fitted.sum())
-    spent = min(problem.n_free, n - 1)
-    scale = np.sqrt(np.where(fitted, weights, 1.0))
+    spent = min(spent, n - 1)
+    scale = np.sqrt(np.where(fitted, table.weight, 1.0))
     residual = scale * np.where(fitted, np.log(table.loss / np.where(fitted, predicted, 1.0)), 0.0)
     through = _passed_through(residual, fitted, loss, spent)
     donors = _replaced(_donors(table, fitted, draws, rng), table, fitted, through, rng)
@@ -36,7 +41,19 @@ def bootstrap(
         told = residual[fitted & ~through]
         width = 1.06 * min(told.std(), 1.4826 * float(np.median(np.abs(told)))) * n**-0.2
         noise = (noise + width * rng.normal(size=noise.shape)) / np.hypot(1.0, width / told.std())
-    y = np.where(fitted, predicted, 1.0) * np.exp(np.sqrt(n / (n - spent)) * noise / scale)
+    return np.sqrt(n / (n - spent)) * noise / scale
+
+
+def bootstrap(
+    problem: Problem, loss: Loss, xs: list[np.ndarray], weights: np.ndarray, noise: np.ndarray
+) -> list[np.ndarray]:
+    """What the fit would have been, had the noise [draws, rows] fallen on what it says.
+
+    Returns:
+        One array [draws, size] a part.
+    """
+    predicted = problem.predict([x[None] for x in xs])[0]
+    y = np.where(problem.usable & (weights > 0), predicted, 1.0) * np.exp(noise)
     return problem.refit(loss, xs, y, np.broadcast_to(weights, y.shape))
 
 

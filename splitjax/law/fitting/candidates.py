@@ -10,7 +10,7 @@ import numpy as np
 
 from ..tables.table import Table
 from . import selection
-from .bootstrap import bootstrap
+from .bootstrap import bootstrap, redrawn
 from .combined import apart, mean_of
 from .correction import Correction, correction_of
 from .engine import Found, Problem
@@ -20,13 +20,13 @@ from .identify import ridge
 from .solver import Loss
 
 DELTA = 1e-3
-STARTS = 32
+STARTS = 48
 HELDOUT_STARTS = 8
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A family on its way: solution, predictions of all rows by the whole table's fit and by each held-out fit, draws."""
+    """A family on its way: solution, what it says of all rows, also by each held-out fit, and draws."""
 
     problem: Problem
     found: Found
@@ -61,14 +61,17 @@ class Bench:
         }
         return Candidate(problem, found, problem.predict([x[None] for x in found.xs])[0], predicted)
 
-    def with_draws(self, candidate: Candidate) -> Candidate:
-        """The noise falls alike for all families, so that their draws can be combined one by one."""
-        if not self.bootstrap:
-            return candidate
+    def noise(self, members: Sequence[Candidate], weights: Sequence[float]) -> np.ndarray:
+        """How the noise might have fallen, [draws, rows]: on all families alike, so that draws combine one by one."""
+        fitted = np.all([each.problem.usable for each in members], 0) & (self.table.weight > 0)
+        spent = round(sum(w * each.problem.n_free for each, w in zip(members, weights, strict=True)))
+        predicted = mean_of([each.predicted for each in members], weights)
         rng = np.random.default_rng([self.seed, 2])
-        draws = bootstrap(
-            candidate.problem, self.loss, candidate.found.xs, self.table.weight, self.bootstrap, rng
-        )
+        return redrawn(self.table, predicted, fitted, self.loss, spent, self.bootstrap, rng)
+
+    def with_draws(self, candidate: Candidate, noise: np.ndarray) -> Candidate:
+        """The family fitted again to each draw of the noise."""
+        draws = bootstrap(candidate.problem, self.loss, candidate.found.xs, self.table.weight, noise)
         return replace(candidate, draws=tuple(draws))
 
     def usual(self, tried: Sequence[Candidate]) -> np.ndarray:
@@ -91,20 +94,23 @@ class Bench:
         return found, [f"Held out: {', '.join(cuts)}; {found[0].n} rows{every}."]
 
     def whole(
-        self, members: Sequence[Candidate], weights: np.ndarray, correction: Correction | None
+        self, members: Sequence[Candidate], weights: Sequence[float], correction: Correction | None
     ) -> tuple[selection.Score, bool]:
-        """Errors of the combined law, corrected in each cut by the rows that are left, and whether the mean does worse."""
+        """Errors of the combined law, in each cut corrected by the rows left, and whether the mean does worse."""
         rows = np.all([each.problem.usable for each in members], 0) & self.usual(members)
         cuts = self._telling(rows)
         told = {axis: self._held(members, weights, correction, axis, rows) for axis in cuts}
         score = selection.score(self.table, cuts, told, rows)
-        at = [(np.abs(told[axis][test & rows] / self.table.loss[test & rows] - 1.0), selection.clusters(self.table)[test & rows])
-              for axis, test in cuts.items()]
-        gain = selection.mean_errors(self.table, cuts, rows) - np.concatenate([error for error, _ in at])
-        return score, bool(gain.mean() > selection.clustered_se(gain, np.concatenate([unit for _, unit in at])))
+        seen = [test & rows for test in cuts.values()]
+        error = np.concatenate([np.abs(told[axis][at] / self.table.loss[at] - 1.0)
+                                for axis, at in zip(cuts, seen, strict=True)])
+        unit = selection.clusters(self.table)
+        gain = selection.mean_errors(self.table, cuts, rows) - error
+        return score, bool(gain.mean() > selection.clustered_se(gain, np.concatenate([unit[at] for at in seen])))
 
     def _held(
-        self, members: Sequence[Candidate], weights: np.ndarray, correction: Correction | None, axis: str, rows: np.ndarray
+        self, members: Sequence[Candidate], weights: Sequence[float], correction: Correction | None, axis: str,
+        rows: np.ndarray,
     ) -> np.ndarray:
         """What the combined law says of every row without those of a cut."""
         told = mean_of([each.heldout[axis] for each in members], weights)

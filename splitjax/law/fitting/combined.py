@@ -59,24 +59,52 @@ class Combined:
 
     def losses(
         self, n_params: Any, d_pretrain: Any, d_special: Any, domain: str, *,
-        draws: bool = False, u_pretrain: Any = None, u_special: Any = None,
+        draws: bool = False, u_pretrain: Any = None, u_special: Any = None, alone: bool = False,
     ) -> np.ndarray:
-        """Predicted loss of a domain, [points], or [draws, points]; infinite where a member cannot predict."""
+        """Predicted loss of a domain, [points], or [draws, points]; infinite where a member cannot predict.
+
+        Asked `alone` a domain is also corrected by what it has beyond the others, which cancels in their mean.
+        """
         d, s = (np.atleast_1d(np.asarray(part, float)) for part in (d_pretrain, d_special))
         out = self._plain(n_params, d, s, domain, draws, u_pretrain, u_special)
         if self.correction is None:
             return out
-        return out * np.exp(self.correction.at(n_params, d, s, draws=draws))
+        if alone:
+            out = out * np.exp(self.correction.at(n_params, d, s, draws=draws, domain=domain))
+        return out * self._factor(n_params, d, s, draws)
+
+    def _factor(self, n: Any, d: np.ndarray, s: np.ndarray, draws: bool) -> np.ndarray:
+        """The correction; the last one is kept, for whoever asks all domains asks the same points of each."""
+        assert self.correction is not None
+        points = [np.asarray(n, float), d, s, np.asarray(draws)]
+        if not self._latest or not all(map(np.array_equal, points, self._latest[0])):
+            self._latest[:] = [points, np.exp(self.correction.at(n, d, s, draws=draws))]
+        return self._latest[1]
+
+    @cached_property
+    def _latest(self) -> list[Any]:
+        return []
 
     def _plain(
         self, n: Any, d: np.ndarray, s: np.ndarray, domain: str, draws: bool, u_pretrain: Any, u_special: Any
     ) -> np.ndarray:
-        """What the members say, uncorrected."""
-        total: Any = 0.0
-        for member, weight in zip(self.members, self.weights, strict=True):
-            loss = member.losses(n, d, s, domain, draws=draws, u_pretrain=u_pretrain, u_special=u_special)
-            total = total + weight * np.log(np.maximum(loss, 1e-300))
-        return np.exp(total)
+        """What the members say, uncorrected.
+
+        Draws of a law whose misfit is told are means over the members too: the misfit stands for what a form gets
+        wrong. Where none is told the members themselves stand for it, and each draw is that of one of them.
+        """
+        each = [member.losses(n, d, s, domain, draws=draws, u_pretrain=u_pretrain, u_special=u_special)
+                for member in self.members]
+        if draws and self.correction is None:
+            return np.stack(each)[self._speaker, np.arange(self.drawn)]
+        return mean_of(each, self.weights)
+
+    @cached_property
+    def _speaker(self) -> np.ndarray:
+        """Which member says each draw, in proportion to the weights, [draws]."""
+        ends = np.round(np.cumsum(self.weights) * self.drawn)
+        order = np.random.default_rng(0).permutation(self.drawn)
+        return np.minimum(np.searchsorted(ends, order, side="right"), len(self.members) - 1)
 
     @cached_property
     def uncorrected(self) -> np.ndarray:
@@ -124,8 +152,7 @@ class Combined:
         off = np.where(self.apart, t.loss / np.where(self.apart, self.uncorrected, 1.0) - 1.0, 0.0)
         words = []
         for row in np.argsort(-np.abs(np.log1p(off)), kind="stable")[: int(self.apart.sum())]:
-            name = f"row {row + 1}" if t.run is None else f"run {t.run[row]}"
-            words.append(f"{name}{f' ({t.domain[row]})' if t.domain[row] else ''} by {off[row]:+.0%}")
+            words.append(f"{t.place(int(row))}{f' ({t.domain[row]})' if t.domain[row] else ''} by {off[row]:+.0%}")
         return words
 
     def on(self, table: Table) -> np.ndarray:
@@ -133,7 +160,12 @@ class Combined:
         out = mean_of([each.on(table) for each in self.members], self.weights)
         if self.correction is None:
             return out
-        return out * np.exp(self.correction.at(table.n_params, table.d_pretrain, table.d_special))
+        points = (table.n_params, table.d_pretrain, table.d_special)
+        off = self.correction.at(*points)
+        for domain in table.domains:
+            at = table.domain == domain
+            off[at] += self.correction.at(*(part[at] for part in points), domain=domain)
+        return out * np.exp(off)
 
 
 def mean_of(predicted: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:

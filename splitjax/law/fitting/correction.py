@@ -1,24 +1,26 @@
 """What no family gets right: smooth stretches in which a law is off, told by its own rows.
 
 A law's residuals are not all noise. Neighbouring cells are off the same way, by a per cent or two, because the form is
-not the truth. So log L = log law + m + noise, m a Gaussian process over (log N, log D, log D'): the discrepancy of
+not the truth. So log L = log law + m + noise, m the sum of two Gaussian processes: one over (log N, log (D + D')), by
+which the law is off in all splits of a budget alike, and one over (log N, log D, log D'). It is the discrepancy of
 Kennedy and O'Hagan (2001, Bayesian calibration of computer models, JRSS B 63). What the rows say of m corrects the law
 near them (kriging) and fades away from them; what they leave open of m widens its intervals.
 
-Runs are the observations: the mean over the domains of a run has less noise than each of them, and it is what a split is
-chosen by. What a domain has alone, beyond what all domains of a run share, is a process of its own.
+Runs are the observations: the mean over the domains of a run has less noise than each of them, and it is what a split
+is chosen by. What a domain has alone, beyond what all domains of a run share, is a process of its own over the same
+lengths: it corrects and widens what is said of that domain, and cancels in the mean over all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..tables.table import Table
-from .process import Kernel, Process, likeliest
-from .selection import clusters
+from ..tables.table import Table, clusters
+from .process import Kernel, Process, likeliest, resized
 
 _MOST = 400
 """Runs used at most: the cost grows with their cube."""
@@ -30,10 +32,12 @@ class Correction:
 
     Attributes:
         common: what all domains of a run share.
+        own: domain → what it has beyond that; empty where that is noise.
         origin: tokens added to D and D' before the log: below, more tokens make no difference.
     """
 
     common: Process
+    own: Mapping[str, Process]
     origin: float
 
     @property
@@ -46,19 +50,31 @@ class Correction:
         return self.common.kernel
 
     def to_json(self) -> dict[str, Any]:
-        """How far the law is off, and over which distances in log N and in log D, log D'."""
-        k = self.kernel
-        return {"scale": k.scale, "noise": k.noise, "length_n": k.lengths[0], "length_tokens": k.lengths[1]}
+        """How far the law is off, in level and in shape, and over which distances in log N and in log tokens."""
+        level, shape = self.kernel.parts
+        return {"level": level.scale, "shape": shape.scale, "noise": self.kernel.noise,
+                "length_n": level.lengths[0], "length_tokens": level.lengths[LEVEL[1]]}
 
-    def at(self, n: Any, d: Any, s: Any, *, draws: bool = False) -> np.ndarray:
-        """Log of the factor that a prediction is off by, [points]; draws [draws, points]."""
+    def at(self, n: Any, d: Any, s: Any, *, draws: bool = False, domain: str | None = None) -> np.ndarray:
+        """Log of the factor that a prediction is off by, [points], or [draws, points]: the part that all domains share.
+
+        Of a `domain`: the part that it has beyond that.
+        """
+        process = self.common if domain is None else self.own.get(domain)
+        if process is None:
+            return np.zeros(1)
         points = _coordinates(n, d, s, self.origin)
-        return self.common.draws(points) if draws else self.common.given(points)
+        return process.draws(points) if draws else process.given(points)
 
 
 def _coordinates(n: Any, d: Any, s: Any, origin: float) -> np.ndarray:
     n, d, s = np.broadcast_arrays(*(np.asarray(part, float) for part in (n, d, s)))
-    return np.stack([np.log(n), np.log(d + origin), np.log(s + origin)], -1)
+    return np.stack([np.log(n), np.log(d + origin), np.log(s + origin), np.log(d + s + origin)], -1)
+
+
+LEVEL, SHAPE = [0, 3], [0, 1, 2]
+"""Coordinates of the two processes that a misfit is made of: how far a law is off in all splits of a budget alike, and
+how far it is off in one split more than in another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +134,29 @@ def correction_of(
     positive = np.concatenate([runs.d[runs.d > 0], runs.s[runs.s > 0]])
     origin = like.origin if like else float(positive.min()) if len(positive) else 1.0
     at = _coordinates(runs.n, runs.d, runs.s, origin)
-    kernel = like.kernel if like else likeliest(at, residual)
+    kernel = like.kernel if like else likeliest(at, residual, LEVEL, SHAPE)
     if kernel is None:
         return None
     left = None if drawn is None else runs.residuals(table.loss, drawn)
-    return Correction(Process(kernel, at, residual, left, seed), origin)
+    own = {} if like else _own(table, runs, predicted, drawn, Process(kernel, at, residual, left, seed))
+    return Correction(Process(kernel, at, residual, left, seed), own, origin)
+
+
+def _own(
+    table: Table, runs: Runs, predicted: np.ndarray, drawn: np.ndarray | None, common: Process
+) -> dict[str, Process]:
+    """What each domain is off by beyond the others, over the same lengths; {} where that is noise."""
+    rows: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for domain in table.domains if len(table.domains) > 1 else ():
+        mine = (runs.of > 0) & (table.domain == domain)
+        rows[domain] = np.flatnonzero(mine.sum(1) == 1), np.argmax(mine, 1)
+    beyond = {}
+    for domain, (run, row) in rows.items():
+        told = [np.log(table.loss[row[run]] / each[..., row[run]]) - shared[..., run] for each, shared in
+                ((predicted, common.values), *(() if drawn is None else ((drawn, common.drawn),)))]
+        beyond[domain] = run, told[0], told[1] if drawn is not None else None
+    kernel = resized(common.kernel, [(common.at[run], values) for run, values, _ in beyond.values()])
+    if kernel is None:
+        return {}
+    return {domain: Process(kernel, common.at[run], values, left, common.seed + 1 + i)
+            for i, (domain, (run, values, left)) in enumerate(beyond.items())}

@@ -16,6 +16,10 @@ from .solver import Data, Loss, refine, screen
 
 CANDIDATES = 1024
 """Random nonlinear parameter vectors that are screened for starts."""
+FEWER = 256
+"""The same where ends of another fit are known."""
+DRAWN = 1e-6
+"""Relative gain below which a draw has settled: what is left is small beside its noise."""
 AGREE = 1e-6
 """Starts whose objectives are within this relative distance of the best have found it too."""
 ENOUGH, LONGER = 4, 8
@@ -95,14 +99,15 @@ class Problem:
         self, part: Part, loss: Loss, weights: np.ndarray, starts: int, rng: np.random.Generator, known: np.ndarray
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Ends and objectives of each fit's starts."""
+
         def run(x: np.ndarray, w: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:
             low, high = (np.tile(bound, (len(x), 1)) for bound in part.form.bounds)
             y = np.broadcast_to(self.table.loss, w.shape)
             x, values = refine(part.form, loss, self.data(part, y, w), x, low, high, **options)
             return x, np.where(np.isfinite(values), values, np.inf)
 
-        fresh = starts - len(known)
-        x = np.concatenate([row for w in weights for row in (known, self._starts(part, loss, w, fresh, rng))])
+        fresh, tried = starts - len(known), FEWER if len(known) else CANDIDATES
+        x = np.concatenate([row for w in weights for row in (known, self._starts(part, loss, w, fresh, tried, rng))])
         x, values = run(x, np.repeat(weights, starts, 0), anneal=64.0)
         values = values.reshape(len(weights), starts)
         slow = [i for i, value in enumerate(values) if _agreeing(value) < ENOUGH]
@@ -112,17 +117,19 @@ class Problem:
             x[at], values.reshape(-1)[at] = run(x[at], weights[at // starts], steps=500 if len(weights) == 1 else 200)
         return list(zip(x.reshape(len(weights), starts, -1), values, strict=True))
 
-    def _starts(self, part: Part, loss: Loss, w: np.ndarray, starts: int, rng: np.random.Generator) -> np.ndarray:
+    def _starts(
+        self, part: Part, loss: Loss, w: np.ndarray, starts: int, tried: int, rng: np.random.Generator
+    ) -> np.ndarray:
         """Starts [starts, size]: the best of many screened candidates, with some of the others for variety."""
         form = part.form
         low = np.array([p.start[0] for p in form.nonlinear])
         high = np.array([p.start[1] for p in form.nonlinear])
         fixed = form.bounds[0] == form.bounds[1]
-        thetas = rng.uniform(low, high, (CANDIDATES, 1, len(low))).repeat(len(form.domains), 1)
+        thetas = rng.uniform(low, high, (tried, 1, len(low))).repeat(len(form.domains), 1)
         thetas = np.where(fixed[form.index[:, form.n_linear :]], 0.0, thetas)
         scores, c = screen(form, loss, self.data(part, self.table.loss[None], w[None]), thetas)
         order = np.argsort(np.where(np.isfinite(scores), scores, np.inf), kind="stable")
-        rest = order[starts * 3 // 4 : CANDIDATES // 2]
+        rest = order[starts * 3 // 4 : tried // 2]
         chosen = np.concatenate([order[: starts * 3 // 4], rng.permutation(rest)[: starts - starts * 3 // 4]])
         local = np.concatenate([c[chosen], thetas[chosen]], 2)
         x = np.zeros((len(chosen), form.size))
@@ -135,7 +142,7 @@ class Problem:
         for part, x in zip(self.parts, xs, strict=True):
             low, high = (np.tile(bound, (len(y), 1)) for bound in part.form.bounds)
             start = np.tile(np.clip(x, *part.form.bounds), (len(y), 1))
-            out.append(refine(part.form, loss, self.data(part, y, w), start, low, high)[0])
+            out.append(refine(part.form, loss, self.data(part, y, w), start, low, high, exact=DRAWN)[0])
         return out
 
     def sensitivity(self, part: Part, x: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from .combined import Combined
 from .engine import Problem
 from .families import FAMILIES, Family, family_named
 from .fitted import Fitted
-from .identify import check_design
+from .identify import check_design, check_sense, unpredicted
 from .law_fit import LawFit
 
 Progress = Callable[[int, int, str], None]
@@ -59,36 +59,49 @@ def fit(
     """
     _check_options(loss, domains, bootstrap, delta)
     kept = _kept(table, holdout)
-    train = table.select(kept)
-    check_design(train)
+    train = _sound(table.select(kept))
     families, notes = _families(train, family)
-    bench = Bench(train, seed, loss, delta, domains == "joint", bootstrap)
-    count = _Counter(progress, len(families) + 1)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        tried = list(pool.map(lambda f: count(bench.candidate(f), f"fitted {f.name}"), families))
-        members = _members(tried, train)
-        shares = bench.weights(members)
-        speaking = [each for each, share in zip(members, shares, strict=True) if share > 0]
-        drawn = dict(zip(map(_name, speaking), pool.map(bench.with_draws, speaking), strict=True))
+    bench, count = Bench(train, seed, loss, delta, domains == "joint", bootstrap), _Counter(progress, len(families) + 1)
+    tried, weights, drawn = _tried(bench, families, count)
     count(None, "bootstrap")
     scores, told = bench.scores(tried)
-    fitted = {_name(each): bench.fitted(drawn.get(_name(each), each), score)
-              for each, score in zip(tried, scores, strict=True)}
-    if holdout is not None:
-        fitted = {name: replace(each, holdout=_score_kept_out(each, table, kept)) for name, each in fitted.items()}
-    weights = {_name(each): float(share) for each, share in zip(members, shares, strict=True) if share > 0}
-    weights = dict(sorted(weights.items(), key=lambda pair: -pair[1]))
+    made = (bench.fitted(drawn.get(_name(each), each), score) for each, score in zip(tried, scores, strict=True))
+    fitted = {each.name: replace(each, holdout=_score_kept_out(each, table, kept)) for each in made}
     law = Combined(tuple(fitted[name] for name in weights), tuple(weights.values()), train)
     _refuse_senseless(law)
-    heldout, beats = bench.whole([drawn[name] for name in weights], np.array([*weights.values()]), law.correction)
+    heldout, beats = bench.whole([drawn[name] for name in weights], [*weights.values()], law.correction)
     settings = {"loss": loss, "delta": delta, "bootstrap": bootstrap, "seed": seed, "holdout": holdout,
                 "domains": domains}
     rest = sorted(fitted.keys() - weights.keys(), key=lambda name: _error(fitted[name]))
     return LawFit(
         tuple(fitted[name] for name in (*weights, *rest)), weights, train, settings, beats,
-        tuple(notes + told + _notes(law, bootstrap)), heldout,
-        None if holdout is None else _score_kept_out(law, table, kept),
+        (*table.notes, *notes, *told, *unpredicted(train, families), *_notes(law, bootstrap)), heldout,
+        _score_kept_out(law, table, kept),
     )
+
+
+def _sound(table: Table) -> Table:
+    """The table, refused where no law can make sense of it."""
+    check_design(table)
+    check_sense(table)
+    return table
+
+
+def _tried(
+    bench: Bench, families: Sequence[Family], count: _Counter
+) -> tuple[list[Candidate], dict[str, float], dict[str, Candidate]]:
+    """Every family fitted; the weights of those that are combined, the heaviest first; and these with their draws."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        tried = list(pool.map(lambda f: count(bench.candidate(f), f"fitted {f.name}"), families))
+        members = _members(tried, bench.table)
+        shares = bench.weights(members)
+        speaking = [each for each, share in zip(members, shares, strict=True) if share > 0]
+        if bench.bootstrap:
+            noise = bench.noise(speaking, [share for share in shares if share > 0])
+            speaking = list(pool.map(lambda each: bench.with_draws(each, noise), speaking))
+    weights = {_name(each): float(share) for each, share in zip(members, shares, strict=True) if share > 0}
+    weights = dict(sorted(weights.items(), key=lambda pair: -pair[1]))
+    return tried, weights, {_name(each): each for each in speaking}
 
 
 def _name(candidate: Candidate) -> str:
@@ -181,7 +194,9 @@ def _refuse_senseless(law: Combined) -> None:
 
 
 def _score_kept_out(law: Fitted | Combined, table: Table, kept: np.ndarray) -> selection.Score | None:
-    """Errors on the caller's rows that this law can predict."""
+    """Errors on the caller's rows that this law can predict; None where none were kept out."""
+    if kept.all():
+        return None
     rest = table.select(~kept)
     predicted = law.on(rest)
     at = np.isfinite(predicted)
@@ -202,10 +217,11 @@ def _notes(law: Combined, draws: int) -> list[str]:
     if draws and table.run is None:
         notes.append("No 'run' column: residuals were redrawn row by row.")
     if told := law.told_apart():
-        notes.append(f"{len(told)} rows stand out and correct nothing: {'; '.join(told[:5])}{'; …' if told[5:] else ''}.")
+        listed = "; ".join([*told[:5], *(["…"] if told[5:] else [])])
+        notes.append(f"{len(told)} rows stand out and correct nothing: {listed}.")
     if found := law.correction:
-        notes.append(f"The law is off by {found.scale:.1%} in stretches that are no noise: it is corrected near its rows, "
-                     "and its intervals allow for as much away from them.")
+        notes.append(f"The law is off by {found.scale:.1%} in stretches that are no noise: it is corrected near its "
+                     "rows, and its intervals allow for as much away from them.")
     for each in law.members:
         if each.ridge:
             notes.append(f"{each.name} lies on a ridge: {', '.join(each.ridge)} are not determined.")

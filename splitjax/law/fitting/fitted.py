@@ -76,9 +76,9 @@ class Fitted:
 
     def losses(
         self, n_params: Any, d_pretrain: Any, d_special: Any, domain: str, *,
-        draws: bool = False, u_pretrain: Any = None, u_special: Any = None,
-    ) -> np.ndarray:  # fmt: skip
-        """Predicted loss of a domain, [points], or [draws, points] from the bootstrap."""
+        draws: bool = False, u_pretrain: Any = None, u_special: Any = None, alone: bool = False,
+    ) -> np.ndarray:
+        """Predicted loss of a domain, [points], or [draws, points]; the same `alone` as among all."""
         d, s = (np.atleast_1d(np.asarray(part, float)) for part in (d_pretrain, d_special))
         rows = self.reference.rows(n_params, d, s, u_pretrain, u_special)
         for part, form in enumerate(self.forms):
@@ -91,7 +91,7 @@ class Fitted:
         raise UserError(f"no domain '{domain}' in this law", where="domain")
 
     def on(self, table: Table, *, draws: bool = False) -> np.ndarray:
-        """Predicted loss of every row of a table, [rows], or [draws, rows]; infinite where the family cannot predict."""
+        """Predicted loss of every row of a table, [rows] or [draws, rows]; infinite where it cannot be predicted."""
         out = np.full((self.drawn, len(table)) if draws else len(table), np.inf)
         known = {domain for form in self.forms for domain in form.domains}
         for domain in known.intersection(table.domains):

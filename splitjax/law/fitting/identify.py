@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from splitjax.config import UserError
 
 from ..tables.table import Table
+from .families import Family
 
 TIED = 0.9999
 """Two logarithms that correlate more than this are one variable."""
 RIDGE = 1e-5
 """Smallest over largest singular value of the scaled Jacobian below which a fit lies on a ridge."""
+_COMPARED, _PAIRS, _SENSELESS = 1000, 20, 0.7
+"""Rows of a domain that are compared at most; fewer pairs say nothing; share of them from which a table is refused."""
 _MEND = "Add runs that break the tie, for example a grid over N, D and D'."
 
 
@@ -33,6 +38,24 @@ def check_design(table: Table) -> None:
         for second in names[i + 1 :]:
             _refuse_tie(first, columns[first], second, columns[second])
     _refuse_plane({name: columns[name] for name in names})
+
+
+def check_sense(table: Table) -> None:
+    """Refuse a table whose loss grows where everything else grows too.
+
+    Raises:
+        UserError: in most pairs of rows of a domain in which one has at least as much of N, D and D'.
+    """
+    pairs = grown = 0
+    for domain in table.domains:
+        at = np.flatnonzero((table.domain == domain) & (table.weight > 0))[:_COMPARED]
+        axes = [part[at] for part in (table.n_params, table.d_pretrain, table.d_special)]
+        more = np.all([part[:, None] >= part for part in axes], 0) & np.any([part[:, None] > part for part in axes], 0)
+        pairs += int(more.sum())
+        grown += int((more & (table.loss[at][:, None] > table.loss[at])).sum())
+    if pairs >= _PAIRS and grown > _SENSELESS * pairs:
+        what = f"the loss grows with tokens in {100 * grown / pairs:.0f} % of comparable rows: is it an accuracy?"
+        raise UserError(what, where="loss", mend="Give a loss, for an accuracy --column 'loss=1-acc'.")
 
 
 def _refuse_tie(first: str, a: np.ndarray, second: str, b: np.ndarray) -> None:
@@ -60,6 +83,19 @@ def _refuse_plane(columns: dict[str, np.ndarray]) -> None:
     if np.square(left).sum() <= (1 - TIED**2) * np.square(y - y.mean()).sum():
         what = f"{last} is fixed by {' and '.join(others)}: their effects cannot be told apart"
         raise UserError(what, where=", ".join(columns), mend=_MEND)
+
+
+def unpredicted(table: Table, families: Sequence[Family]) -> list[str]:
+    """A sentence on the rows that none of the families can predict."""
+    lost = ~np.any([family.finite(table.d_pretrain, table.d_special) for family in families], 0)
+    if not lost.any():
+        return []
+    no_d, no_s = (lost & (column == 0) for column in (table.d_pretrain, table.d_special))
+    kinds = {"D = 0": no_d & ~no_s, "D' = 0": no_s & ~no_d, "D = D' = 0": no_d & no_s}
+    if not table.has_special:
+        kinds = {"D = 0": no_d}
+    told = ", ".join(f"{count} with {kind}" for kind, mask in kinds.items() if (count := int(mask.sum())))
+    return [f"{int(lost.sum())} of {len(table)} rows are predicted by none of the families and were not used: {told}."]
 
 
 def ridge(names: list[str], jacobian: np.ndarray, free: np.ndarray) -> list[str]:

@@ -107,12 +107,22 @@ class LawFit:
         what = f"the table has {len(distinct)} N ({', '.join(map(format_count, distinct))})"
         reason = "the N term was dropped" if len(distinct) == 1 else "that does not allow extrapolation in N"
         raise UserError(f"{what}: {reason}, so N = {format_count(n_params)} cannot be predicted", where="n_params",
-                        mend="Add runs of at least three N.")  # fmt: skip
+                        mend="Add runs of at least three N.")
+
+    def check_worth(self) -> None:
+        """Refuse to plan with a law that knows nothing.
+
+        Raises:
+            UserError: it predicts no better than the mean.
+        """
+        if not self.beats_mean:
+            raise UserError("no family predicts held-out rows better than their mean does", where="law",
+                            mend="Add runs, larger or less noisy, before planning with it.")
 
     def predict(
         self, n_params: float, d_pretrain: Any, d_special: Any = 0.0, domain: str | None = None, *,
         family: str | None = None, u_pretrain: Any = None, u_special: Any = None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """Predicted loss in nats per token, of one domain or of the unweighted mean of all.
 
         Args:
@@ -137,7 +147,8 @@ class LawFit:
             for u in (u_pretrain, u_special)
         )
         points = (n_params, d.ravel(), s.ravel())
-        loss = np.mean([fitted.losses(*points, name, u_pretrain=u_d, u_special=u_s) for name in names], 0)
+        alone = domain is not None
+        loss = np.mean([fitted.losses(*points, name, u_pretrain=u_d, u_special=u_s, alone=alone) for name in names], 0)
         return float(loss[0]) if d.ndim == 0 else loss.reshape(d.shape)
 
     def summary(self) -> dict[str, Any]:
@@ -169,7 +180,7 @@ class LawFit:
                     "x": x.tolist(), "draws": draws.tolist(),
                 }
                 for form, x, draws in zip(fitted.forms, fitted.xs, drawn, strict=True)
-            ]  # fmt: skip
+            ]
             ref = fitted.reference
             saved.append({"family": fitted.name, "reference": [ref.n, ref.t], "parts": parts})
         return {
@@ -281,5 +292,6 @@ def _from_json(tree: dict[str, Any]) -> LawFit:
     heldout, holdout = (Score(**tree[key]) if tree[key] else None for key in ("heldout", "holdout"))
     return LawFit(
         tuple(families), {name: float(weight) for name, weight in tree["weights"].items()},
-        Table.from_json(tree["table"]["rows"]), tree["settings"], tree["beats_mean"], tuple(tree["notes"]), heldout, holdout,
+        Table.from_json(tree["table"]["rows"]), tree["settings"], tree["beats_mean"], tuple(tree["notes"]),
+        heldout, holdout,
     )

@@ -1,80 +1,141 @@
 """A smooth random function seen with noise: what is known of it elsewhere, and draws of the whole function.
 
-The prior is a Gaussian process of mean zero with a Matérn 3/2 kernel. Draws are functions, not values at points: a draw
-of the prior from its spectrum, plus what the observations say of the difference (pathwise conditioning: Wilson et al.
-2020, arXiv 2002.09309). So whoever asks a draw twice, here and there, asks the same function.
+The prior is a sum of Gaussian processes of mean zero with Matérn 3/2 kernels. Draws are functions, not values at
+points: a draw of the prior from its spectrum, and what the observations say of the difference (pathwise conditioning:
+Wilson et al. 2020, arXiv 2002.09309). So whoever asks a draw twice, here and there, asks the same function.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
 
-_LENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0)
-_NOISE = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Variance of the noise over that of the process, tried."""
-_GAIN = 3.0
+_BOUNDS = np.log([(0.5, 8.0), (0.5, 8.0), (0.02, 50.0), (1e-3, 1.0)])
+"""Of what is searched, in logs: two lengths, the odds that variance lies along a budget, and noise over process."""
+_STARTS = tuple(product(np.log([1.0, 3.0]), np.log([0.8, 2.0]), np.log([0.2, 1.0]), [np.log(0.03)]))
+_NOISES = np.geomspace(1e-3, 10.0, 17)
+"""Noise over process, tried where the lengths are known."""
+_FEWEST = 8
+"""Values that tell something of a process."""
+_GAIN = 4.0
 """Log likelihood that a process must gain over noise alone: one for each parameter that it has (Akaike)."""
+_ROUNDING = 1e-7
+"""Values that are smaller on the whole tell nothing."""
 _FREQUENCIES = 256
 
 
 @dataclass(frozen=True)
-class Kernel:
-    """What a process is like before it is seen.
+class Part:
+    """A process over some of the coordinates.
 
     Attributes:
         scale: its standard deviation.
-        noise: that of the noise.
-        lengths: over which it changes, along each coordinate.
+        lengths: coordinate → over which distance it changes.
     """
 
     scale: float
-    noise: float
-    lengths: tuple[float, ...]
+    lengths: Mapping[int, float]
 
     def between(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """Covariance of the process at points [..., a, axes] and [b, axes] → [..., a, b]."""
+        """Covariance at points [..., a, axes] and [b, axes] → [..., a, b]."""
         square: np.ndarray | float = 0.0
-        for axis, length in enumerate(self.lengths):
+        for axis, length in self.lengths.items():
             square = square + np.square((one[..., axis, None] - other[:, axis]) / length)
         return self.scale**2 * matern(np.sqrt(square))
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What is known before anything is seen: a sum of processes, and the standard deviation of the noise."""
+
+    parts: tuple[Part, ...]
+    noise: float
+
+    @property
+    def scale(self) -> float:
+        """Standard deviation of the sum."""
+        return float(np.sqrt(sum(part.scale**2 for part in self.parts)))
+
+    def between(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Covariance of the sum at points [..., a, axes] and [b, axes] → [..., a, b]."""
+        return np.sum([part.between(one, other) for part in self.parts], 0)
+
+
+def likeliest(at: np.ndarray, values: np.ndarray, level: list[int], shape: list[int]) -> Kernel | None:
+    """The likeliest kernel of values seen at points: the sum of two processes that change over the same lengths.
+
+    Args:
+        at: [points, axes]; the first axis has a length of its own, the others share one.
+        values: [points].
+        level, shape: the axes of either process; both have the first.
+
+    Returns:
+        None where noise alone explains the values as well, or where there are too few to tell.
+    """
+    count, whole = len(values), float(np.square(values).mean())
+    if count < _FEWEST or whole < _ROUNDING**2:
+        return None
+    apart = np.square(at[:, None] - at[None])
+
+    def correlation(logs: np.ndarray) -> np.ndarray:
+        one, other, odds, noise = np.exp(logs)
+        distance = [apart[..., axes[0]] / one**2 + apart[..., axes[1:]].sum(-1) / other**2 for axes in (level, shape)]
+        own, along = (matern(np.sqrt(each)) for each in distance)
+        return (own + odds * along) / (1.0 + odds) + noise * np.eye(count)
+
+    def unlikely(logs: np.ndarray) -> float:
+        root = np.linalg.cholesky(correlation(logs))
+        white = solve_triangular(root, values, lower=True)
+        return float(0.5 * count * np.log(np.square(white).mean()) + np.log(np.diagonal(root)).sum())
+
+    start = min(_STARTS, key=lambda each: unlikely(np.array(each)))
+    found = minimize(unlikely, start, method="L-BFGS-B", bounds=_BOUNDS, options={"maxiter": 30})
+    if 0.5 * count * np.log(whole) - found.fun <= _GAIN:
+        return None
+    one, other, odds, noise = np.exp(found.x)
+    variance = float(values @ np.linalg.solve(correlation(found.x), values)) / count
+    scales = np.sqrt(variance * np.array([1.0, odds]) / (1.0 + odds))
+    parts = [Part(float(scale), {axis: float(other if axis else one) for axis in axes})
+             for scale, axes in zip(scales, (level, shape), strict=True)]
+    return Kernel(tuple(parts), float(np.sqrt(variance * noise)))
+
+
+def resized(kernel: Kernel, seen: Sequence[tuple[np.ndarray, np.ndarray]]) -> Kernel | None:
+    """The same kernel with the likeliest size and noise for values seen at points, several sets of them.
+
+    Returns:
+        None where noise alone explains the values as well, or where there are too few to tell.
+    """
+    values = np.concatenate([part for _, part in seen]) if seen else np.zeros(0)
+    count, whole = len(values), float(np.square(values).mean()) if len(values) else 0.0
+    if count < _FEWEST or whole < _ROUNDING**2:
+        return None
+    spectra, squares = [], []
+    for at, part in seen:
+        spectrum, vectors = np.linalg.eigh(kernel.between(at, at) / kernel.scale**2)
+        spectra.append(np.maximum(spectrum, 0.0))
+        squares.append(np.square(vectors.T @ part))
+    spread = np.concatenate(spectra)[:, None] + _NOISES
+    variance = (np.concatenate(squares)[:, None] / spread).mean(0)
+    likelihood = -0.5 * (count * np.log(variance) + np.log(spread).sum(0))
+    best = int(np.argmax(likelihood))
+    if likelihood[best] + 0.5 * count * np.log(whole) <= 1.0:  # one parameter more than noise alone
+        return None
+    size = float(np.sqrt(variance[best]))
+    parts = tuple(Part(size * part.scale / kernel.scale, part.lengths) for part in kernel.parts)
+    return Kernel(parts, size * float(np.sqrt(_NOISES[best])))
 
 
 def matern(distance: np.ndarray) -> np.ndarray:
     """Matérn 3/2 correlation."""
     scaled = np.sqrt(3.0) * distance
     return (1.0 + scaled) * np.exp(-scaled)
-
-
-def likeliest(at: np.ndarray, values: np.ndarray) -> Kernel | None:
-    """The likeliest kernel of values seen at points; None where noise alone explains them as well.
-
-    Args:
-        at: [points, axes]; the first axis has a length of its own, the others share one.
-        values: [points].
-    """
-    count = len(values)
-    whole = float(np.square(values).mean())
-    if count < 8 or whole <= 0:
-        return None
-    first = np.square(at[:, None, 0] - at[None, :, 0])
-    rest = np.square(at[:, None, 1:] - at[None, :, 1:]).sum(-1)
-    best: tuple[float, Kernel] | None = None
-    for one in _LENGTHS:
-        for other in _LENGTHS:
-            spectrum, vectors = np.linalg.eigh(matern(np.sqrt(first / one**2 + rest / other**2)))
-            square = np.square(vectors.T @ values)
-            for ratio in _NOISE:
-                spread = np.maximum(spectrum, 0.0) + ratio
-                variance = float((square / spread).mean())
-                likelihood = -0.5 * (count * np.log(variance) + np.log(spread).sum())
-                if best is None or likelihood > best[0]:
-                    lengths = (one, *[other] * (at.shape[1] - 1))
-                    best = likelihood, Kernel(float(np.sqrt(variance)), float(np.sqrt(ratio * variance)), lengths)
-    assert best is not None
-    return best[1] if best[0] + 0.5 * count * np.log(whole) > _GAIN else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,26 +185,27 @@ class Process:
         noise = self.kernel.noise * np.random.default_rng([self.seed, 1]).normal(size=self.drawn.shape)
         return (self.drawn - self._prior(self.at) - noise) @ self._inverse
 
-    def alike(self, values: np.ndarray, drawn: np.ndarray | None, scale: float, noise: float, seed: int) -> Process:
-        """Another process seen at the same points, of the same lengths."""
-        kernel = replace(self.kernel, scale=scale, noise=noise)
-        return Process(kernel, self.at, values, drawn, seed)
-
 
 class _Prior:
     """Draws of the prior as functions: waves whose frequencies are those of the kernel."""
 
     def __init__(self, kernel: Kernel, draws: int, seed: int) -> None:
         rng = np.random.default_rng([seed, 0])
-        axes = len(kernel.lengths)
-        # The spectrum of Matérn 3/2 is Student's t with three degrees of freedom.
-        heavy = np.sqrt(3.0 / rng.chisquare(3, (_FREQUENCIES, 1)))
-        self.frequencies = (rng.normal(size=(_FREQUENCIES, axes)) * heavy / np.array(kernel.lengths)).T
-        self.weights = kernel.scale / np.sqrt(_FREQUENCIES) * rng.normal(size=(2, draws, _FREQUENCIES))
+        axes = 1 + max(axis for part in kernel.parts for axis in part.lengths)
+        waves = np.zeros((axes, len(kernel.parts), _FREQUENCIES))
+        weights = rng.normal(size=(2, draws, len(kernel.parts), _FREQUENCIES)) / np.sqrt(_FREQUENCIES)
+        for i, part in enumerate(kernel.parts):
+            # The spectrum of Matérn 3/2 is Student's t with three degrees of freedom.
+            heavy = np.sqrt(3.0 / rng.chisquare(3, _FREQUENCIES))
+            for axis, length in part.lengths.items():
+                waves[axis, i] = rng.normal(size=_FREQUENCIES) * heavy / length
+            weights[:, :, i] *= part.scale
+        self.frequencies = waves.reshape(axes, -1)
+        self.weights = weights.reshape(2, draws, -1)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         phase = points @ self.frequencies
         even, odd = self.weights
         if points.ndim == 2:
             return even @ np.cos(phase).T + odd @ np.sin(phase).T
-        return np.einsum("bpf,bf->bp", np.cos(phase), even) + np.einsum("bpf,bf->bp", np.sin(phase), odd)
+        return (np.cos(phase) @ even[:, :, None] + np.sin(phase) @ odd[:, :, None])[..., 0]

@@ -45,7 +45,7 @@ class Profile:
         return {
             "best": self.best, "interval": list(self.interval), "threshold": self.threshold,
             "values": self.values.tolist(), "objective": self.objective.tolist(),
-        }  # fmt: skip
+        }
 
     def plot(self) -> Figure:
         """The profile with its limit."""

@@ -34,7 +34,7 @@ class Reference:
             np.log(n) - self.n, _log(d) - self.t, _log(s) - self.t,
             np.zeros_like(d) if u_d is None else repeats(d, u_d),
             np.zeros_like(s) if u_s is None else repeats(s, u_s),
-        )  # fmt: skip
+        )
 
 
 def _mean_log(values: np.ndarray) -> float:

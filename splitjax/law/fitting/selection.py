@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tables.table import Table
+from ..tables.table import Table, clusters
 
 SHARE = 0.1
 """At least this share of rows is held out along an axis."""
@@ -58,13 +58,6 @@ def _folds(table: Table, seed: int) -> dict[str, np.ndarray]:
     units = clusters(table)
     fold = np.random.default_rng(seed).permutation(units.max() + 1) % 5
     return {f"fold {k + 1}": fold[units] == k for k in range(min(5, units.max() + 1))}
-
-
-def clusters(table: Table) -> np.ndarray:
-    """Number of the run of each row."""
-    if table.run is None:
-        return np.arange(len(table))
-    return np.unique(table.run, return_inverse=True)[1]
 
 
 def score(table: Table, tests: dict[str, np.ndarray], predicted: dict[str, np.ndarray], rows: np.ndarray) -> Score:

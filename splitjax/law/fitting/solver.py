@@ -14,6 +14,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.linalg.lapack import dposv
 
 from . import jets
 from .families import Rows
@@ -24,8 +25,9 @@ CELLS = 16384
 _SLOW = 1e-2
 """Relative gain of a step below which the annealed Huber threshold is halved."""
 _TINY = 1e-300
-_ROBUST = 3
-"""Times that the linear parameters of a screened candidate are solved for again, with wild rows weighed down."""
+_ROBUST, _WIDE = 3, 32.0
+"""Times that the linear parameters of a screened candidate are solved for, rows that are off by more than WIDE times
+Huber's threshold weighed down from the second time on."""
 
 
 class Loss(NamedTuple):
@@ -167,46 +169,35 @@ def _newton_step(local: _Local, x: np.ndarray, low: np.ndarray, high: np.ndarray
     lower, upper = (low - x) / unit, (high - x) / unit
     held = ((lower >= 0) & (g >= 0)) | ((upper <= 0) & (g <= 0)) | (low >= high)
     fixed = np.zeros_like(x)
-    step, good = _solve(matrix, g, held, fixed, check=True)
+    step = _solve(matrix, g, held, fixed)
     for _ in range(2):
         out = (step < lower) | (step > upper)
         if not out.any():
             break
         fixed = np.where(out, np.clip(step, lower, upper), fixed)
         held = held | out
-        step, _ = _solve(matrix, g, held, fixed)
-    return np.where(good[:, None], np.clip(x + step * unit, low, high), np.nan)
+        step = _solve(matrix, g, held, fixed)
+    return np.clip(x + step * unit, low, high)
 
 
-def _solve(
-    matrix: np.ndarray, g: np.ndarray, held: np.ndarray, fixed: np.ndarray, check: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def _solve(matrix: np.ndarray, g: np.ndarray, held: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+    """Steps of the parameters that are free, the held ones as they are fixed; NaN where no step leads down."""
     free = ~held
     inner = matrix * free[:, :, None] * free[:, None, :]
     at = np.arange(matrix.shape[1])
     inner[:, at, at] += np.where(free, 1e-14, 1.0)
     b = np.where(free, -g - (matrix @ fixed[..., None])[..., 0], 0.0)
-    good = _positive(inner) if check else np.ones(len(b), bool)
-    if not good.all():
-        inner[~good] = np.eye(matrix.shape[1])
-    step = np.linalg.solve(inner, b[..., None])[..., 0]
-    return np.where(held, fixed, step), good
-
-
-def _positive(matrices: np.ndarray) -> np.ndarray:
-    """Which are positive definite."""
-    try:
-        return np.isfinite(np.linalg.cholesky(matrices)).all((1, 2))
-    except np.linalg.LinAlgError:
-        if len(matrices) == 1:
-            return np.zeros(1, bool)
-        half = len(matrices) // 2
-        return np.concatenate([_positive(matrices[:half]), _positive(matrices[half:])])
+    step = np.full_like(b, np.nan)
+    for lane in range(len(b)):  # a batched factorisation gives up on all lanes where one fails
+        _, found, failed = dposv(inner[lane], b[lane], lower=1)
+        if not failed:
+            step[lane] = found
+    return np.where(held, fixed, step)
 
 
 def refine(
     form: Form, loss: Loss, data: Data, x: np.ndarray, low: np.ndarray, high: np.ndarray, *,
-    anneal: float = 1.0, steps: int = 60,
+    anneal: float = 1.0, steps: int = 60, exact: float = 1e-11,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimise from each start.
 
@@ -217,23 +208,26 @@ def refine(
         x, low, high: starts and bounds [lanes, size]; equal bounds hold a parameter still.
         anneal: Huber's delta begins this many times larger and shrinks, to step over small local minima.
         steps: at most.
+        exact: relative gain of a step below which, three times, a lane has settled.
 
     Returns:
         Minimisers [lanes, size] and objectives [lanes].
     """
     found = np.concatenate([
-        _descend(form, loss, data.lanes(at), x[at], low[at], high[at], anneal, steps) for at in _chunks(data, len(x))
+        _descend(form, loss, data.lanes(at), x[at], low[at], high[at], anneal, steps, exact)
+        for at in _chunks(data, len(x))
     ])
     return found, objective(form, loss, data, found)
 
 
 def _descend(
-    form: Form, loss: Loss, data: Data, x: np.ndarray, low: np.ndarray, high: np.ndarray, anneal: float, steps: int
+    form: Form, loss: Loss, data: Data, x: Any, low: Any, high: Any, anneal: float, steps: int, exact: float
 ) -> np.ndarray:
     """Lanes that have settled are set aside, so that the others do not wait for them."""
     out = np.array(x)
-    lane = np.arange(len(x))
-    damping, level, still = np.ones(len(x)), np.zeros(len(x)), np.zeros(len(x), int)
+    lane: Any = np.arange(len(x))
+    damping: Any = np.ones(len(x))
+    level, still = np.zeros(len(x)), np.zeros(len(x), int)
     for _ in range(steps):
         now = loss.delta * np.maximum(1.0, anneal * 0.5**level)
         local = _local(form, loss.kind, data, x, now)
@@ -242,7 +236,7 @@ def _descend(
         better = after < local.value  # False for NaN: a failed factorisation is a rejected step
         gain = np.where(better, (local.value - after) / np.maximum(local.value, _TINY), 0.0)
         slow = np.where(better, gain < _SLOW, damping > 1e3)
-        settled = (now <= loss.delta) & np.where(better, gain < 1e-11, damping > 1e8)
+        settled = (now <= loss.delta) & np.where(better, gain < exact, damping > 1e8)
         x = np.where(better[:, None], trial, x)
         damping = np.clip(damping * np.where(better, 0.2, 6.0), 1e-9, 1e12)
         level = level + slow
@@ -273,18 +267,15 @@ def _screen(form: Form, loss: Loss, data: Data, thetas: np.ndarray) -> tuple[np.
     with np.errstate(all="ignore"):
         columns = form.columns(np, [thetas[..., i, None] for i in range(thetas.shape[-1])], data.rows)
         stacked = np.stack([np.broadcast_to(column, (len(thetas), *y.shape)) for column in columns], 2)  # [M, G, J, n]
-        weight = np.broadcast_to(w / (y * y) if loss.kind == "huber" else w, (len(thetas), *y.shape))
-        c: Any = None
+        plain = np.broadcast_to(w / (y * y) if loss.kind == "huber" else w, (len(thetas), *y.shape))
+        weight, wide = plain, _WIDE * loss.delta
+        c = r = np.zeros(0)
         for again in range(_ROBUST if loss.kind == "huber" else 1):
             if again:
-                weight = weight0 / np.maximum(np.abs(r), wide)
-            else:
-                weight0 = weight
-            weighted = stacked * weight[:, :, None]
-            c = _nnls(weighted @ stacked.swapaxes(2, 3), (weighted @ y[None, ..., None])[..., 0])
-            f = (c[..., None, :] @ stacked)[..., 0, :]
-            r = _residual(loss.kind, f, y)
-            wide = 32 * loss.delta
+                weight = plain / np.maximum(np.abs(r), wide)
+            gram = (stacked * weight[:, :, None]) @ stacked.swapaxes(2, 3)
+            c = _nnls(gram, (stacked @ (weight * y)[..., None])[..., 0])
+            r = _residual(loss.kind, (c[..., None, :] @ stacked)[..., 0, :], y)
         score = (w * _rho(loss.kind, r, np.full(len(thetas), loss.delta))).sum((1, 2))
     return score, c
 

@@ -22,29 +22,14 @@ import numpy as np
 
 from splitjax.config import UserError, format_count
 
-from ..fitting.families import FAMILIES, Family
-from ..fitting.fitted import Fitted
-from ..fitting.form import Form
+from ..fitting.families import FAMILIES
 from ..fitting.law_fit import LawFit
-from ..fitting.scale import Reference
-from .view import Budget, View, best_fraction, mean_loss
+from .budget import Budget
+from .prior import FAMILY_NAMES, Cell, log_losses, prior_law, prior_loss
+from .view import View, best_fraction
 
 DECAY = 0.2
 """Share of a path that decays the rate; a run without specialisation branches off its trunk that early."""
-_PRIOR_DRAWS = 200
-_PRIOR_FAMILIES = ("effective_data", "blending", "two_skills")
-"""Families that predict every cell, also those without specialisation or without pretraining."""
-_PRIOR_RANGES = {"a": (0.15, 0.6), "b": (0.15, 0.6), "c": (0.15, 0.6), "g": (0.5, 1.0)}
-"""Exponents; what else domains share is as in a start of a fit."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A small run: N, D and D' (tokens)."""
-
-    n_params: float
-    d_pretrain: float
-    d_special: float
 
 
 @dataclass(frozen=True)
@@ -83,7 +68,7 @@ class NextRun:
         return {
             "n_params": c.n_params, "d_pretrain": c.d_pretrain, "d_special": c.d_special, "flops": self.flops,
             "sd_before": self.sd_before, "sd_after": self.sd_after,
-        }  # fmt: skip
+        }
 
 
 def next_run(law: LawFit, budget: Budget, flops: float) -> NextRun:
@@ -106,7 +91,7 @@ def next_run(law: LawFit, budget: Budget, flops: float) -> NextRun:
         raise UserError(f"no run on the grid of the table costs {flops:.3g} FLOPs or less", where="next-run")
     weights = {domain: 1.0 / len(law.domains) for domain in law.domains}
     split = np.concatenate([View(one, budget, weights).best(draws=True) for one in fitted])
-    losses = np.stack([_losses(fitted, cells, domain) for domain in law.domains], -1)
+    losses = np.stack([log_losses(fitted, cells, domain) for domain in law.domains], -1)
     losses, cells, finite = _predictable(losses, cells)
     noise = max(law.chosen.mre, 1e-4) * np.sqrt(np.pi / 2)
     left = np.array([posterior_variance(split[finite], losses[finite, c], noise) for c in range(len(cells))])
@@ -124,12 +109,6 @@ def _candidates(law: LawFit) -> list[Cell]:
     sizes = np.unique(law.table.n_params)
     sizes = sizes if len(sizes) <= 6 else np.geomspace(sizes[0], sizes[-1], 6)
     return [Cell(float(n), float(d), float(s)) for n, d, s in product(sizes, *tokens) if d + s > 0]
-
-
-def _losses(fitted: Sequence[Fitted], cells: Sequence[Cell], domain: str) -> np.ndarray:
-    """Log losses of the cells, [draws of all families, cells]."""
-    n, d, s = (np.array([getattr(c, name) for c in cells]) for name in ("n_params", "d_pretrain", "d_special"))
-    return np.concatenate([np.log(one.losses(n, d, s, domain, draws=True)) for one in fitted])
 
 
 def _predictable(losses: np.ndarray, cells: list[Cell]) -> tuple[np.ndarray, list[Cell], np.ndarray]:
@@ -182,12 +161,12 @@ def propose(
     if not grids:
         raise UserError(f"{format_count(flops)} FLOPs do not pay for a grid", where="flops", mend="Give more.")
     best: Design | None = None
-    families = [FAMILIES[name] for name in (_PRIOR_FAMILIES if family is None else (family,))]
-    prior = [_prior(one, budget, rng) for one in families]
-    split = np.concatenate([best_fraction(partial(_prior_loss, one, budget)) for one in prior])
+    families = [FAMILIES[name] for name in (FAMILY_NAMES if family is None else (family,))]
+    prior = [prior_law(one, budget, rng) for one in families]
+    split = np.concatenate([best_fraction(partial(prior_loss, one, budget)) for one in prior])
     for cells in grids:
         usable = [c for c in cells if all(f.finite(np.array(c.d_pretrain), np.array(c.d_special)) for f in families)]
-        losses = _losses(prior, usable, "")
+        losses = log_losses(prior, usable, "")
         finite = np.isfinite(losses).all(1)
         after = float(np.sqrt(posterior_variance(split[finite], losses[finite], noise)))
         if best is None or after < best.sd_after:
@@ -215,21 +194,3 @@ def _scaled(shape: tuple[Any, ...], flops: float, budget: Budget) -> list[Cell] 
     largest = 1e6 * float(np.sqrt(flops / price(grid(1e6), budget.experts)))
     largest = min(largest, budget.n_params)
     return grid(largest) if largest / span >= 1e3 else None
-
-
-def _prior(family: Family, budget: Budget, rng: np.random.Generator) -> Fitted:
-    """Laws of a plausible kind: exponents from 0.15 to 0.6, scales within a factor of 20, each term of order one."""
-    form = Form(family)
-    columns = [rng.uniform(1.0, 2.5, _PRIOR_DRAWS)]
-    columns += [rng.uniform(0.1, 0.8, _PRIOR_DRAWS) for _ in family.linear[1:]]
-    for parameter in family.nonlinear:
-        low, high = (-3.0, 3.0) if parameter.scale else _PRIOR_RANGES.get(parameter.name, parameter.start)
-        columns.append(rng.uniform(low, high, _PRIOR_DRAWS))
-    x = np.stack(columns, 1)
-    tokens = budget.tokens / np.sqrt(budget.experts) / 30  # between D and D'
-    centre = Reference(float(np.log(budget.n_params / 10)), float(np.log(tokens)))
-    return Fitted((form,), centre, (x.mean(0),), 0, 0.0, 0.0, 0.0, 0, 0, draws=(x,))
-
-
-def _prior_loss(one: Fitted, budget: Budget, fraction: np.ndarray) -> np.ndarray:
-    return mean_loss(one, budget, *budget.spend(fraction), {"": 1.0}, True)

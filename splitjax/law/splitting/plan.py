@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from splitjax.config import UserError, did_you_mean, format_count
+from splitjax.config import UserError, format_count
 
+from ..fitting.engine import repeated
 from ..fitting.fitted import Fitted, percentiles
 from ..fitting.law_fit import LawFit
-from .view import GRID, Accounting, Budget, View
+from . import limits
+from .best_size import best_size
+from .budget import Accounting, Budget, domain_weights
+from .notes import notes
+from .rivals import baselines, better
+from .view import GRID, View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EXTRAPOLATION = 30.0
-"""N and T may lie this many times outside the fitted range."""
 AS_GOOD = 1e-3
 """Splits that cost less than this share of the loss are as good."""
 WIDE, SURE = 0.5, 0.95
 """An interval wider than WIDE of T decides nothing, unless the split beats the dense model in this share of draws."""
 _CURVE = np.linspace(0, 1, 201)
+_FRACTIONS = np.linspace(0, 1, 101)
+"""Splits tried while N is chosen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +52,15 @@ class SplitPlan:
     Attributes:
         decision: "split"; "never_split" (D* = T: train one model); "split_at_once" (D* = 0: experts from step 0);
             "undetermined" where the interval is wider than half of T and the split does not beat the dense model in
-            95 % of draws. The numbers below hold for all of them.
+            95 % of draws; "beaten" where a baseline is better than the split in most draws. The numbers below hold for
+            all of them.
         split_fraction: D*/T.
         d_pretrain, d_special: D* and D'* (per expert), tokens.
         predicted_loss: weighted mean over domains at the split, nats per token.
         interval: 90 % interval of the split fraction, over the draws of the combined law and of its correction.
         loss_interval: the same for the predicted loss at the split.
-        flat_region: fractions around the split that cannot be told from it: they cost more than 0.1 % in fewer than 95 %
-            of the draws of the difference.
+        flat_region: fractions around the split that cannot be told from it: they cost more than 0.1 % in fewer than
+            95 % of the draws of the difference.
         baselines: name → family that predicts it, split_fraction, d_pretrain, d_special, and predicted_loss, interval
             (None if not predictable); beaten: share of draws in which the split is better.
         per_domain: domain → its own best split_fraction, interval, and predicted_loss there.
@@ -64,7 +71,7 @@ class SplitPlan:
         n_interval: 90 % interval of N, where N was chosen too.
     """
 
-    decision: Literal["split", "never_split", "split_at_once", "undetermined"]
+    decision: Literal["split", "never_split", "split_at_once", "undetermined", "beaten"]
     split_fraction: float
     d_pretrain: float
     d_special: float
@@ -150,33 +157,80 @@ def plan(
         experts: K.
         accounting: "total": T = D + K·D'; "per_model": T = D + D'.
         weights: domain → weight in the mean; None weighs all alike.
-        extrapolate: allow N or T over 30 times outside the fitted range.
+        extrapolate: allow N, T, D or D' over 30 times outside the fitted range (N over 1,000 times, where the table
+            has runs at T with three splits).
         u_pretrain, u_special: unique tokens of the mixture and of each domain (one number, or by domain), for laws
             fitted to repeated data; None where the data never repeat.
         before: tokens that the seed had seen before this budget, as the table's D counts them.
 
     Raises:
-        UserError: N or T too far outside, a law that predicts no better than the mean, or no such domain.
+        UserError: N, T, D or D' too far outside, a law that predicts no better than the mean, or no such domain.
     """
     asked = Budget(float(n_params), float(tokens), int(experts), accounting, u_pretrain, u_special, float(before))
     budget = _checked(law, asked)
-    _refuse_guesses(law, budget, extrapolate)
-    mean = domain_weights(law, weights)
-    view = View(law.chosen, budget, mean)
-    told = view.told()
+    law.check_worth()
+    far = {"n_params": budget.n_params, "tokens": budget.before + budget.tokens}
+    limits.refuse_far(law.table, far, extrapolate, limits.furthest_n(law.table, budget))
+    return _made(law, View(law.chosen, budget, domain_weights(law.domains, weights)), extrapolate)
+
+
+def _made(law: LawFit, view: View, extrapolate: bool) -> SplitPlan:
+    """The plan of a law along a budget."""
+    budget, mean, told = view.budget, view.weights, view.told()
     best, interval, at = told["split_fraction"], tuple(told["interval"]), np.array([told["split_fraction"]])
-    baselines = _baselines(view, best)
     d, s = (float(part[0]) for part in budget.spend(at))
+    limits.refuse_far(law.table, {"d_pretrain": d, "d_special": s}, extrapolate)
+    rivals = baselines(law.family, view.at, budget, best)
+    low, high = percentiles(view.loss(at, draws=True)[:, 0])
     by_family = {family.name: _word(law, family, budget, mean) for family in law.families}
     return SplitPlan(
-        decision=_decision(best, interval, baselines["dense"]["beaten"]),
+        decision=_decision(best, interval, rivals["dense"]["beaten"], better(rivals)),
         split_fraction=best, d_pretrain=d - budget.before, d_special=s, predicted_loss=told["predicted_loss"],
-        interval=interval, loss_interval=tuple(percentiles(view.loss(at, draws=True)[:, 0])),
-        flat_region=_flat(view, best), baselines=baselines,
+        interval=interval, loss_interval=(low, high), flat_region=_flat(view, best), baselines=rivals,
         per_domain={name: View(law.chosen, budget, {name: 1.0}).told() for name in mean},
         by_family=by_family, marginal=_marginal(view, best), budget=budget, family=law.family, curve=_curve(view),
-        notes=_notes(law, view, by_family),
+        notes=_notes(law, budget, best, rivals, by_family),
     )
+
+
+def choose_size(
+    law: LawFit,
+    flops: float,
+    experts: int,
+    weights: Mapping[str, float] | None = None,
+    extrapolate: bool = False,
+    *,
+    flops_per_token: float = 6.0,
+    u_pretrain: float | None = None,
+    u_special: float | Mapping[str, float] | None = None,
+) -> SplitPlan:
+    """Pick N, D and D' with the least predicted loss for which ``flops_per_token · N · (D + K·D') = flops``.
+
+    Args:
+        law: a fitted law.
+        flops: training FLOPs of all models together.
+        experts: K.
+        weights, extrapolate, u_pretrain, u_special: as for `plan`.
+        flops_per_token: training FLOPs per parameter and token.
+
+    Returns:
+        The plan at the best N under `total` accounting, with a 90 % interval of N in `n_interval`.
+
+    Raises:
+        UserError: no N within reach of the law spends so much, or what `plan` refuses.
+    """
+    def budget(n: float) -> Budget:
+        return Budget(float(n), flops / flops_per_token / float(n), experts, "total", u_pretrain, u_special)
+
+    mean, work = domain_weights(law.domains, weights), flops / flops_per_token
+
+    def least(n: float, draws: bool) -> np.ndarray:
+        return View(law.chosen, budget(n), mean).loss(_FRACTIONS, draws=draws).min(1)
+
+    chosen, interval = best_size(law.table, work, least, extrapolate)
+    found = plan(law, chosen, budget(chosen).tokens, experts, "total", weights, extrapolate,
+                 u_pretrain=u_pretrain, u_special=u_special)
+    return replace(found, n_interval=interval)
 
 
 def _word(law: LawFit, family: Fitted, budget: Budget, mean: Mapping[str, float]) -> dict[str, Any]:
@@ -197,53 +251,25 @@ def _checked(law: LawFit, budget: Budget) -> Budget:
         raise UserError("N and T must be positive", where="n_params, tokens")
     if not law.table.has_special:
         raise UserError("the law has no D': its table had no d_special column", where="law",
-                        mend="A split needs runs that were specialised.")  # fmt: skip
+                        mend="A split needs runs that were specialised.")
     law.check_n(budget.n_params)
     return budget
 
 
-def _refuse_guesses(law: LawFit, budget: Budget, extrapolate: bool) -> None:
-    if not law.beats_mean:
-        raise UserError("no family predicts held-out rows better than their mean does", where="law",
-                        mend="Add runs, larger or less noisy, before planning with it.")  # fmt: skip
-    for key, value, name in (("n_params", budget.n_params, "N"), ("tokens", budget.before + budget.tokens, "T")):
-        low, high = law.ranges[key]
-        times = max(value / high, low / value)
-        if times > EXTRAPOLATION and not extrapolate:
-            fitted = f"{format_count(low)} to {format_count(high)}"
-            what = f"{name} = {format_count(value)} is {times:.0f} times outside the fitted {fitted}"
-            raise UserError(what, where=key, mend="Add larger runs, or pass --extrapolate to plan anyway.")
-
-
-def domain_weights(law: LawFit, weights: Mapping[str, float] | None) -> dict[str, float]:
-    """Weights of the mean over domains, summing to 1; all alike where none are given.
-
-    Raises:
-        UserError: no such domain, or weights that are negative or all 0.
-    """
-    given = dict.fromkeys(law.domains, 1.0) if weights is None else dict(weights)
-    for name, value in given.items():
-        if name not in law.domains:
-            raise UserError(f"no domain '{name}' in the law", where="weights", mend=did_you_mean(name, law.domains))
-        if not 0 <= value < np.inf:
-            raise UserError(f"weight {value} of '{name}'", where="weights", mend="Weights are 0 or more.")
-    total = sum(given.values())
-    if total <= 0:
-        raise UserError("all weights are 0", where="weights")
-    return {name: value / total for name, value in given.items() if value > 0}
-
-
-def _decision(best: float, interval: tuple[float, float], beats_dense: float | None) -> Any:
+def _decision(best: float, interval: tuple[float, float], beats_dense: float | None, rival: str = "") -> Any:
+    """In one word; `rival` is a baseline that is better in most draws."""
     if interval[1] - interval[0] > WIDE and (beats_dense or 0.0) < SURE:
         return "undetermined"
+    if rival:
+        return "beaten"
     return {0.0: "split_at_once", 1.0: "never_split"}.get(best, "split")
 
 
 def _flat(view: View, best: float) -> tuple[float, float]:
     """The stretch of fractions around the best that cannot be told from it.
 
-    A split is told from the best where it costs more than 0.1 % in 95 % of draws: draws of the difference, in which what
-    both have in common cancels.
+    A split is told from the best where it costs more than 0.1 % in 95 % of draws: draws of the difference, in which
+    what both have in common cancels.
     """
     grid = np.unique(np.append(GRID, best))
     losses = view.loss(grid, draws=True)
@@ -256,34 +282,6 @@ def _flat(view: View, best: float) -> tuple[float, float]:
     while high < len(grid) - 1 and not worse[high + 1]:
         high += 1
     return float(grid[low]), float(grid[high])
-
-
-def _baselines(view: View, best: float) -> dict[str, dict[str, Any]]:
-    budget = view.budget
-    fractions = {"dense": 1.0, "80/20": 0.8, "split_at_0": 0.0}
-    spends = {name: budget.spend(np.array([f])) for name, f in fractions.items()}
-    d, s = budget.spend(np.array([best]))
-    ours = view.at(d, s, draws=True)[:, 0]
-    out = {}
-    for name, fraction in fractions.items():
-        out[name] = _baseline(view, fraction, *spends[name], ours if fraction != best else None)
-    if budget.accounting == "per_model":
-        out["dense_equal_compute"] = _baseline(view, 1.0, d + budget.experts * s, 0.0 * s, ours)
-    return out
-
-
-def _baseline(
-    view: View, fraction: float, d: np.ndarray, s: np.ndarray, ours: np.ndarray | None
-) -> dict[str, Any]:
-    """A rival at D and D'; `beaten` is the share of draws in which the split, whose losses are `ours`, is better."""
-    loss, draws = float(view.at(d, s)[0, 0]), view.at(d, s, draws=True)[:, 0]
-    known = bool(np.isfinite(loss))
-    return {
-        "family": view.law.name, "split_fraction": fraction,
-        "d_pretrain": round(float(d[0]) - view.budget.before), "d_special": round(float(s[0])),
-        "predicted_loss": loss if known else None, "interval": percentiles(draws) if known else None,
-        "beaten": float((ours < draws).mean()) if known and ours is not None else None,
-    }
 
 
 def _marginal(view: View, best: float) -> dict[str, float]:
@@ -310,21 +308,9 @@ def _curve(view: View) -> Curve:
     return Curve(_CURVE, loss, low, high)
 
 
-def _notes(law: LawFit, view: View, by_family: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    notes = []
-    for fraction, name in ((1.0, "dense"), (0.0, "split_at_0")):
-        if not np.isfinite(view.loss(np.array([fraction]))).all():
-            notes.append(f"{law.family} does not predict {name}: that corner was not considered.")
-    if len(by_family) > 1:
-        told = ", ".join(f"{name} {each['split_fraction']:.0%}" for name, each in by_family.items() if each["weight"])
-        notes.append(f"The families that are combined put the split at: {told}.")
-    if law.chosen.correction:
-        notes.append(f"The law is off by {law.chosen.correction.scale:.1%} in stretches that are no noise; it is corrected "
-                     "near its rows, and the intervals allow for as much away from them.")
-    if not view.law.drawn:
-        notes.append("The law has no bootstrap draws: the intervals are points.")
-    reach = view.budget.before + view.budget.tokens
-    for key, value, name in (("n_params", view.budget.n_params, "N"), ("tokens", reach, "T")):
-        if value > law.ranges[key][1]:
-            notes.append(f"{name} lies {value / law.ranges[key][1]:.1f} times above the fitted range.")
-    return tuple(notes)
+def _notes(law: LawFit, budget: Budget, best: float, rivals: Any, by_family: Any) -> tuple[str, ...]:
+    found = law.chosen.correction
+    return notes(
+        law.table, budget, best, rivals, by_family, off=found.scale if found else None, drawn=bool(law.chosen.drawn),
+        repeats=repeated(law.table),
+    )

@@ -120,7 +120,7 @@ def trial(measured: Measured, picked: float, interval: tuple[float, float], nois
         picked=picked, best=measured.best, regret=measured.regret(picked), gain=gain, noise=noise,
         kept=(rival - measured.at(picked)) / gain if counts else None,
         contained=low - AS_ASKED <= measured.best <= high + AS_ASKED, width=high - low,
-    )  # fmt: skip
+    )
 
 
 def best_constant(settings: Mapping[str, Measured], among: Iterable[float]) -> tuple[float, dict[str, float]]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ..fitting.combined import Combined
 from ..fitting.fitted import Fitted, percentiles
-
-Accounting = Literal["total", "per_model"]
+from .budget import Budget
 
 _NEAR_CORNERS = np.logspace(-9, -2.5, 200)
 GRID = np.unique(np.concatenate([[0.0, 1.0], _NEAR_CORNERS, 1 - _NEAR_CORNERS, np.linspace(0, 1, 801)]))
@@ -19,29 +18,6 @@ GRID = np.unique(np.concatenate([[0.0, 1.0], _NEAR_CORNERS, 1 - _NEAR_CORNERS, n
 
 Speaker = Combined | Fitted
 """Whatever says losses: the combined law, or a family alone."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """N, T, K and how T is counted; `before` are tokens behind the seed that no budget pays for."""
-
-    n_params: float
-    tokens: float
-    experts: int
-    accounting: Accounting
-    u_pretrain: float | None = None
-    u_special: float | Mapping[str, float] | None = None
-    before: float = 0.0
-
-    def unique(self, domain: str) -> tuple[float | None, float | None]:
-        """Unique tokens of the mixture and of a domain; None where data are fresh."""
-        special = self.u_special
-        return self.u_pretrain, special.get(domain) if isinstance(special, Mapping) else special
-
-    def spend(self, fraction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The law's D and D' (per expert) at fractions of T; D counts what is behind the seed."""
-        share = self.experts if self.accounting == "total" else 1
-        return self.before + fraction * self.tokens, (1.0 - fraction) * self.tokens / share
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +77,14 @@ def mean_loss(
 ) -> np.ndarray:
     """Weighted mean of domain losses at D and D', [draws, points]; the estimate where the law has no draws."""
     total: Any = 0.0
+    alone = len(weights) == 1 or len(set(weights.values())) > 1  # in a plain mean, what domains have alone cancels
     for domain, weight in weights.items():
         u_d, u_s = (
             None if u is None else np.minimum(u, tokens)
             for u, tokens in zip(budget.unique(domain), (d, s), strict=True)
         )
         loss = law.losses(
-            budget.n_params, d, s, domain, draws=draws and bool(law.drawn), u_pretrain=u_d, u_special=u_s
+            budget.n_params, d, s, domain, draws=draws and bool(law.drawn), u_pretrain=u_d, u_special=u_s, alone=alone
         )
         total = total + weight * np.atleast_2d(loss)
     return np.asarray(total)

@@ -42,7 +42,7 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
             start_new_session=True,  # Ctrl-C comes to us alone; we pass it on
             pass_fds=job.folder.locks,
-        )  # fmt: skip
+        )
         self._send({"config": job.config.resolved(), "command": job.command})
         threading.Thread(target=self._read, args=(inbox,), daemon=True).start()
 

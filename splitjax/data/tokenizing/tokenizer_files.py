@@ -12,7 +12,7 @@ from .tokenizer import Tokenizer
 
 
 def transformers_files(tokenizer: Tokenizer, max_length: int) -> dict[str, str]:
-    """File name → text. What AutoTokenizer makes of a text is id 0, then the ids that `encode` gives.
+    """File name → text. What AutoTokenizer makes of a text is `end_id`, then the ids that `encode` gives.
 
     Args:
         max_length: tokens a window of the model.
@@ -26,14 +26,16 @@ def transformers_files(tokenizer: Tokenizer, max_length: int) -> dict[str, str]:
         raise UserError(
             "a SentencePiece model has no tokenizer.json that gives the same ids for every text",
             where="data.tokenizer", mend="Prepare runs that are to be exported with data.tokenizer.type=bpe.",
-        )  # fmt: skip
+        )
     tree = json.loads(tokenizer.data)
-    end = next(token["content"] for token in tree["added_tokens"] if token["id"] == 0)
-    tree["post_processor"] = _document_start(end)
+    end = tokenizer.end_token
+    tree["post_processor"] = _document_start(end, tokenizer.end_id)
     special = dict.fromkeys(("bos_token", "eos_token", "pad_token"), end)
     told = special | {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,
+        # Generation goes on from the last position, which must not be padding.
+        "padding_side": "left",
         "clean_up_tokenization_spaces": False,
         # As in training, a text that spells the end token is the characters it has.
         "split_special_tokens": True,
@@ -45,7 +47,7 @@ def transformers_files(tokenizer: Tokenizer, max_length: int) -> dict[str, str]:
     }
 
 
-def _document_start(end: str) -> dict[str, Any]:
+def _document_start(end: str, end_id: int) -> dict[str, Any]:
     """Put the end token before a text: a document of ours begins with it."""
     start, first = {"SpecialToken": {"id": end, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
     second = {"Sequence": {"id": "B", "type_id": 1}}
@@ -53,5 +55,5 @@ def _document_start(end: str) -> dict[str, Any]:
         "type": "TemplateProcessing",
         "single": [start, first],
         "pair": [start, first, {"SpecialToken": {"id": end, "type_id": 1}}, second],
-        "special_tokens": {end: {"id": end, "ids": [0], "tokens": [end]}},
+        "special_tokens": {end: {"id": end, "ids": [end_id], "tokens": [end]}},
     }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from splitjax.config import UserError
 
-from .tokenizer import END_OF_TEXT, Tokenizer, token_bytes
+from .tokenizer import END_OF_TEXT, Tokenizer
 
 _SPACE = "▁"
 
@@ -20,55 +20,78 @@ _SPACE = "▁"
 class SentencePieceTokenizer(Tokenizer):
     """The `sentencepiece` library (no TensorFlow).
 
-    Id 0 stays as it is where text never comes to it (a pad or control piece, or an unknown behind byte fallback), so
-    that ids are those of the model; else it and the model's end of sequence change places.
+    Documents end with id 0 where that is a pad or another piece that stands for nothing (T5's models, and those
+    trained here), else with the model's end of sequence.
     """
 
     FILE = "tokenizer.model"
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, end_id: int | None = None) -> None:
         from sentencepiece import SentencePieceProcessor
 
         self._model: Any = SentencePieceProcessor(model_proto=data)
-        super().__init__(data, self._end())
-        self._places_V = np.arange(self.vocab_size)
-        self._places_V[[0, self._end_id]] = self._end_id, 0
+        super().__init__(data, self._own_end() if end_id is None else end_id)
         # The library spells a space "▁": that character itself, where bytes can, goes round it as bytes.
         self._bytes = [self._model.piece_to_id(f"<0x{byte:02X}>") for byte in _SPACE.encode()]
         if not all(self._model.is_byte(index) for index in self._bytes):
             self._bytes = []
+        if not self._stands_for_nothing(self.end_id) and not (self._bytes and self._model.is_unknown(self.end_id)):
+            raise UserError(f"id {self.end_id} cannot end documents: text is encoded to it", where=self.FILE,
+                            mend="Data prepared before version 3 of the manifest may be; prepare them anew.")
 
-    def _end(self) -> int:
-        bytes_know_all = any(self._model.is_byte(index) for index in range(self._model.vocab_size()))
-        if self._model.is_control(0) or self._model.is_unused(0) or (self._model.is_unknown(0) and bytes_know_all):
+    def _own_end(self) -> int:
+        if self._stands_for_nothing(0):
             return 0
         if self._model.eos_id() <= 0:
             raise UserError("a SentencePiece model without a pad or an end of sequence to end documents with")
         return int(self._model.eos_id())
 
+    def _stands_for_nothing(self, index: int) -> bool:
+        """Whether no text is encoded to the id."""
+        return bool(self._model.is_control(index) or self._model.is_unused(index))
+
     @cached_property
     def vocab_size(self) -> int:
         return int(self._model.vocab_size())
 
+    @property
+    def end_token(self) -> str:
+        return str(self._model.id_to_piece(self.end_id))
+
     def encode(self, text: str) -> list[int]:
         if not self._bytes or _SPACE not in text:
-            return self._places_V[self._model.encode(text)].tolist() if text else []
+            return list(self._model.encode(text)) if text else []
         ids: list[int] = []
         for index, part in enumerate(text.split(_SPACE)):
             ids += (self._bytes if index else []) + self._model.encode(part)
-        return self._places_V[ids].tolist()
+        return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         if any(_SPACE in text for text in texts):
             return [self.encode(text) for text in texts]
-        return [self._places_V[ids].tolist() if ids else [] for ids in self._model.encode(list(texts))]
+        found: list[list[int]] = self._model.encode(list(texts))
+        return found
 
     def decode(self, ids: Iterable[int]) -> str:
-        return self._model.decode(self._places_V[list(ids)].tolist()) if (ids := list(ids)) else ""
+        return str(self._model.decode([int(index) for index in ids]))
 
     @cached_property
     def token_bytes_V(self) -> NDArray[np.int32]:
-        return token_bytes(self._model.id_to_piece(int(index)) for index in self._places_V)
+        model = self._model
+
+        def size(index: int) -> int:
+            if model.is_unknown(index) or self._stands_for_nothing(index):
+                return 0
+            return 1 if model.is_byte(index) else len(self._text(index).encode())
+
+        return np.array([size(index) for index in range(self.vocab_size)], np.int32)
+
+    @cached_property
+    def begins_with_space_V(self) -> NDArray[np.bool_]:
+        return np.array([self._text(index).startswith(" ") for index in range(self.vocab_size)])
+
+    def _text(self, index: int) -> str:
+        return str(self._model.id_to_piece(index)).replace(_SPACE, " ")
 
 
 def train_unigram(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:

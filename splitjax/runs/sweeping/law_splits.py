@@ -11,10 +11,10 @@ from splitjax.config import Config, Model, UserError, hash_file, read_record, wr
 from splitjax.data import Manifest
 from splitjax.model import n_params
 
-from . import provenance
-from .cells import Clock, seed_tokens, unique_tokens
-from .phase_tree import model_tag
-from .run_folder import FORMAT, RunFolder
+from .. import provenance
+from ..cells import Clock, seed_tokens, unique_tokens
+from ..phase_tree import model_tag
+from ..run_folder import FORMAT, RunFolder
 from .sweep_cells import Pick, budgets
 
 
@@ -57,7 +57,7 @@ def _made(config: Config, clock: Clock, folder: RunFolder) -> dict[str, Any]:
             raise UserError(
                 f"changed since it picked the splits of the sweep in {folder.path}", where=str(path),
                 mend="Restore it, or use another run_dir, or --redo sweep to pick anew.",
-            )  # fmt: skip
+            )
         return made
     fitted = law.LawFit.load(path)
     unique = unique_tokens(config, Manifest.load(folder.data).sizes_by_domain)

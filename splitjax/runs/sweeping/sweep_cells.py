@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from splitjax.config import Config, Model, PerParam, Sweep, UserError, tokens_of
 from splitjax.model import n_params
 
-from .cells import Clock
-from .phase_tree import Cell
+from ..cells import Clock
+from ..phase_tree import Cell
 
 Pick = Callable[[Model, int], float]
 """(model, T in tokens) → the split fraction that a law picks."""
@@ -34,7 +34,7 @@ class Point(NamedTuple):
     def matches(self, left_out: Mapping[str, tuple[Any, ...]]) -> bool:
         """Whether it has one of the values given on every axis given, counts compared as tokens of its model."""
         return all(self._plain(name, getattr(self, name)) in {self._plain(name, value) for value in values}
-                   for name, values in left_out.items())  # fmt: skip
+                   for name, values in left_out.items())
 
     def _plain(self, name: str, value: Any) -> Any:
         return tokens_of(value, self.size) if name in ("d_pretrain", "d_special", "tokens") and value else value
@@ -76,7 +76,7 @@ def sweep_cells(config: Config, clock: Clock, pick: Pick | None = None) -> list[
     cells = {
         Cell(point.models, pretrain, special, None if point.seeds == config.seed else point.seeds)
         for point, pretrain, special in steps if pretrain + special
-    }  # fmt: skip
+    }
     return sorted(cells, key=lambda cell: cell.id)
 
 

@@ -1,0 +1,16 @@
+"""`splitjax predict --law law.json --params 1B --pretrain 20B --special 2B`: one loss with its interval."""
+
+from __future__ import annotations
+
+import argparse
+
+from . import common, law_table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    common.add_json_argument(parser)
+    law_table.add_predict_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    return law_table.predict_loss(args)

@@ -1,0 +1,299 @@
+"""A sweep that chooses its cells for the main run: small models on the main run's own D and D', within a price.
+
+Laws extrapolate well in N and badly in T, so every cell lies on a split curve of T or half of it, corners included,
+and only N is small. The first round is chosen by a prior; each later one by what narrows the split most for its price,
+given the law of all rounds before. The sweep ends when the split is known to within its flat region, or nothing that
+the price allows is worth a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from splitjax import law
+from splitjax.config import Auto, Config, Model, UserError, format_count
+from splitjax.law import Cell as LawCell
+from splitjax.law.splitting import cell_choice
+from splitjax.model import n_params
+from splitjax.parallel import hosts
+from splitjax.runs.cells import Clock, budget_tokens, main_cells, seed_tokens
+from splitjax.runs.job import Job
+from splitjax.runs.phase_tree import Cell, grow
+from splitjax.runs.phase_work import flops_of
+from splitjax.runs.run_folder import RunFolder
+from splitjax.runs.sweeping.sweep_rounds import Round, Rounds
+
+from .small_models import family, ladder
+
+FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Splits that a cell may have."""
+SHORTER = (1, 2)
+"""T of the curves: the main run's own, and its half."""
+SHAPES = (
+    ((0.1, 0.3, 0.5, 0.7, 1.0), (0.2, 0.6, 1.0)),
+    ((0.1, 0.3, 0.5, 0.7, 1.0), (0.5, 1.0)),
+    ((0.1, 0.4, 0.7, 1.0), (0.5, 1.0)),
+    ((0.2, 0.5, 0.8, 1.0), (1.0,)),
+    ((0.2, 0.6, 1.0), (1.0,)),
+)
+"""First rounds: splits of T for every size, and splits of half of T."""
+FIRST = 0.7
+"""Share of the price that the first of several rounds may take."""
+NOISE = 2e-3
+"""Relative noise of a run's mean loss, until it is measured."""
+NEAR_UNIGRAM = 0.95
+"""A size whose best loss is above this share of the unigram entropy has learned too little to tell anything."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """The main run that cells are chosen for.
+
+    Attributes:
+        clock: tokens in steps, K and the accounting.
+        vocab_size: of the embedding; its head is most of the price of a small model.
+    """
+
+    config: Config
+    clock: Clock
+    vocab_size: int
+
+    @property
+    def auto(self) -> Auto:
+        found = self.config.sweep and self.config.sweep.auto
+        assert found
+        return found
+
+    @cached_property
+    def main_flops(self) -> float:
+        """Of the planned model, split at half."""
+        return self.price([main_cells(self.config, self.clock, 0.5)["planned"]])
+
+    @property
+    def limit(self) -> float:
+        """FLOPs that all rounds may cost together."""
+        return self.auto.share * self.main_flops
+
+    def price(self, cells: Sequence[Cell]) -> float:
+        """Training FLOPs, shared trunks once."""
+        return flops_of(grow(cells, self.config.train.decay_share), self.config, self.clock.experts, self.vocab_size)
+
+    def budget(self, sizes: dict[str, int] | None = None) -> law.Budget:
+        """As the law is asked.
+
+        Args:
+            sizes: train tokens by domain, where the data are prepared.
+        """
+        return law.Budget(
+            n_params(self.config.model), budget_tokens(self.config), self.clock.experts, self.config.budget.accounting,
+            u_pretrain=float(seed_tokens(self.config) + sum(sizes.values())) if sizes else None,
+            u_special={name: float(size) for name, size in sizes.items()} if sizes else None,
+            before=float(seed_tokens(self.config)),
+        )
+
+    def curve(self, model: Model, shorter: int, fractions: Sequence[float]) -> list[Cell]:
+        """Cells on the split curve of T / `shorter`, each once; none where that T is not a step a model."""
+        steps = self.clock.budget(budget_tokens(self.config) // shorter)
+        return list(dict.fromkeys(Cell(model, *self.clock.split(steps, f)) for f in fractions)) if steps else []
+
+    def candidates(self, models: Sequence[Model]) -> list[Cell]:
+        """Every cell that a round may choose."""
+        cells = (self.curve(model, shorter, FRACTIONS) for model in models for shorter in SHORTER)
+        return list(dict.fromkeys(cell for curve in cells for cell in curve))
+
+    def in_tokens(self, cells: Sequence[Cell]) -> list[LawCell]:
+        """Cells as the law counts them."""
+        quantum, before = self.clock.tokens_per_step, seed_tokens(self.config)
+        return [LawCell(n_params(c.model), before + c.pretrain * quantum, c.special * quantum) for c in cells]
+
+
+def first(asked: Question) -> Rounds:
+    """The first round: of all ladders of sizes and shapes of curves within the price, the one that a prior likes best.
+
+    Raises:
+        UserError: the price pays for none; names what the cheapest costs.
+    """
+    models, limit = family(asked.config.model), asked.limit * (FIRST if asked.auto.rounds > 1 else 1.0)
+    best: Rounds | None = None
+    cheapest = float("inf")
+    for full, half in SHAPES:
+        found = _largest(asked, models, full, half, limit)
+        cheapest = min(cheapest, found[1])
+        if not found[0]:
+            continue
+        ladder_, cells = found[0]
+        draws = cell_choice.prior(asked.budget(), asked.in_tokens(cells))
+        after = cell_choice.sd_after(draws, range(len(cells)), NOISE)
+        if best is None or after < best.rounds[0].sd_after:
+            sizes = ", ".join(format_count(n_params(each)) for each in ladder_)
+            reason = f"by a prior: curves of T and T/2 at N = {sizes}"
+            one = Round(tuple(cells), reason, asked.price(cells), draws.sd, after)
+            best = Rounds(tuple(asked.candidates(ladder_)), (one,))
+    if best is None:
+        share = cheapest / asked.main_flops / (FIRST if asked.auto.rounds > 1 else 1.0)
+        what = f"{asked.auto.share:g} of the main run's FLOPs do not pay for {asked.auto.models} small models"
+        raise UserError(what, where="sweep.auto.share", mend=f"Give {share:.2g} or more, or a larger main run.")
+    return best
+
+
+def _largest(
+    asked: Question, models: list[Model], full: Sequence[float], half: Sequence[float], limit: float
+) -> tuple[tuple[list[Model], list[Cell]] | None, float]:
+    """The ladder with the largest models whose round of this shape is within `limit`; the price of the smallest."""
+    cheapest = float("inf")
+    for top in reversed(range(len(models))):
+        steps = ladder(models, top, asked.auto.models)
+        if steps is None:
+            continue
+        cells = [cell for model in steps for cell in asked.curve(model, 1, full)]
+        cells += [cell for model in (steps[0], steps[-1]) for cell in asked.curve(model, 2, half)]
+        cells = list(dict.fromkeys(cells))
+        price = asked.price(cells)
+        cheapest = min(cheapest, price)
+        if price <= limit:
+            return (steps, cells), cheapest
+    return None, cheapest
+
+
+def further(
+    asked: Question, known: Rounds, fitted: law.LawFit, sizes: dict[str, int], unigram: float
+) -> Rounds:
+    """The rounds with one more, or ended with the reason.
+
+    Args:
+        fitted: the law of all rounds so far.
+        sizes: train tokens by domain.
+        unigram: entropy of the validation text, nats a token.
+    """
+    budget = asked.budget(sizes)
+    told = law.plan(
+        fitted, budget.n_params, budget.tokens, budget.experts, budget.accounting, extrapolate=True,
+        u_pretrain=budget.u_pretrain, u_special=budget.u_special, before=budget.before,
+    )
+    low, high = told.interval
+    if len(known.rounds) > 1 and told.flat_region[0] <= low and high <= told.flat_region[1]:
+        return replace(known, ended=f"the split is known: {low:.0%} to {high:.0%}, all as good as the best")
+    deaf = _deaf(fitted, unigram)
+    cells = [c for c in known.foreseen if c not in set(known.cells) and n_params(c.model) not in deaf]
+    left = asked.auto.rounds - len(known.rounds)
+    found, price = _worth(asked, known, fitted, budget, cells)
+    if not found.cells:
+        return replace(known, ended="no run that the price allows would narrow the split")
+    if left <= 0:
+        worth = f"from {found.sd_before:.1%} to {found.sd_after:.1%} of T for {price(found.cells):.3g} FLOPs"
+        return replace(known, ended=f"all {len(known.rounds)} rounds are done; one more would narrow the split {worth}")
+    chosen = tuple(cells[i] for i in found.cells)
+    reason = f"the split is {low:.0%} to {high:.0%}; these runs should narrow it most for their price"
+    reason += f" (left out, near the unigram entropy: N = {', '.join(map(format_count, sorted(deaf)))})" if deaf else ""
+    one = Round(chosen, reason, price(found.cells), found.sd_before, found.sd_after)
+    return replace(known, rounds=(*known.rounds, one))
+
+
+def _worth(
+    asked: Question, known: Rounds, fitted: law.LawFit, budget: law.Budget, cells: Sequence[Cell]
+) -> tuple[cell_choice.Choice, Callable[[Sequence[int]], float]]:
+    """What one more round would choose among `cells`, and the price of some of them beside those known."""
+    so_far = asked.price(known.cells)
+
+    def price(some: Sequence[int]) -> float:
+        return asked.price([*known.cells, *(cells[i] for i in some)]) - so_far
+
+    if not cells:
+        return cell_choice.Choice((), 0.0, 0.0), price
+    prices = [price([i]) for i in range(len(cells))]
+    draws = cell_choice.drawn(fitted, budget, asked.in_tokens(cells))
+    correction = fitted.chosen.correction
+    noise = max(correction.kernel.noise if correction else NOISE, 1e-4)
+    return cell_choice.choose(draws, prices, _allowance(asked, known, min(prices)), noise), price
+
+
+def _allowance(asked: Question, known: Rounds, cheapest: float) -> float:
+    """FLOPs of the next round: an even share of what is left, one run at least where that is paid for."""
+    rest, left = asked.limit - known.flops, asked.auto.rounds - len(known.rounds)
+    if left <= 0:  # only told: what one more would be worth
+        return asked.limit / asked.auto.rounds
+    return min(max(rest / left, cheapest), rest)
+
+
+def _deaf(fitted: law.LawFit, unigram: float) -> set[int]:
+    """Sizes whose best run is hardly better than the frequencies of single tokens."""
+    table = fitted.table
+    if table.run is None:
+        return set()
+    losses: dict[tuple[int, str], list[float]] = {}
+    for n, run, loss in zip(table.n_params, table.run, table.loss, strict=True):
+        losses.setdefault((int(n), str(run)), []).append(float(loss))
+    best: dict[int, float] = {}
+    for (n, _), each in losses.items():
+        best[n] = min(best.get(n, np.inf), float(np.mean(each)))
+    return {n for n, loss in best.items() if loss > NEAR_UNIGRAM * unigram}
+
+
+def question_of(job: Job) -> Question:
+    """The main run of a job; before its data are prepared, with the vocabulary that the config asks for."""
+    return Question(job.config, job.clock, vocab_of(job))
+
+
+def vocab_of(job: Job) -> int:
+    """Rows of the embedding; before the data are prepared as many as the config asks for."""
+    prepared = (job.folder.data / "manifest.json").exists()
+    return job.vocab_size if prepared else job.config.data.tokenizer.vocab_size
+
+
+def told(job: Job) -> list[dict[str, Any]]:
+    """The rounds so far as plain values; `share`: of the main run's FLOPs."""
+    whole = question_of(job).main_flops
+    rounds = job.rounds_so_far.rounds
+    return [
+        {"cells": len(each.cells), "flops": each.flops, "share": each.flops / whole, "reason": each.reason}
+        for each in rounds
+    ]
+
+
+def rounds_of(config: Config, clock: Clock, folder: RunFolder, vocab_size: int) -> Rounds | None:
+    """The rounds of a sweep that chooses its cells: those on disk, or what the first would be; None for any other."""
+    if config.sweep is None or config.sweep.auto is None:
+        return None
+    return Rounds.load(folder.rounds) or first(Question(config, clock, vocab_size))
+
+
+def begin(job: Job, *, write: bool = True) -> None:
+    """Give a job its rounds so far: those of sweep.json, or the first, which is then written.
+
+    Raises:
+        UserError: the price pays for no first round.
+    """
+
+    def made() -> None:
+        if Rounds.load(job.folder.rounds) is None:
+            first(question_of(job)).save(job.folder.rounds)
+
+    if write:
+        hosts.from_first(made)
+    job.rounds = Rounds.load(job.folder.rounds) or first(question_of(job))
+
+
+def go_on(job: Job, fitted: Callable[[], law.LawFit]) -> bool:
+    """Choose the next round, written before it starts; False where the sweep has ended.
+
+    Args:
+        fitted: makes the law of all rounds so far; called on the first process.
+    """
+
+    def made() -> None:
+        known = Rounds.load(job.folder.rounds)
+        assert known is not None
+        if known.ended is None:
+            sizes, unigram = job.corpus.manifest.sizes_by_domain, job.corpus.unigram_entropy("validation")
+            further(question_of(job), known, fitted(), sizes, unigram).save(job.folder.rounds)
+
+    hosts.from_first(made)
+    job.rounds = Rounds.load(job.folder.rounds)
+    assert job.rounds is not None
+    job.reporter.say(job.rounds.told())
+    return job.rounds.ended is None

@@ -1,0 +1,57 @@
+"""Cells chosen by the variance that they take from the split for their price."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from splitjax import law
+from splitjax.law import Cell
+from splitjax.law.splitting.cell_choice import Draws, choose, prior, sd_after
+
+
+def draws(weights: list[list[float]], count: int = 200_000) -> Draws:
+    """split = sum of the causes; the loss of a cell is a mix of them."""
+    causes = np.random.default_rng(0).normal(size=(count, len(weights[0])))
+    return Draws(causes.sum(1), causes @ np.array(weights).T)
+
+
+def test_a_cell_that_shows_one_of_two_equal_causes_halves_the_variance() -> None:
+    found = sd_after(draws([[1.0, 0.0], [0.0, 1.0]]), [0], noise=0.0)
+    assert found == pytest.approx(1.0, rel=0.02)  # of sqrt(2)
+    # seen with noise as large as the cause itself, it takes half as much: 2 - 1/2
+    assert sd_after(draws([[1.0, 0.0]]), [0], noise=1.0) == pytest.approx(np.sqrt(1.5), rel=0.02)
+
+
+def test_a_second_cell_that_tells_the_same_is_not_chosen() -> None:
+    told = draws([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    found = choose(told, [1.0, 1.0, 1.0], limit=3.0, noise=1e-3)
+    assert set(found.cells) in ({0, 2}, {1, 2})
+    assert found.sd_before == pytest.approx(np.sqrt(2), rel=0.02)
+    assert found.sd_after == pytest.approx(0.0, abs=0.01)
+
+
+def test_price_and_limit_are_obeyed() -> None:
+    told = draws([[1.0, 0.0], [0.0, 0.9]])
+    assert choose(told, [10.0, 1.0], limit=20.0, noise=0.1).cells == (1, 0), "the cheaper tells more for its price"
+    assert choose(told, [10.0, 1.0], limit=10.5, noise=0.1).cells == (1,)
+    assert choose(told, [10.0, np.inf], limit=10.0, noise=0.1).cells == (0,)
+    assert choose(told, [2.0, 2.0], limit=1.0, noise=0.1).cells == ()
+    assert choose(told, [1.0, 1.0], limit=9.0, noise=0.1, most=1).cells == (0,)
+
+
+def test_what_tells_next_to_nothing_is_not_chosen() -> None:
+    told = draws([[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
+    weak = Draws(told.split - told.losses[:, 0] * 0.95, told.losses)
+    assert choose(weak, [1e-9, 1.0], limit=5.0, noise=1e-3).cells == (1,)
+
+
+def test_a_prior_speaks_of_every_cell_and_curves_of_t_tell_where_to_split() -> None:
+    budget = law.Budget(1e8, 2e9, 4, "total")
+    at = [Cell(n, f * 2e9, (1 - f) * 5e8) for n in (1e6, 2e6, 4e6) for f in (0.0, 0.3, 0.7, 1.0)]
+    told = prior(budget, at)
+    assert told.losses.shape[1] == len(at)
+    assert len(told.split) == len(told.losses) > 500
+    dense = [i for i, cell in enumerate(at) if not cell.d_special]
+    assert sd_after(told, range(len(at)), 2e-3) < 0.9 * told.sd
+    assert sd_after(told, range(len(at)), 2e-3) < sd_after(told, dense, 2e-3)
