@@ -115,6 +115,20 @@ def test_the_committed_settings_lie_beyond_what_is_fitted(name: str) -> None:
         assert n_params(study.base.model) >= 2 * max(n_params(cell.model) for cell in part.cells)
 
 
+def test_the_laws_of_the_blind_study_see_the_paths_of_their_settings() -> None:
+    """D and D' of every split lie within the law's, at half of N or less, under the same accounting."""
+    folder = ROOT / "docs" / "study" / "text_study_blind"
+    study = Study(f"{ROOT}/configs/text_study_blind.yaml", [], read_spec(folder / "settings.yaml"))
+    assert {setting.accounting for setting in study.spec.settings.values()} == {"total", "per_model"}
+    for name, setting in study.spec.settings.items():
+        part, asked = study.law_part(setting.law), study.setting_part(name, None)
+        assert (part.clock, len(setting.seeds)) == (asked.clock, 2)
+        for axis in ("pretrain", "special"):
+            assert max(getattr(cell, axis) for cell in part.cells) == max(getattr(cell, axis) for cell in asked.cells)
+        assert {cell.model for cell in asked.cells} == {study.model_of(name)}
+        assert n_params(study.model_of(name)) >= 2 * max(n_params(cell.model) for cell in part.cells)
+
+
 def test_a_law_that_is_right_passes_every_test(study: Study, kept: Path) -> None:
     rows = Rows.read(kept / "observations.csv")
     told = picks.pick(study, "all", rows, kept)["settings"]
@@ -128,6 +142,35 @@ def test_a_law_that_is_right_passes_every_test(study: Study, kept: Path) -> None
     assert found["total"].measured.noise == pytest.approx(0, abs=1e-9)  # a whole seed's shift is no noise
     text = verdict.rival_table(study, found, told, rows)  # type: ignore[arg-type]
     assert "N = 221,856, " in text, "the larger dense model at equal FLOPs"
+
+
+def test_a_setting_has_a_size_and_other_rules_of_its_own(place: Path, kept: Path) -> None:
+    """Another rule's split is trained and judged; the size is that of the picks, the cells and the rivals."""
+    asked = yaml.safe_load(SETTINGS)
+    larger, smaller = ({"d_model": width, "n_layers": 2, "n_heads": 2} for width in (80, 48))
+    asked["settings"]["total"] |= {"model": larger, "also": {"old": 0.9}}
+    asked["settings"]["per_model"] |= {"model": smaller}
+    (place / "settings.yaml").write_text(json.dumps(asked | {"fractions": [0, 0.2, 0.35, 0.5, 0.8, 1]}))
+    study, rows = Study("tiny.yaml", [], read_spec(place / "settings.yaml")), Rows.read(kept / "observations.csv")
+    told = picks.pick(study, "all", rows, place)["settings"]
+    sizes = {name: n_params(study.model_of(name)) for name in told}
+    assert sizes["total"] > n_params(study.base.model) > sizes["per_model"]
+    assert {name: each["n_params"] for name, each in told.items()} == sizes
+    assert study.rivals("per_model", 0.4)[0][0] == study.model_of("per_model")
+    for name in told:
+        measured(study.setting_part(name, told[name]["split_fraction"]), rows)
+    found = {name: verdict.curves(study, name, rows, told[name]) for name in told}
+    one = found["total"]
+    assert one is not None
+    assert one.measured.has(0.9)
+    assert not found["per_model"].measured.has(0.9)  # type: ignore[union-attr]
+    assert {int(row["n_params"]) for row in rows.of("total")} == {sizes["total"]}
+    text = verdict.rule_table(study, found, told)  # type: ignore[arg-type]
+    lines = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines()}
+    assert f"| {100 * one.measured.regret(0.9):.2f} % (90 %) |" in lines["total"]
+    assert f"{100 * one.measured.regret(0.35):.2f} % (35 %)" in lines["total"]
+    assert lines["per_model"].endswith("| – |"), "no other rule is named there"
+    assert f"{100 * one.measured.regret(0.9):.2f} %" in lines["most"]
 
 
 def test_hindsight_finds_the_split_of_a_family(study: Study, kept: Path) -> None:

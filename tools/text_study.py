@@ -176,6 +176,7 @@ class Work:
             print("\n" + verdict.pick_table(told))
         if found:
             print("\n" + verdict.trial_table(study, found, told))
+            print("\n" + verdict.rule_table(study, found, told))
             print("\n" + verdict.curve_table(found))
             print("\n" + verdict.rival_table(study, found, told, self.rows))
             from study.drawing import draw

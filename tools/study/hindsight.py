@@ -40,7 +40,7 @@ def hindsight_table(study: Study, found: Mapping[str, Curves], rows: Rows) -> st
 
 def best_split(study: Study, name: str, fitted: law.LawFit, family: str) -> float:
     """The fraction at which a family puts the least mean loss, corners that it cannot predict left out."""
-    setting, size = study.spec.settings[name], n_params(study.base.model)
+    setting, size = study.spec.settings[name], n_params(study.model_of(name))
     experts = study.setting_part(name, None).experts
     budget = Budget(size, tokens_of(setting.tokens, size), experts, setting.accounting)
     return float(GRID[np.argmin(fitted.predict(size, *budget.spend(GRID), family=family))])

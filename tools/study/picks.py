@@ -32,7 +32,7 @@ def pick(study: Study, name: str, rows: Rows, folder: Path) -> dict[str, Any]:
         UserError: the law's rows or a setting changed since the picks were made.
     """
     path, part = folder / f"picks.{name}.json", study.law_part(name)
-    asked = {key: each.model_dump(mode="json") for key, each in study.spec.settings.items() if each.law == name}
+    asked = {key: each.asked() for key, each in study.spec.settings.items() if each.law == name}
     wanted = {"rows": rows.hash(name), "settings": asked, "n_params": n_params(study.base.model)}
     if path.exists():
         record = read_record(path, "the picks of a study", {"kind": KIND, "version": VERSION})
@@ -57,7 +57,7 @@ def pick(study: Study, name: str, rows: Rows, folder: Path) -> dict[str, Any]:
 
 def _setting(study: Study, name: str, fitted: law.LawFit) -> dict[str, Any]:
     setting = study.spec.settings[name]
-    size = n_params(study.base.model)
+    size = n_params(study.model_of(name))
     tokens = tokens_of(setting.tokens, size)
     experts = study.setting_part(name, None).experts
     found = law.plan(fitted, n_params=size, tokens=tokens, experts=experts, accounting=setting.accounting).to_json()

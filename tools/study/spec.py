@@ -35,6 +35,13 @@ class Setting(Settings):
     accounting: Literal["total", "per_model"]
     tokens: TokenCount = Field(description="T under the accounting.")
     seeds: tuple[int, ...] = (0,)
+    model: Model | None = Field(None, description="Its size, where it is not the config's `model`.")
+    also: dict[str, Fraction] = Field({}, description="Another rule → its split, which is measured too.")
+
+    def asked(self) -> dict[str, Any]:
+        """As the picks record it: keys that say nothing are left out, as in picks made before there were such keys."""
+        silent = {key for key in ("model", "also") if not getattr(self, key)}
+        return self.model_dump(mode="json", exclude=silent)
 
 
 class Ablation(Settings):
@@ -80,7 +87,7 @@ def read_spec(path: Path) -> Spec:
     except yaml.YAMLError as error:
         raise UserError(f"not YAML ({error})", where=str(path)) from None
     except ValidationError as error:
-        _, what, mend = first_mistake(error)
+        _, what, mend = first_mistake(error, Spec)
         raise UserError(what, where=str(path), mend=mend) from None
 
 
@@ -131,12 +138,17 @@ class Study:
         """The sweep that the law is fitted to."""
         return Part(law, "law", self._config(law, self.spec.laws[law]))
 
+    def model_of(self, name: str) -> Model:
+        """The size of a setting."""
+        return self.spec.settings[name].model or self.base.model
+
     def setting_part(self, name: str, picked: float | None) -> Part:
         """All splits of a setting, with the law's pick (None: not known yet; one at half stands for its cost)."""
         setting = self.spec.settings[name]
         extra = 0.5 if picked is None else picked
-        sweep = {"models": self._model(self.base.model), "tokens": str(setting.tokens),
-                 "split": sorted({*self.spec.fractions, extra}), "seeds": list(setting.seeds)}
+        splits = sorted({*self.spec.fractions, *setting.also.values(), extra})
+        sweep = {"models": self._model(self.model_of(name)), "tokens": str(setting.tokens), "split": splits,
+                 "seeds": list(setting.seeds)}
         return Part(name, "setting", self._setting_config(setting, sweep))
 
     def against_part(self, law: str, picks: dict[str, float]) -> Part | None:
@@ -158,7 +170,7 @@ class Study:
         """
         setting = self.spec.settings[name]
         part = self.setting_part(name, picked)
-        clock, model = part.clock, self.base.model
+        clock, model = part.clock, self.model_of(name)
         budget = clock.budget(tokens_of(setting.tokens, n_params(model)))
         pretrain, special = clock.split(budget, 0.5 if picked is None else picked)
         tokens = (pretrain + part.experts * special) * clock.tokens_per_step

@@ -16,6 +16,9 @@ from .picks import fraction_of
 from .rows import Row, Rows, Sizes
 from .spec import Part, Study
 
+CONSTANT = 0.35
+"""The split that did best, told afterwards, on the settings of the first studies."""
+
 
 @dataclass(frozen=True)
 class Curves:
@@ -129,6 +132,24 @@ def trial_table(study: Study, found: Mapping[str, Curves], picks: Mapping[str, A
     return table(["setting", "N", "T", "predicted loss off", "of a domain", "law's split", "90 % interval",
                   "measured best", "inside", "regret", f"regret of {fraction:.0%} everywhere",
                   "gain of the best over dense and 80/20", "kept"], [*lines, mean])
+
+
+def rule_table(study: Study, found: Mapping[str, Curves], picks: Mapping[str, Any]) -> str:
+    """Regret of the law's split beside that of a constant and of the other rules that the settings name."""
+    rules = dict.fromkeys(rule for name in found for rule in study.spec.settings[name].also)
+    regrets, lines = [], []
+    for name, each in found.items():
+        one, also = each.measured, study.spec.settings[name].also
+        splits = [picked_split(study, name, picks[name]), CONSTANT, *(also.get(rule, math.nan) for rule in rules)]
+        regrets.append([one.regret(split) if one.has(split) else math.nan for split in splits])
+        told = ["–" if math.isnan(regret) else f"{percent(regret, 2)} ({percent(split)})"
+                for split, regret in zip(splits, regrets[-1], strict=True)]
+        least = one.mean.min()
+        lines.append([name, percent(one.mean.max() / least - 1, 1), percent(one.noise / least, 2), *told])
+    for word, of in (("mean", np.mean), ("most", np.max)):
+        known = [column[~np.isnan(column)] for column in np.array(regrets).T]
+        lines.append([word, "", "", *(percent(of(column), 2) if len(column) else "–" for column in known)])
+    return table(["setting", "spread of the curve", "noise", "law's", f"always {CONSTANT:.0%}", *rules], lines)
 
 
 def curve_table(found: Mapping[str, Curves]) -> str:
