@@ -101,8 +101,16 @@ def _missed(plan: Mapping[str, Any], gains: Mapping[str, Any]) -> str:
         return ""
     name, words, gain = min(found, key=lambda item: item[2]["perplexity"])
     value, error = -gain["perplexity"], gain["perplexity_error"]
-    blame = "" if plan["decision"] == "explicit" else ": the law missed it"
-    return f" A {name} was better still, by {value:.1f} ± {error:.1f} % ({words}){blame}."
+    return f" A {name} was better still, by {value:.1f} ± {error:.1f} % ({words}){_blame(plan, name)}."
+
+
+def _blame(plan: Mapping[str, Any], name: str) -> str:
+    """What the law had to say of a split that did better: nothing, that it might, or that it would not."""
+    if plan["decision"] == "explicit":
+        return ""
+    low, high = plan["flat_region"]
+    known = low <= float(name.removeprefix("split at ").removesuffix(" %")) / 100 <= high
+    return ": the law could not tell the two" if known else ": the law missed it"
 
 
 def _lost(results: Mapping[str, Any]) -> str:

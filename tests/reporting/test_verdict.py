@@ -110,6 +110,13 @@ def test_a_measured_split_that_did_better_is_not_hidden() -> None:
     assert headline(plan(), found).endswith("splitting paid.")
 
 
+def test_the_law_is_not_said_to_miss_what_it_called_as_good() -> None:
+    found = results(6.0, 2.5)
+    found["gains"]["planned_vs_split at 40 %"] = gain(-3.3, 1.1)
+    for region, told in (((0.2, 0.4), ": the law could not tell the two."), ((0.41, 0.9), ": the law missed it.")):
+        assert headline(plan() | {"flat_region": region}, found).endswith(f"(routed){told}")
+
+
 def test_a_split_that_did_better_only_with_the_label_known_is_said_too() -> None:
     found = results(6.0, 2.5)
     found["gains"]["planned_vs_split at 40 %"] = {
