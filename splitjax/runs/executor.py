@@ -111,7 +111,7 @@ class Executor:
         if measured is None:
             with disk_errors(self.path(phase.name)):
                 return self._train(phase)
-        self.reporter.skip(work_of([phase], self.config, self.clock.experts, self.vocab_size))
+        self.reporter.skip(work_of([phase], self.config, self.clock.experts, self.vocab_size), phase.name)
         return measured
 
     @property

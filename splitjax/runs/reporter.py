@@ -28,6 +28,7 @@ class Reporter:
         self._total = self._done = self._step_seconds = self._beside_seconds = 0.0
         self._phases_left = self._phases_done = 0
         self._said: set[str] = set()
+        self._counted: set[str] = set()
         self.jobs = 1
         """Phases that are trained at a time."""
         self._tokens_per_s: float | None = None
@@ -82,8 +83,9 @@ class Reporter:
             self.say(text)
 
     def now(self, what: str) -> None:
-        """What is being done, inside the stage."""
+        """What is being done, inside the stage: a phase, most of the time."""
         self._what = what
+        self._counted.add(what)
 
     def advance(self, work: float, seconds: float, tokens_per_s: float) -> None:
         """Steps worth `work` units took `seconds`."""
@@ -100,11 +102,19 @@ class Reporter:
             self._beside_seconds += beside
             self._tokens_per_s = None
 
-    def skip(self, work: float) -> None:
-        """A phase that an earlier start already trained: it leaves the job without counting as speed."""
+    def skip(self, work: float, phase: str) -> None:
+        """A phase that an earlier start already trained: it leaves the job, once, without counting as speed."""
         with self._lock:
-            self._total = max(self._total - work, self._done)
-            self._phases_left = max(self._phases_left - 1, 0)
+            if phase not in self._counted:
+                self._counted.add(phase)
+                self._total = max(self._total - work, self._done)
+                self._phases_left = max(self._phases_left - 1, 0)
+
+    def replan(self, work: float, phases: int) -> None:
+        """The job has so much more work, and so many phases more, than was planned; negative where it has less."""
+        with self._lock:
+            self._total = max(self._total + work, self._done)
+            self._phases_left = max(self._phases_left + phases, 0)
 
     def seconds_left(self) -> float | None:
         """Training time left at the speed so far (None before there is one)."""

@@ -16,6 +16,7 @@ from splitjax.evaluate.folders import ModelFolder
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
 from splitjax.planning.main_plan import make_plan
+from splitjax.planning.run_costs import sweep_work
 from splitjax.runs import observations
 from splitjax.runs.cells import seed_tokens
 from splitjax.runs.job import Job
@@ -112,7 +113,11 @@ def _in_rounds(job: Job, jobs: int) -> int:
     auto_sweep.begin(job)
     while True:
         tokens = _train_tree(job, job.sweep_phases, jobs, _grown(job))
-        if not auto_sweep.go_on(job, lambda: fit_table(law.Table.read(job.folder.observations), job.config)):
+        work, phases = sweep_work(job)
+        more = auto_sweep.go_on(job, lambda: fit_table(law.Table.read(job.folder.observations), job.config))
+        now, count = sweep_work(job)
+        job.reporter.replan(now - work, count - phases)
+        if not more:
             return tokens
 
 

@@ -25,7 +25,8 @@ def test_time_left_is_work_left_at_the_speed_so_far() -> None:
     assert told.seconds_left() == pytest.approx(16.0)
     told.phase_done(beside=2.0)  # three more such phases
     assert told.seconds_left() == pytest.approx(16.0 + 3 * 2.0)
-    told.skip(30.0)  # done by an earlier start: less work, the same speed
+    told.skip(30.0, "trunk")  # done by an earlier start: less work, the same speed
+    told.skip(30.0, "trunk")  # met again in the next round of a sweep: it left the job once
     assert told.seconds_left() == pytest.approx(10.0 + 2 * 2.0)
 
 
@@ -49,3 +50,18 @@ def test_a_line_holds_stage_speed_share_and_time_left() -> None:
     last = text.getvalue().splitlines()[-1]
     for part in ("train", "d32.trunk", "12,345 tokens/s", "whole job 50 %", "1:30 left"):
         assert part in last
+
+
+def test_rounds_that_turn_out_otherwise_change_the_time_left() -> None:
+    told, _ = reporter()
+    told.plan_work(100.0, phases=4)
+    told.advance(20.0, seconds=4.0, tokens_per_s=1000.0)
+    told.replan(-40.0, -1)  # the sweep ended early
+    assert told.seconds_left() == pytest.approx((100 - 20 - 40) * 4 / 20)
+    told.replan(10.0, 2)
+    assert told.seconds_left() == pytest.approx((100 - 20 - 40 + 10) * 4 / 20)
+    told.now("trunk")
+    told.skip(30.0, "trunk")  # trained by this start, and met again
+    assert told.seconds_left() == pytest.approx(50 * 4 / 20)
+    told.replan(-1000.0, -9)
+    assert told.seconds_left() == 0

@@ -41,8 +41,8 @@ class _Relay(Reporter):
     def phase_done(self, beside: float) -> None:
         self.tell("phase_done", values=[beside])
 
-    def skip(self, work: float) -> None:
-        self.tell("skip", values=[work])
+    def skip(self, work: float, phase: str) -> None:
+        self.tell("skip", values=[work, phase])
 
     def say(self, text: str) -> None:
         self.tell("say", values=[text])
