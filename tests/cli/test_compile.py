@@ -158,8 +158,6 @@ def test_plan_prices_the_sweep_of_the_law(tiny: str, capsys: pytest.CaptureFixtu
     [
         (["plan", "TINY", "--estimate"], "--estimate without --topology"),
         (["plan", "--law", "law.json", "--topology", "v5e:2x2"], "not with --law"),
-        (["plan", "TINY", "--topology", "v5e:2x2", "--estimate", "split=null",
-          "sweep={models: [1M], d_pretrain: [1M], d_special: [1M]}"], "no plan"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

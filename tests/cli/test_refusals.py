@@ -33,6 +33,8 @@ def tree(tmp_path: Path) -> dict[str, Any]:
         },
         "budget": {"tokens": "10k"},
         "split": 0.5,
+        "train": {"seq_len": 32},
+        "evaluate": {"windows": 4, "prefix": 8},
     }
 
 
