@@ -38,7 +38,7 @@ from splitjax.config import (  # noqa: E402
     write_atomic,
     write_json,
 )
-from splitjax.data.tokenizing.tokenizer import given  # noqa: E402
+from splitjax.data.tokenizing.choice import given  # noqa: E402
 from splitjax.law import LawFit, Table  # noqa: E402
 from splitjax.model import n_params  # noqa: E402
 from splitjax.planning.run_costs import sweep_work  # noqa: E402
