@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from splitjax.data.tokenizing import fast_tokenizer, minhash
+from splitjax.data import minhash
+from splitjax.data.tokenizing import fast_tokenizer
 from splitjax.data.tokenizing.fast_tokenizer import bytes_tokenizer, train_bpe
 
 from .conftest import WORDS
