@@ -27,11 +27,8 @@ def make_plan(config: Config, clock: Clock, sizes: Mapping[str, int], law_path: 
     plan: dict[str, Any] = {}
     if law_path is not None:
         fitted = law.LawFit.load(law_path)
-        accounting, before = config.budget.accounting, seed_tokens(config)
-        plan |= law.plan(
-            fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=accounting, before=before,
-            **unique_tokens(config, sizes),
-        ).to_json()
+        before = seed_tokens(config)
+        plan |= ask(config, clock, sizes, fitted)
         held_out = fitted.heldout
         plan |= {
             "law": {"path": law_path.name, "hash": hash_file(law_path)},
@@ -50,6 +47,14 @@ def make_plan(config: Config, clock: Clock, sizes: Mapping[str, int], law_path: 
     pretrain, special = clock.split(clock.budget(tokens), plan["split_fraction"])
     plan |= {"d_pretrain": pretrain * clock.tokens_per_step, "d_special": special * clock.tokens_per_step}
     return plan
+
+
+def ask(config: Config, clock: Clock, sizes: Mapping[str, int], fitted: law.LawFit) -> dict[str, Any]:
+    """What a law says of the main run's budget, as `SplitPlan.to_json` has it."""
+    return law.plan(
+        fitted, n_params=n_params(config.model), tokens=budget_tokens(config), experts=clock.experts,
+        accounting=config.budget.accounting, before=seed_tokens(config), **unique_tokens(config, sizes),
+    ).to_json()
 
 
 def _outside(fitted: law.LawFit, n_params: int, tokens: int, d_special: int) -> dict[str, float]:
