@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,8 @@ def first(asked: Question) -> Rounds:
     if best is None:
         share = cheapest / asked.main_flops / (FIRST if asked.auto.rounds > 1 else 1.0)
         what = f"{asked.auto.share:g} of the main run's FLOPs do not pay for {asked.auto.models} small models"
-        raise UserError(what, where="sweep.auto.share", mend=f"Give {share:.2g} or more, or a larger main run.")
+        mend = f"Give {ceil(100 * share) / 100:g} or more, or a larger main run."
+        raise UserError(what, where="sweep.auto.share", mend=mend)
     cells, draws, after = best
     sizes = ladders[tuple(cells)]
     told = ", ".join(format_count(n_params(each)) for each in sizes)

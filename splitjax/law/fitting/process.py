@@ -7,7 +7,7 @@ Wilson et al. 2020, arXiv 2002.09309). So whoever asks a draw twice, here and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -211,6 +211,11 @@ class Process:
         assert self.drawn is not None
         noise = self.kernel.noise * np.random.default_rng([self.seed, 1]).normal(size=self.drawn.shape)
         return (self.drawn - self._prior(self.at) - noise) @ self._inverse
+
+
+def prior_draws(kernel: Kernel, draws: int, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Draws of a process of which nothing was seen: [points, axes] or [draws, points, axes] → [draws, points]."""
+    return _Prior(kernel, draws, seed)
 
 
 class _Prior:

@@ -31,7 +31,7 @@ SHAPES = (
     ((0.1, 0.3, 0.5, 0.7, 1.0), (0.2, 0.6, 1.0)),
     ((0.1, 0.3, 0.5, 0.7, 1.0), (0.5, 1.0)),
     ((0.1, 0.4, 0.7, 1.0), (0.5, 1.0)),
-    ((0.2, 0.5, 0.8, 1.0), (1.0,)),
+    ((0.1, 0.5, 1.0), (0.5, 1.0)),
 )
 """First runs: splits of T for every size, and splits of half of T for the smallest and the largest."""
 NOISE = 2e-3
