@@ -19,7 +19,7 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder of Llama or Qwen3 type; nothing heavy is read before it is asked for.
+    """A folder of Llama, Qwen2 or Qwen3 type; nothing heavy is read before it is asked for.
 
     Args:
         end_token: the token that begins and ends documents; None: the folder's own choice (see `end_token_of`).

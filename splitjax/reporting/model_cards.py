@@ -8,7 +8,7 @@ from typing import Any
 
 from splitjax.config import format_count
 from splitjax.evaluate import SavedRouter, routing
-from splitjax.model import n_params, n_params_total
+from splitjax.model import architecture, n_params, n_params_total
 from splitjax.runs.job import Job
 from splitjax.runs.model_places import Place
 from splitjax.runs.plan_record import plan_note, read_plan
@@ -70,9 +70,8 @@ class Cards:
 
     def _size(self) -> str:
         shape, vocab = self.place.phase.model, self.job.vocab_size
-        kind = "Qwen3" if shape.qk_norm else "Llama"
-        whole = format_count(n_params_total(shape, vocab))
-        return f"{kind} architecture, {format_count(n_params(shape))} parameters ({whole} with embedding and head)"
+        own, whole = format_count(n_params(shape)), format_count(n_params_total(shape, vocab))
+        return f"{architecture(shape)} architecture, {own} parameters ({whole} with embedding and head)"
 
     def _document_start(self) -> str:
         token = self.told["end_token"].replace("`", "'")  # in no table: its strokes may stay

@@ -26,7 +26,7 @@ def evaluate(
 
     Args:
         source: a run, of which the planned model, dense, 80/20 and the seed are asked; or an exported set, or one
-            Hugging Face folder of Llama or Qwen3 type.
+            Hugging Face folder of Llama, Qwen2 or Qwen3 type.
         tasks: names of lm-eval's, or paths of a task's YAML.
         limit: items a task; None: all.
 
