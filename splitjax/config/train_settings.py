@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from .errors import did_you_mean
 from .expert_settings import Experts, ExpertsField
+from .mixture_settings import MixtureField
 from .settings import Beta, Count, Settings
 
 
@@ -103,6 +111,10 @@ class Train(Settings):
         "stacked", description="stacked: all experts in one program; serial: one after another, the rest on disk; "
         "separate: each a job of its own, 'splitjax train CONFIG --expert K' (a sweep's are stacked)."
     )
+    mixture: MixtureField = Field(
+        None, description="What the trunk reads: weights by domain, {code: 2, prose: 1}; 0: not in the trunk (null: by "
+        "the domains' tokens)."
+    )
     domain_stream: Literal["continue", "restart"] = Field(
         "continue", description="An expert's text: from where the trunk left its domain, or from its beginning again."
     )
@@ -122,6 +134,11 @@ class Train(Settings):
         if self.attention == "cudnn" and self.precision != "bfloat16":
             raise ValueError("attention=cudnn needs precision=bfloat16")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_mixture(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where none is given, the recipe is what it was before there was one: runs that stand go on."""
+        return {key: value for key, value in dump(self).items() if value is not None or key != "mixture"}
 
     @property
     def part_size(self) -> int:

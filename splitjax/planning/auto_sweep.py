@@ -23,7 +23,7 @@ from splitjax.law.splitting import cell_choice
 from splitjax.law.splitting.design import FRACTIONS, NOISE, SHORTER, best_shape
 from splitjax.model import n_params
 from splitjax.parallel import hosts
-from splitjax.runs.cells import Clock, budget_tokens, main_cells, seed_tokens
+from splitjax.runs.cells import Clock, budget_tokens, main_cells, seed_tokens, unique_tokens
 from splitjax.runs.job import Job
 from splitjax.runs.phase_tree import Cell, grow
 from splitjax.runs.phase_work import flops_of
@@ -79,7 +79,7 @@ class Question:
         """
         return law.Budget(
             n_params(self.config.model), budget_tokens(self.config), self.clock.experts, self.config.budget.accounting,
-            u_pretrain=float(seed_tokens(self.config) + sum(sizes.values())) if sizes else None,
+            u_pretrain=float(unique_tokens(self.config, sizes)["u_pretrain"]) if sizes else None,
             u_special={name: float(size) for name, size in sizes.items()} if sizes else None,
             before=float(seed_tokens(self.config)),
         )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from splitjax.config import format_count
+from splitjax.runs.plan_record import mixture_note
 
 from .model_table import shown
 from .number_text import DIVERGED, figure, least
@@ -73,6 +74,9 @@ def facts(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Section:
         f"{format_count(plan['tokens'])} tokens, K = {plan['experts']} domains, accounting {plan['accounting']}: "
         f"{_SPENT[plan['accounting']]}"
     ]
+    if mixture := plan.get("mixture"):
+        told = mixture_note(mixture)
+        lines.append(f"{told[0].upper()}{told[1:]}")
     if outside := plan.get("outside_fit"):
         lines.append(
             f"Extrapolated: N is {outside['n_params']:.1f}× the largest fitted, T is {outside['tokens']:.1f}× the "

@@ -84,6 +84,8 @@ class Executor:
             if domain not in self.corpus.domains:
                 known = did_you_mean(domain, self.corpus.domains)
                 raise UserError(f"no domain '{domain}'", where="train.experts", mend=known)
+        mixture = self._recipe.mixture
+        self._weights = mixture.of(self.corpus.domains) if mixture else None
         if note := self._devices.note:
             self.reporter.say_once(note)
         self._held_out: np.ndarray | None = None
@@ -299,8 +301,8 @@ class Executor:
     def _streams_of(self, phase: Phase, seed: int) -> list[Stream]:
         batch, length = self.config.train.batch_size, self.config.train.seq_len
         if phase.split_at is None:
-            return [self.corpus.mixture(batch, length, seed)]
-        seen_K = self.corpus.mixture_counts(phase.split_at * batch, length, seed)
+            return [self.corpus.mixture(batch, length, seed, self._weights)]
+        seen_K = self.corpus.mixture_counts(phase.split_at * batch, length, seed, self._weights)
         if self.config.train.domain_stream == "restart":
             seen_K = np.zeros_like(seen_K)
         return [self.corpus.domain(k, batch, length, seed, start=int(seen)) for k, seen in enumerate(seen_K)]

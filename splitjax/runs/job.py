@@ -47,7 +47,10 @@ class Job:
         if self._corpus is None:
             _ = self._manifest
             # Hashed once: the other processes read the same files.
-            self._corpus = Corpus.open(self.folder.data, verify=hosts.first())
+            opened = Corpus.open(self.folder.data, verify=hosts.first())
+            if self.config.train.mixture is not None:
+                self.config.train.mixture.of(opened.domains)  # refuses what does not fit, before anything is trained
+            self._corpus = opened
         return self._corpus
 
     @cached_property

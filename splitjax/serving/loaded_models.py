@@ -83,7 +83,7 @@ def router_of(job: Job, name: str) -> SavedRouter:
 
 
 def of_folder(folder: Path) -> Loaded:
-    """An exported set, or one model of Llama or Qwen3 type from anywhere.
+    """An exported set, or one model of Llama, Qwen2 or Qwen3 type from anywhere.
 
     Raises:
         UserError: what `ModelFolder`, `Exported` and `SavedRouter` refuse.

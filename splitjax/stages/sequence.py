@@ -18,7 +18,7 @@ from splitjax.planning import auto_sweep
 from splitjax.planning.main_plan import ask, make_plan
 from splitjax.planning.run_costs import sweep_work
 from splitjax.runs import observations
-from splitjax.runs.cells import seed_tokens
+from splitjax.runs.cells import mixture_shares, seed_tokens
 from splitjax.runs.job import Job
 from splitjax.runs.model_places import places
 from splitjax.runs.phase_record import Losses
@@ -182,8 +182,8 @@ def run_plan(job: Job) -> None:
     if job.skip_if_done("plan", inputs):
         return
     job.reporter.stage("plan", "choosing the split")
-    sizes = job.corpus.manifest.sizes_by_domain
-    plan = make_plan(job.config, job.clock, sizes, job.folder.law if job.config.sweep else None)
+    manifest, fitted = job.corpus.manifest, job.folder.law if job.config.sweep else None
+    plan = make_plan(job.config, job.clock, manifest.sizes_by_domain, fitted, manifest.weights)
     write_record(job.folder.plan, plan)
     job.finish("plan", inputs, [job.folder.plan], plan_note(plan), read=[_manifest(job), *_law(job)])
 
@@ -244,10 +244,15 @@ def run_report(job: Job) -> None:
     if job.skip_if_done("report", inputs):
         return
     job.reporter.stage("report", "drawing")
-    sizes = job.corpus.manifest.sizes_by_domain
-    page.write(folder, job.config, ask(job.config, job.clock, sizes, law.LawFit.load(after[0])) if after else None)
+    page.write(folder, job.config, ask_of(job, law.LawFit.load(after[0])) if after else None)
     read = [folder.results, folder.plan, *_law(job), *([folder.observations] if _law(job) else []), *after]
     job.finish("report", inputs, [folder.report], str(folder.report), read=read)
+
+
+def ask_of(job: Job, fitted: law.LawFit) -> dict[str, Any]:
+    """What a law says of the main run's budget."""
+    manifest = job.corpus.manifest
+    return ask(job.config, job.clock, manifest.sizes_by_domain, fitted, manifest.weights)
 
 
 def _answers(job: Job) -> list[Path]:
@@ -264,8 +269,10 @@ def _answers(job: Job) -> list[Path]:
 
 def observed(job: Job, cell: Cell, losses: dict[str, float]) -> list[dict[str, object]]:
     """The rows of observations.csv of one cell."""
+    sizes, declared = job.corpus.manifest.sizes_by_domain, job.corpus.manifest.weights
+    shares = mixture_shares(job.config, sizes, declared) if job.config.train.mixture or declared else None
     return observations.rows_of(
-        cell, losses, tokens_per_step=job.clock.tokens_per_step, sizes=job.corpus.manifest.sizes_by_domain,
+        cell, losses, tokens_per_step=job.clock.tokens_per_step, sizes=sizes, shares=shares,
         vocab_size=job.vocab_size, seed=job.config.seed if cell.seed is None else cell.seed,
         before=seed_tokens(job.config),
     )
