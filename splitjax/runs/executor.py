@@ -45,7 +45,7 @@ from splitjax.train import Phase as Stretch
 from . import program_cache
 from .cells import Clock
 from .devices import Devices
-from .phase_record import FORMAT, LOG, Losses, identity_of, plain, read_done, read_phase
+from .phase_record import FORMAT, LOG, Losses, identities_of, plain, read_done, read_phase
 from .phase_tree import Cell, Phase
 from .phase_watch import TimeLog, Watch
 from .phase_work import work_of, work_of_step
@@ -137,7 +137,7 @@ class Executor:
             UserError: its seed has not been trained by this recipe.
         """
         path, stretch = self.path(phase.name), self._stretch(phase)
-        if not (path / "phase.json").exists() or read_phase(path)["identity"] != self._identity(phase):
+        if not (path / "phase.json").exists() or read_phase(path)["identity"] not in self._identities(phase):
             raise UserError("its seed is not trained", where=f"expert {expert}", mend="Run 'splitjax train' first.")
         if not hosts.from_first(lambda: finished(path, stretch, self.clock.experts, expert)):
             self.reporter.now(f"{phase.name}, expert {expert}")
@@ -189,17 +189,17 @@ class Executor:
 
     def _begin(self, phase: Phase) -> None:
         """Record what the phase is; remove what another recipe left in its place."""
-        path, identity = self.path(phase.name), self._identity(phase)
-        if (path / "phase.json").exists() and read_phase(path)["identity"] != identity:
+        path, identities = self.path(phase.name), self._identities(phase)
+        if (path / "phase.json").exists() and read_phase(path)["identity"] not in identities:
             shutil.rmtree(path)
         for ending in ("done.json", "failed.json"):  # until it has ended anew
             (path / ending).unlink(missing_ok=True)
-        write_record(path / "phase.json", {"format": FORMAT, "identity": identity, "phase": plain(phase)})
+        write_record(path / "phase.json", {"format": FORMAT, "identity": identities[0], "phase": plain(phase)})
 
     def _end(self, phase: Phase, measured: Losses) -> None:
         """Record that it is done, and what its cells measured."""
         path = self.path(phase.name)
-        done = {"format": FORMAT, "identity": self._identity(phase), "stop": phase.stop, "validation": measured}
+        done = {"format": FORMAT, "identity": self._identities(phase)[0], "stop": phase.stop, "validation": measured}
         write_record(path / "done.json", done | {"log": hash_file(path / LOG)})
 
     def _tell_if_moved(self, phase: Phase) -> None:
@@ -330,7 +330,7 @@ class Executor:
         if not (path / "done.json").exists():
             return None
         record = read_done(path)
-        if record.get("identity") != self._identity(phase) or record.get("stop") != phase.stop:
+        if record.get("identity") not in self._identities(phase) or record.get("stop") != phase.stop:
             return None
         if not set(map(self._tokens, phase.save_at)) <= set(checkpoint.saved(path / "checkpoints")):
             return None  # another cell leaves it where nothing was saved
@@ -340,9 +340,11 @@ class Executor:
         # JSON has no NaN: a loss that was not finite comes back as null.
         return {cell: {k: math.nan if v is None else v for k, v in losses.items()} for cell, losses in measured.items()}
 
-    def _identity(self, phase: Phase) -> str:
+    def _identities(self, phase: Phase) -> tuple[str, str]:
         seed = self.seed.hash if self.seed else None
-        return identity_of(plain(phase), self.config, self.corpus.manifest.hash, self.clock.experts, seed)
+        before = self.folder.recipe_before(self.config.train)
+        manifest, experts = self.corpus.manifest.hash, self.clock.experts
+        return identities_of(plain(phase), self.config, before, manifest, experts, seed)
 
     def _meta(self, phase: Phase) -> dict[str, Any]:
         return {
