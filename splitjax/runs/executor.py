@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from splitjax import __version__
 from splitjax.config import (
@@ -67,6 +68,8 @@ class Executor:
     """What the checkpoints say of where the split came from (law hash, plan hash)."""
     seed: Seed | None = None
     """The folder that the trunk starts from; None: fresh weights."""
+    small: bool = False
+    """Whether these are a sweep's: what ends a path is measured and never trained on, so no moments are kept of it."""
     apart: bool = False
     """Whether `placement: separate` holds: of the main run, whose experts are jobs of their own."""
     expert: int | None = None
@@ -75,7 +78,7 @@ class Executor:
     def __post_init__(self) -> None:
         program_cache.use()
         self.clock = Clock.of(self.config, len(self.corpus.domains))
-        self._trainers: dict[tuple[Model, int], Trainer] = {}
+        self._trainers: dict[tuple[Model, Mesh | None], Trainer] = {}
         self._recipe = self.config.train
         if self._recipe.placement == "separate" and not self.apart:
             self._recipe = self._recipe.model_copy(update={"placement": "stacked"})
@@ -257,6 +260,7 @@ class Executor:
         return Stretch(
             start=self._tokens(phase.start), stop=self._tokens(phase.stop), origin=self._tokens(phase.split_at or 0),
             decay_from=decay_from, decay_to=decay_to, save_at=tuple(map(self._tokens, phase.save_at)),
+            closed=self.small and phase.decay is not None and phase.stop == phase.decay[1],
             **self._own_settings(phase),
         )
 
@@ -364,9 +368,10 @@ class Executor:
         }
 
     def _trainer(self, phase: Phase) -> Trainer:
-        """One trainer a shape and stack size, so that each compiles once; experts apart are stacks of one."""
+        """One trainer a shape and mesh, so that each program compiles once; experts apart are stacks of one."""
         stacked = self._recipe.placement == "stacked"
-        key = phase.model, phase.stack_size(self.clock.experts) if stacked else 1
+        mesh = self._devices.mesh(phase.stack_size(self.clock.experts) if stacked else 1)
+        key = phase.model, mesh
         if key not in self._trainers:
-            self._trainers[key] = Trainer(self.model(phase.model), self._recipe, self._devices.mesh(key[1]))
+            self._trainers[key] = Trainer(self.model(phase.model), self._recipe, mesh)
         return self._trainers[key]

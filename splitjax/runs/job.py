@@ -120,7 +120,8 @@ class Job:
     def sweep_executor(self) -> Executor:
         """The executor of the sweep's phases; their checkpoints name the law that picked splits."""
         law = law_splits.fix(self.config, self.clock, self.folder)
-        return self.executor(**({"law": law} if law else {}))
+        lineage = {"law": law} if law else {}
+        return Executor(self.config, self.corpus, self.folder, self.reporter, lineage, self.seed, small=True)
 
     def executor(self, **lineage: Any) -> Executor:
         return Executor(self.config, self.corpus, self.folder, self.reporter, lineage, self.seed)
@@ -138,7 +139,8 @@ class Job:
 
         apart = self.config.train.placement == "separate"
         return Executor(
-            self.config, self.corpus, self.folder, self.reporter, hosts.from_first(lineage), self.seed, apart, expert
+            self.config, self.corpus, self.folder, self.reporter, hosts.from_first(lineage), self.seed,
+            apart=apart, expert=expert,
         )
 
     def identities(self, phase: Mapping[str, Any]) -> tuple[str, str]:

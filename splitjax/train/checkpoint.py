@@ -31,6 +31,7 @@ from .stack import Stack
 LeafSharding = Callable[[str, tuple[int, ...]], Sharding]
 """(leaf name, its shape with the expert axis) → where it goes."""
 
+MOMENTS = {"mu", "nu"}
 log = logging.getLogger("splitjax")
 
 
@@ -145,13 +146,14 @@ def restore(
         sharding: where each leaf goes (None: the first device). The mesh that saved it does not matter.
 
     Returns:
-        The stack and the meta data given at the save (with "experts": K of the checkpoint).
+        The stack and the meta data given at the save (with "experts": K of the checkpoint). The moments are empty where
+        none were kept.
 
     Raises:
         UserError: not a checkpoint, damaged (names the file), or an expert it does not have.
     """
     tree, meta = _restore(Path(folder), experts, sharding, "")
-    return Stack(**tree), meta
+    return Stack(**{"mu": {}, "nu": {}} | tree), meta
 
 
 def restore_params(
@@ -192,7 +194,7 @@ def leaves(
             raise UserError(f"leaf '{name:.60}' cannot be read ({first:.200})", where=str(folder)) from None
 
     fields = {name.partition(".")[0] for name in kept["leaves"]}
-    if fields != set(Stack.__dataclass_fields__):
+    if set(Stack.__dataclass_fields__) - fields not in (set(), MOMENTS):
         raise UserError("its leaves are not those of a stack", where=str(folder / record.RECORD), mend=record.MEND)
     chosen = {name: about for name, about in kept["leaves"].items() if name.startswith(prefix)}
     return ((name, leaf(name, about)) for name, about in chosen.items()), kept["meta"]
@@ -270,8 +272,9 @@ def last_meta(folder: Path) -> dict[str, Any]:
 
 
 def tree_of(stack: Stack) -> dict[str, Any]:
-    """Its leaves by the names that checkpoints give them."""
-    return {name: getattr(stack, name) for name in stack.__dataclass_fields__}
+    """Its leaves by the names that checkpoints give them; moments that are not kept have none."""
+    tree = {name: getattr(stack, name) for name in stack.__dataclass_fields__}
+    return {name: leaf for name, leaf in tree.items() if not isinstance(leaf, dict) or leaf}
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -25,7 +25,7 @@ from .placement import owned
 from .record import BEFORE
 from .saving import Kind, SavePolicy
 from .schedule import schedule
-from .stack import Stack, path_tokens
+from .stack import Stack, bare, path_tokens
 from .starts import Start
 from .step import Metrics, Trainer
 from .times import wall
@@ -322,7 +322,10 @@ class _Run:
         meta = self.meta | {"tokens": self.tokens} | ({"early": self.progress.to_json()} if self.progress else {})
         meta |= {"rollback": self.rollback.to_json()} if self.rollback else {}
         with wall.spent("checkpoint"):
-            self.writer.save(self.tokens, self.stack(), meta, temporary=kind == "temporary")
+            stack = self.stack()
+            if self.phase.closed and self.tokens == self.phase.end:
+                stack = bare(stack)
+            self.writer.save(self.tokens, stack, meta, temporary=kind == "temporary")
         self.dog.beat()
 
     def _report(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from .stack import Stack, concatenate
+from .stack import Stack
 from .step import Controls, Metrics, Trainer
 
 
@@ -66,7 +67,7 @@ class Dispatched:
 
     def stack(self) -> Stack:
         """All experts, in order: a copy, which later steps leave alone."""
-        return concatenate(self._experts)
+        return _side_by_side(self._experts)
 
 
 Working = Whole | Dispatched
@@ -79,9 +80,20 @@ def working(trainer: Trainer, stack: Stack) -> Working:
     return Whole(trainer, stack)
 
 
-@jax.jit
 def _deal(leaf_K: Array) -> list[Array]:
-    return [leaf_K[k : k + 1] for k in range(leaf_K.shape[0])]
+    """A leaf of each expert. On the host, a leaf at a time: a program for each shape would take longer to compile."""
+    host_K = np.asarray(leaf_K)
+    # Copied: on a CPU the array is a view of the leaf, which its owner may free.
+    return [jax.device_put(host_K[k : k + 1].copy(), leaf_K.sharding) for k in range(len(host_K))]
+
+
+def _side_by_side(experts: list[Stack]) -> Stack:
+    """Stacks of one → their stack, by way of the host for the same reason."""
+
+    def join(*leaves: Array) -> Array:
+        return jax.device_put(np.concatenate([np.asarray(leaf) for leaf in leaves]), leaves[0].sharding)
+
+    return jax.tree.map(join, *experts)
 
 
 @jax.jit
