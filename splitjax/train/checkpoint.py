@@ -42,10 +42,12 @@ class Writer:
 
     Args:
         folder: holds one folder a checkpoint, named by path tokens.
+        together: its phase goes on from where others beside it stand: temporary checkpoints stay until
+            `drop_temporary`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, together: bool = False) -> None:
+        self.folder, self._together = folder, together
         self._saver: store.Saver | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
@@ -115,14 +117,15 @@ class Writer:
             self._saver.wait()
             if hosts.first():
                 record.write(target, leaves, meta)
-                self._drop_temporary(int(target.name))
+                if not self._together:
+                    self.drop_temporary(int(target.name))
         except Exception as error:
             _remove(target)  # half a checkpoint on a full disk keeps the disk full
             if isinstance(error, jax.errors.JaxRuntimeError):  # another process is gone: no fault of the disk
                 raise
             raise _not_written(target, error) from error
 
-    def _drop_temporary(self, below: int) -> None:
+    def drop_temporary(self, below: int) -> None:
         """Remove the temporary checkpoints that a newer one has made useless."""
         for tokens in saved(self.folder):
             if tokens < below and record.is_temporary(at(self.folder, tokens)):
