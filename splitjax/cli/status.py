@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 def table(found: Mapping[str, Any]) -> Table:
     """Stages, then the cells of the sweep that are not simply done, then the phases at work."""
+    from rich.markup import escape
     from rich.table import Table
 
     from splitjax.reporting.goodput import told
@@ -69,6 +70,9 @@ def table(found: Mapping[str, Any]) -> Table:
     for phase, state in found["phases"].items():
         if state != "done":
             shown.add_row(phase, state)
+    for change in found["changes"]:
+        keys = (f"train.{key} {before} → {after}" for key, (before, after) in change["train"].items())
+        shown.add_row("changed", escape(f"{change['made']}: {', '.join(keys)}"))
     if found["goodput"]:
         shown.add_row("goodput", told(found["goodput"]))
     shown.add_row("phases", f"{sum(state == 'done' for state in found['phases'].values())} done")

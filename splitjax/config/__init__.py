@@ -25,6 +25,7 @@ from .schema import (
     Tokenizer,
     Train,
 )
+from .train_settings import OPERATIONAL, SAME_BITS
 from .units import PerParam, format_count, parse_count, tokens_of
 from .whole_files import (
     check_shape,
@@ -40,6 +41,8 @@ from .whole_files import (
 from .yaml_text import to_yaml
 
 __all__ = [
+    "OPERATIONAL",
+    "SAME_BITS",
     "Auto",
     "Budget",
     "Config",

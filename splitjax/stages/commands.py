@@ -15,6 +15,7 @@ from splitjax.evaluate import routers
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
 from splitjax.planning.run_costs import sweep_work, whole_work
+from splitjax.runs import operational
 from splitjax.runs.devices import Devices
 from splitjax.runs.job import Job
 from splitjax.runs.reporter import Reporter
@@ -85,6 +86,8 @@ def job_of(
             with disk_errors(folder.path), reporter or Reporter(quiet) as told:
                 job = Job(config, folder, told, command or f"splitjax.run({config.name!r})", redo=redo)
                 job.platform = platform_of_workers() if jobs > 1 else None
+                for line in operational.told(folder.changed):
+                    told.say(escape(line))
                 _name_changed_sources(job)
                 yield job
         except UserError:

@@ -13,6 +13,7 @@ from splitjax import law
 from splitjax.config import Config, UserError, format_count, write_json, write_record
 from splitjax.data.small import check
 from splitjax.evaluate.folders import ModelFolder
+from splitjax.model import n_params_total
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
 from splitjax.planning.main_plan import ask, make_plan
@@ -20,6 +21,7 @@ from splitjax.planning.run_costs import sweep_work
 from splitjax.runs import observations
 from splitjax.runs.cells import mixture_shares, seed_tokens
 from splitjax.runs.job import Job
+from splitjax.runs.lane_groups import lane_groups
 from splitjax.runs.model_places import places
 from splitjax.runs.phase_record import Losses
 from splitjax.runs.phase_tree import Cell, Phase, part_of, tokens_trained
@@ -145,9 +147,20 @@ def _train_tree(job: Job, phases: list[Phase], jobs: int, grown: Callable[[Losse
     if jobs > 1:
         run_in_workers(ledger, job, jobs)
     else:
-        run_here(ledger, job.sweep_executor())
+        executor = job.sweep_executor()
+        run_here(ledger, executor, _groups(job, phases, part) if executor.together else ())
     ledger.told(part)
     return tokens
+
+
+def _groups(job: Job, phases: list[Phase], part: str) -> list[list[Phase]]:
+    """The phases side by side, as lanes.json says; a part of a sweep has a file of its own."""
+    name = "lanes" + "".join(letter if letter.isalnum() else "-" for letter in part)
+    experts, vocab = job.clock.experts, job.vocab_size
+    return lane_groups(
+        job.folder.path / f"{name}.json", phases, lambda phase: phase.stack_size(experts),
+        lambda model: n_params_total(model, vocab),
+    )
 
 
 @by_first

@@ -31,6 +31,7 @@ from .stack import Stack
 LeafSharding = Callable[[str, tuple[int, ...]], Sharding]
 """(leaf name, its shape with the expert axis) → where it goes."""
 
+MOMENTS = {"mu", "nu"}
 log = logging.getLogger("splitjax")
 
 
@@ -41,10 +42,12 @@ class Writer:
 
     Args:
         folder: holds one folder a checkpoint, named by path tokens.
+        together: its phase goes on from where others beside it stand: temporary checkpoints stay until
+            `drop_temporary`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, together: bool = False) -> None:
+        self.folder, self._together = folder, together
         self._saver: store.Saver | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
@@ -114,14 +117,15 @@ class Writer:
             self._saver.wait()
             if hosts.first():
                 record.write(target, leaves, meta)
-                self._drop_temporary(int(target.name))
+                if not self._together:
+                    self.drop_temporary(int(target.name))
         except Exception as error:
             _remove(target)  # half a checkpoint on a full disk keeps the disk full
             if isinstance(error, jax.errors.JaxRuntimeError):  # another process is gone: no fault of the disk
                 raise
             raise _not_written(target, error) from error
 
-    def _drop_temporary(self, below: int) -> None:
+    def drop_temporary(self, below: int) -> None:
         """Remove the temporary checkpoints that a newer one has made useless."""
         for tokens in saved(self.folder):
             if tokens < below and record.is_temporary(at(self.folder, tokens)):
@@ -145,13 +149,14 @@ def restore(
         sharding: where each leaf goes (None: the first device). The mesh that saved it does not matter.
 
     Returns:
-        The stack and the meta data given at the save (with "experts": K of the checkpoint).
+        The stack and the meta data given at the save (with "experts": K of the checkpoint). The moments are empty where
+        none were kept.
 
     Raises:
         UserError: not a checkpoint, damaged (names the file), or an expert it does not have.
     """
     tree, meta = _restore(Path(folder), experts, sharding, "")
-    return Stack(**tree), meta
+    return Stack(**{"mu": {}, "nu": {}} | tree), meta
 
 
 def restore_params(
@@ -192,7 +197,7 @@ def leaves(
             raise UserError(f"leaf '{name:.60}' cannot be read ({first:.200})", where=str(folder)) from None
 
     fields = {name.partition(".")[0] for name in kept["leaves"]}
-    if fields != set(Stack.__dataclass_fields__):
+    if set(Stack.__dataclass_fields__) - fields not in (set(), MOMENTS):
         raise UserError("its leaves are not those of a stack", where=str(folder / record.RECORD), mend=record.MEND)
     chosen = {name: about for name, about in kept["leaves"].items() if name.startswith(prefix)}
     return ((name, leaf(name, about)) for name, about in chosen.items()), kept["meta"]
@@ -270,8 +275,9 @@ def last_meta(folder: Path) -> dict[str, Any]:
 
 
 def tree_of(stack: Stack) -> dict[str, Any]:
-    """Its leaves by the names that checkpoints give them."""
-    return {name: getattr(stack, name) for name in stack.__dataclass_fields__}
+    """Its leaves by the names that checkpoints give them; moments that are not kept have none."""
+    tree = {name: getattr(stack, name) for name in stack.__dataclass_fields__}
+    return {name: leaf for name, leaf in tree.items() if not isinstance(leaf, dict) or leaf}
 
 
 def _remove_leftovers(folder: Path) -> None:
