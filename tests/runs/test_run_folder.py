@@ -167,6 +167,14 @@ def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
     assert folder.config.exists()
 
 
+def test_a_folder_that_was_there_before_stays_and_its_lock_too(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with folder.locked():
+        folder.claim(config())
+        folder.forget_if_empty()
+    assert [path.name for path in folder.path.iterdir()] == [".lock"]
+
+
 def test_a_config_from_before_a_key_existed_is_still_the_same(begun: RunFolder) -> None:
     tree = read_json(record(begun))["config"]
     del tree["train"]["betas"]
