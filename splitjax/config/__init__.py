@@ -5,7 +5,7 @@ whole or not at all. Does not enter: JAX, any other room, and what a setting doe
 """
 
 from .editors import json_schema, schema_text
-from .errors import UserError, did_you_mean
+from .errors import ReadError, UserError, did_you_mean
 from .load import dump, from_dict, load, origins
 from .origin import Value
 from .paths import find_files, is_remote, local_copy, open_read
@@ -49,6 +49,7 @@ __all__ = [
     "MeshSizes",
     "Model",
     "PerParam",
+    "ReadError",
     "Source",
     "Sweep",
     "Tokenizer",

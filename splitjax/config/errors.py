@@ -23,6 +23,11 @@ class UserError(Exception):
         super().__init__(" ".join((f"{head}. {mend}" if mend else head).split()))
 
 
+class ReadError(UserError):
+    """A file is there and the system does not give it out (I/O, permission): it may be whole, so nothing takes its
+    place."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """ "did you mean 'x'?" for the closest known word, else the list of known words."""
     known = sorted(known)

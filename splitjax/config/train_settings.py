@@ -95,6 +95,9 @@ class Train(Settings):
         None, ge=1, description="Tokens of a path between checkpoints kept besides splits and ends (null: none); an "
         "expert that skips step after step goes back to one of them."
     )
+    keep_last: int | None = Field(
+        None, ge=1, description="Most checkpoints of keep_every that a phase keeps, the newest (null: all)."
+    )
     mesh: Mesh = Field(
         None, description="Devices by axis, {expert: 8, data: 1, fsdp: 8, tensor: 1}; a stack of one has its experts' "
         "groups as data. null: all devices, as many groups of experts as divide K, each fsdp."
@@ -121,6 +124,8 @@ class Train(Settings):
             raise ValueError(f"microbatches={self.microbatches} does not divide batch_size={self.batch_size}")
         if self.attention == "cudnn" and self.precision != "bfloat16":
             raise ValueError("attention=cudnn needs precision=bfloat16")
+        if self.keep_last and not self.keep_every:
+            raise ValueError("keep_last limits what keep_every keeps: give both")
         return self
 
     @property
@@ -135,4 +140,4 @@ class Train(Settings):
 
     def recipe(self) -> dict[str, Any]:
         """What the numbers of a run depend on: where the experts lie does not belong to it."""
-        return self.model_dump(mode="json", exclude={"mesh", "placement"})
+        return self.model_dump(mode="json", exclude={"mesh", "placement", "keep_last"})

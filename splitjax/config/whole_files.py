@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from .errors import ReadError, UserError
 from .paths import is_remote, open_read
 
 _MEND = "Free space or pick another run_dir."
@@ -73,14 +73,17 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """Parse a JSON file.
 
     Raises:
-        UserError: missing, unreadable or not JSON.
+        ReadError: the system does not give it out.
+        UserError: missing or not JSON.
     """
     try:
         with open_read(path) as file:
             return json.loads(file.read().decode())
     except FileNotFoundError:
         raise UserError("no such file", where=str(path)) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ReadError(f"not readable as JSON ({error})", where=str(path)) from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"not readable as JSON ({error})", where=str(path)) from error
 
 
@@ -146,7 +149,7 @@ def hash_file(path: str | os.PathLike[str]) -> str:
     """Blake2b of a file's bytes, 128 bits.
 
     Raises:
-        UserError: the file cannot be read.
+        ReadError: the file cannot be read.
     """
     digest = hashlib.blake2b(digest_size=16)
     try:
@@ -154,7 +157,7 @@ def hash_file(path: str | os.PathLike[str]) -> str:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror or error})", where=str(path)) from error
+        raise ReadError(f"cannot be read ({error.strerror or error})", where=str(path)) from error
     return digest.hexdigest()
 
 

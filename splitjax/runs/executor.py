@@ -250,7 +250,9 @@ class Executor:
         return [self.config.seed if seed is None else seed for seed in phase.seeds]
 
     def _checkpoint(self, name: str, position: int) -> Path:
-        return checkpoint.at(self.path(name) / "checkpoints", position * self.clock.tokens_per_step)
+        """A checkpoint of a phase, not one that was copied into its folder."""
+        path = checkpoint.at(self.path(name) / "checkpoints", position * self.clock.tokens_per_step)
+        return checkpoint.belongs(path, read_phase(self.path(name))["identity"], self.expert)
 
     def _stretch(self, phase: Phase) -> Stretch:
         decay_from, decay_to = map(self._tokens, phase.decay) if phase.decay else (None, None)
@@ -359,6 +361,7 @@ class Executor:
             },
             "tokenizer": self.corpus.tokenizer.hash,
             "manifest": self.corpus.manifest.hash,
+            "identity": read_phase(self.path(phase.name))["identity"],
         }
 
     def _trainer(self, phase: Phase) -> Trainer:

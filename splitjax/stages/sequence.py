@@ -16,9 +16,9 @@ from splitjax.evaluate.folders import ModelFolder
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
 from splitjax.planning.main_plan import make_plan
-from splitjax.planning.run_costs import sweep_work
+from splitjax.planning.run_costs import disk_note, sweep_work
 from splitjax.runs import observations
-from splitjax.runs.cells import seed_tokens
+from splitjax.runs.cells import main_cells, seed_tokens
 from splitjax.runs.job import Job
 from splitjax.runs.model_places import places
 from splitjax.runs.phase_record import Losses
@@ -186,6 +186,7 @@ def run_plan(job: Job) -> None:
     plan = make_plan(job.config, job.clock, sizes, job.folder.law if job.config.sweep else None)
     write_record(job.folder.plan, plan)
     job.finish("plan", inputs, [job.folder.plan], plan_note(plan), read=[_manifest(job), *_law(job)])
+    job.reporter.say(disk_note(job, main_cells(job.config, job.clock, plan["split_fraction"]).values()))
 
 
 def run_train(job: Job) -> None:

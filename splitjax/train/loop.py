@@ -22,7 +22,7 @@ from .lanes import Lanes, lanes_at, take, whole
 from .metrics import MetricsLog, log_path
 from .phase import OnStep, Phase, Speed, StepReport
 from .placement import owned
-from .record import BEFORE
+from .record import BEFORE, IDENTITY
 from .saving import Kind, SavePolicy
 from .schedule import schedule
 from .stack import Stack, path_tokens
@@ -131,7 +131,8 @@ class _Run:
         saved = set(checkpoint.saved(self.writer.folder))
         # A mark asked for since lies before what was saved then: go back for it, the steps are the same again.
         before = min(self.marks - saved, default=self.phase.end)
-        found = checkpoint.restore_latest(self.writer.folder, self.trainer.placement.leaf, at_most=before)
+        own = self.meta.get(IDENTITY)
+        found = checkpoint.restore_latest(self.writer.folder, self.trainer.placement.leaf, before, own)
         if found is None:
             stack, lineage = begin()
             seen_K = path_tokens(stack, self.trainer.placement)
@@ -160,7 +161,9 @@ class _Run:
         """Begin to count skips, or go on counting, where `train.keep_every` keeps something to go back to."""
         self.rollback: Rollback | None = None
         if self.trainer.train.keep_every:
-            self.rollback = Rollback(self.step_tokens, self.phase.start, self.skipped_K, kept)
+            self.rollback = Rollback(
+                self.step_tokens, self.phase.start, self.skipped_K, kept, self.trainer.train.keep_last
+            )
 
     def _open(self, stack: Stack, tokens: int, lineage: dict[str, Any] | None) -> None:
         self.tokens, self.experts = tokens, stack.experts
@@ -322,7 +325,8 @@ class _Run:
         meta = self.meta | {"tokens": self.tokens} | ({"early": self.progress.to_json()} if self.progress else {})
         meta |= {"rollback": self.rollback.to_json()} if self.rollback else {}
         with wall.spent("checkpoint"):
-            self.writer.save(self.tokens, self.stack(), meta, temporary=kind == "temporary")
+            last = self.trainer.train.keep_last if kind == "regular" else None
+            self.writer.save(self.tokens, self.stack(), meta, temporary=kind == "temporary", last=last)
         self.dog.beat()
 
     def _report(
