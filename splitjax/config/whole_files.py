@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ReadError, UserError
-from .paths import is_remote, open_read
+from .paths import is_remote, open_record
 
+_MOST_JSON = 1 << 28
+_MOST = 1 << 62
 _MEND = "Free space or pick another run_dir."
 
 
@@ -77,7 +79,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         UserError: missing or not JSON.
     """
     try:
-        with open_read(path) as file:
+        with open_record(path, _MOST_JSON) as file:
             return json.loads(file.read().decode())
     except FileNotFoundError:
         raise UserError("no such file", where=str(path)) from None
@@ -115,7 +117,11 @@ def read_record(
         if record.get(key) != value:
             found = f"{record.get(key)!r:.40}"
             raise UserError(f"not {what} of {key} {value} (this one: {found})", where=str(path), mend=mend)
-    if record.get("hash") != hash_json({key: value for key, value in record.items() if key != "hash"}):
+    try:
+        own = hash_json({key: value for key, value in record.items() if key != "hash"})
+    except RecursionError:
+        raise UserError("damaged (too deep)", where=str(path), mend=mend) from None
+    if record.get("hash") != own:
         raise UserError("damaged or edited (its hash does not match)", where=str(path), mend=mend)
     if shape is not None:
         check_shape(record, shape, str(path), mend)
@@ -153,7 +159,7 @@ def hash_file(path: str | os.PathLike[str]) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     try:
-        with open_read(path) as file:
+        with open_record(path, _MOST) as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     except OSError as error:

@@ -135,6 +135,7 @@ class _Export:
         """The generation_config.json of the seed's folder, with the id that documents ended with in training."""
         assert self.job.seed is not None
         told = {} if generation is None else json.loads(generation)
+        told = told if isinstance(told, dict) else {}
         ends = sorted(self.job.seed.stops | {self.job.corpus.end_id})
         if generation is not None and told.get("eos_token_id") in (ends, ends[0] if len(ends) == 1 else None):
             return generation

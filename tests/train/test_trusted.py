@@ -53,14 +53,14 @@ def test_a_checkpoint_that_cannot_be_read_stops_the_run_and_stays(
 ) -> None:
     """It may be whole: to train anew would throw away what an answer of the disk hides for a while."""
     train(trainer, tmp_path, 2)
-    real = whole_files.open_read
+    real = whole_files.open_record
 
-    def refuse(path: Any) -> Any:
+    def refuse(path: Any, most: int) -> Any:
         if Path(path).name == victim and f"{2 * STEP:015d}" in str(path):
             raise OSError(5, "Input/output error")
-        return real(path)
+        return real(path, most)
 
-    monkeypatch.setattr(whole_files, "open_read", refuse)
+    monkeypatch.setattr(whole_files, "open_record", refuse)
     with pytest.raises(ReadError, match=f"{victim}: .*Input/output error"):
         train(trainer, tmp_path, 4)
     monkeypatch.undo()
