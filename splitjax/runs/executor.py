@@ -42,7 +42,7 @@ from splitjax.train import (
 )
 from splitjax.train import Phase as Stretch
 
-from . import program_cache
+from . import memory, program_cache
 from .cells import Clock
 from .devices import Devices
 from .phase_record import FORMAT, LOG, Losses, identity_of, plain, read_done, read_phase
@@ -369,5 +369,7 @@ class Executor:
         stacked = self._recipe.placement == "stacked"
         key = phase.model, phase.stack_size(self.clock.experts) if stacked else 1
         if key not in self._trainers:
-            self._trainers[key] = Trainer(self.model(phase.model), self._recipe, self._devices.mesh(key[1]))
+            mesh = self._devices.mesh(key[1])
+            memory.check(phase.model, self._recipe, self.vocab_size, key[1], mesh.size if mesh else 1)
+            self._trainers[key] = Trainer(self.model(phase.model), self._recipe, mesh)
         return self._trainers[key]
