@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
-from splitjax.config import Data, UserError
+from splitjax.config import Data, UserError, children
 
 
 class Task(Protocol):
@@ -45,9 +45,11 @@ def _here(tasks: Sequence[Task], tell: Tell) -> None:
 def _in_processes(tasks: Sequence[Task], tell: Tell, workers: int) -> None:
     # spawn: a fork would copy locks held by the threads of JAX and of the tokenizer.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_begin_worker)
+    with children.safe_path():
+        pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_begin_worker)
     try:
-        futures = [pool.submit(_run, task) for task in tasks]
+        with children.safe_path():
+            futures = [pool.submit(_run, task) for task in tasks]
         for done, future in enumerate(as_completed(futures), 1):
             future.result()
             tell(done / len(tasks))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from splitjax.config import Config, UserError
+from splitjax.config import Config, UserError, children
 from splitjax.planning import flag_groups
 
 from . import names
@@ -62,9 +62,11 @@ class Request:
     action: str = "start"
 
     def command(self, *words: str, python: str = sys.executable, path: str | None = None) -> list[str]:
-        """`python -m splitjax WORDS… CONFIG overrides…`, as a list."""
+        """`python -P -m splitjax WORDS… CONFIG overrides…`, as a list."""
         verb, *rest = words
-        return [python, "-m", "splitjax", verb, path or self.path, *rest, *self.overrides]
+        return children.python(
+            "-m", "splitjax", verb, path or self.path, *rest, *self.overrides, executable=python
+        )
 
     @property
     def folder(self) -> str:

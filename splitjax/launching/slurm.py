@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from splitjax.config import UserError
+from splitjax.config import UserError, children
 
 from . import shell
 from .request import RESTART_CODES, Request, xla_flags
@@ -112,6 +111,6 @@ _TASK, _TASK_OF_ARRAY = "@TASK@", '"$SLURM_ARRAY_TASK_ID"'
 _FREE_PORT = "import socket; s = socket.socket(); s.bind(('', 0)); print(s.getsockname()[1])"
 _CLUSTER = (
     'first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
-    f"port=$({shell.line([sys.executable, '-c', _FREE_PORT])})",
+    f"port=$({shell.line(children.python('-c', _FREE_PORT))})",
     "export SPLITJAX_PROCESSES=$SLURM_NTASKS SPLITJAX_COORDINATOR=$first:$port",
 )

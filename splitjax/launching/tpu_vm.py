@@ -130,7 +130,8 @@ def start_script(request: Request) -> str:
 def _loop(request: Request) -> str:
     several = Slices.parse(request.options.topology or "").several_hosts
     config = shlex.quote(Path(request.path).name)
-    run = f'"$HOME"/splitjax-venv/bin/python -m splitjax run "$HOME"/{config} {shlex.join(request.overrides)}'.rstrip()
+    python, words = '"$HOME"/splitjax-venv/bin/python', shlex.join(request.overrides)
+    run = f'{python} -P -m splitjax run "$HOME"/{config} {words}'.rstrip()
     return "\n".join([
         *(["export SPLITJAX_DISTRIBUTED=auto"] if several else []),
         *(f"export {name}={shlex.quote(value)}" for name, value in xla_flags(request, "tpu").items()),

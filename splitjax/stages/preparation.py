@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from splitjax import data
-from splitjax.config import Config, UserError
+from splitjax.config import Config, UserError, children
 from splitjax.runs.reporter import Reporter
 
 
@@ -51,7 +51,7 @@ def in_child(
     Raises:
         UserError: what the child refused, or that it died.
     """
-    command = [sys.executable, "-m", "splitjax.stages.preparation_child", str(out), *(["--anew"] if anew else [])]
+    command = children.python("-m", "splitjax.stages.preparation_child", str(out), *(["--anew"] if anew else []))
     # A platform with one device of ours must not be opened twice: the child works on the CPU.
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     child = subprocess.Popen(

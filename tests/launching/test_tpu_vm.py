@@ -135,7 +135,7 @@ def test_a_worker_mounts_the_bucket_and_starts_again_after_a_preemption(worker, 
     assert done.returncode == 0, done.stderr
     told = log(cloud, 3)
     home = cloud / "home"
-    assert told == [f"{home}/bucket auto -m splitjax run {home}/{config.name} train.batch_size=8"] * 3
+    assert told == [f"{home}/bucket auto -P -m splitjax run {home}/{config.name} train.batch_size=8"] * 3
     assert (home / "mounts").read_text() == "--implicit-dirs b bucket\n"
 
 

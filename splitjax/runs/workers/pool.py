@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from splitjax.config import UserError
+from splitjax.config import UserError, children
 
 from ..job import Job
 from ..phase_tree import Phase
@@ -34,7 +34,7 @@ class Worker:
 
     def __init__(self, job: Job, jobs: int, inbox: queue.Queue[tuple[Worker, Message | None]]) -> None:
         self.phase: Phase | None = None
-        command = [sys.executable, "-m", "splitjax.runs.workers.worker"]
+        command = children.python("-m", "splitjax.runs.workers.worker")
         environment = dict(os.environ)
         # Workers share one accelerator: none may take three quarters of its memory for itself.
         environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / jobs:.3f}")
@@ -162,7 +162,7 @@ def _died(worker: Worker, ledger: Ledger) -> None:
 
 def platform_of_workers() -> str:
     """What workers train on ("cpu", "gpu", "tpu"), without opening the devices here: they belong to the workers."""
-    command = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
+    command = children.python("-c", "import jax; print(jax.default_backend())")
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"JAX finds no device ({(done.stderr.splitlines() or ['no reason given'])[-1]})")
