@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from splitjax.config import PerParam, UserError, parse_count, tokens_of, write_atomic
+from splitjax.config import PerParam, UserError, check_target, parse_count, tokens_of, write_atomic
 
 from . import common, law_text
 
@@ -46,6 +46,7 @@ def fit_table(args: argparse.Namespace) -> int:
     """Fit a table; print what was found."""
     from splitjax.law import Table, fit, profile
 
+    _check_targets(args.out, args.plot)
     columns = _columns(args.columns, args.column)
     table = Table.read(args.config, columns=columns, unit=args.loss_unit, where=args.where)
     if args.domains == "separate" and len(table.domains) == 1:
@@ -55,10 +56,10 @@ def fit_table(args: argparse.Namespace) -> int:
         seed=args.seed, domains=args.domains, progress=None if args.json else _progress,
     )
     profiles = [profile(law, name) for name in args.profile.split(",")] if args.profile else []
-    picture = _drawn(law.plot(), args.plot) if args.plot else b""
-    if args.out:
+    picture = _drawn(law.plot(), args.plot) if args.plot is not None else b""
+    if args.out is not None:
         law.save(args.out)
-    if args.plot:
+    if args.plot is not None:
         write_atomic(args.plot, picture)
     if args.json:
         told = law.summary()
@@ -72,6 +73,13 @@ def fit_table(args: argparse.Namespace) -> int:
         print(f"{found.parameter}: 90 % profile-likelihood interval {low:.4g} to {high:.4g}")
     print(f"Law: {args.out}" if args.out else "Add --out law.json, then: splitjax plan --law law.json --params … ")
     return 0
+
+
+def _check_targets(*paths: str | None) -> None:
+    """Refuse what cannot be written before anything is computed."""
+    for path in paths:
+        if path is not None:
+            check_target(path)
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +103,7 @@ def plan_law(args: argparse.Namespace) -> int:
     """Pick the split by a saved law, or what one model comes to; print the decision."""
     from splitjax.law import LawFit, choose_size, next_run, plan, plan_one_model, size_one_model
 
+    _check_targets(args.plot)
     law = LawFit.load(args.law)
     if law.table.has_special and args.experts is None:
         raise UserError("--experts is missing", where="splitjax plan --law")
@@ -116,7 +125,7 @@ def plan_law(args: argparse.Namespace) -> int:
     told = found.to_json()
     if args.next_run:
         told["next_run"] = next_run(law, found.budget, _count(args.next_run, "--next-run") or 0.0).to_json()
-    if args.plot:
+    if args.plot is not None:
         write_atomic(args.plot, _drawn(found.plot(), args.plot))
     common.print_json(told) if args.json else print(law_text.plan_text(told))
     return 0

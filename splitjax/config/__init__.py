@@ -26,7 +26,9 @@ from .schema import (
 )
 from .units import PerParam, format_count, parse_count, tokens_of
 from .whole_files import (
+    beside,
     check_shape,
+    check_target,
     disk_errors,
     hash_file,
     hash_json,
@@ -56,7 +58,9 @@ __all__ = [
     "Train",
     "UserError",
     "Value",
+    "beside",
     "check_shape",
+    "check_target",
     "did_you_mean",
     "disk_errors",
     "dump",

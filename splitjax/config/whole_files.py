@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,10 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> None:
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
-    if is_remote(path):
-        raise UserError("a bucket is only read here", where=str(path), mend="Write to a file, or mount the bucket.")
+    check_target(path)
     path = Path(path)
     content = data.encode() if isinstance(data, str) else data
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -42,6 +42,39 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> None:
     finally:
         with contextlib.suppress(OSError):  # gone after the rename; after a fault or Ctrl-C nothing is left behind
             temporary.unlink()
+
+
+def beside(path: Path, ending: str = "tmp") -> Path:
+    """A hidden name in the same folder that no other process takes, on whatever machine or in whatever container.
+
+    Process ids are no such names, and one made of `path`'s own may be too long for a file system.
+    """
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.{ending}")
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Refuse a place that no file can take: worth asking before what is to be written has been computed.
+
+    Raises:
+        UserError: a bucket, a folder, a device or a pipe, a name that no system takes, or a place in no folder.
+    """
+    if is_remote(path):
+        raise UserError("a bucket is only read here", where=str(path), mend="Write to a file, or mount the bucket.")
+    mend, where = "Give the name of a file.", str(path)
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        above = next(each for each in Path(path).absolute().parents if os.path.lexists(each))
+        if not above.is_dir():
+            raise UserError(f"cannot be written ({above} is no folder)", where=where, mend=mend) from None
+        return
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"cannot be written ({what})", where=repr(where), mend=mend) from None
+    if os.path.isdir(path):
+        raise UserError("is a folder", where=where, mend=mend)
+    if not os.path.isfile(path):
+        raise UserError("is a device, a pipe or a link to nothing", where=where, mend=mend)
 
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
-from splitjax.config import Config, UserError, hash_file, hash_json, read_record, write_record
+from splitjax.config import Config, UserError, beside, hash_file, hash_json, read_record, write_record
 from splitjax.config.hf_shape import eos_ids
 from splitjax.evaluate.folders import ModelFolder, Params
 
@@ -118,8 +118,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _keep(source: ModelFolder, config: Config, folder: Path) -> None:
-    work = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(work, ignore_errors=True)
+    work = beside(folder, "partial")
     try:
         work.mkdir(parents=True)
         for name in _SMALL:
