@@ -67,11 +67,11 @@ def fit_table(args: argparse.Namespace) -> int:
             told["profiles"] = {p.parameter: p.to_json() for p in profiles}
         common.print_json(told)
         return 0
-    print(law_text.fit_text(law.summary()))
+    common.say(law_text.fit_text(law.summary()))
     for found in profiles:
         low, high = found.interval
-        print(f"{found.parameter}: 90 % profile-likelihood interval {low:.4g} to {high:.4g}")
-    print(f"Law: {args.out}" if args.out else "Add --out law.json, then: splitjax plan --law law.json --params … ")
+        common.say(f"{found.parameter}: 90 % profile-likelihood interval {low:.4g} to {high:.4g}")
+    common.say(f"Law: {args.out}" if args.out else "Add --out law.json, then: splitjax plan --law law.json --params … ")
     return 0
 
 
@@ -115,7 +115,7 @@ def plan_law(args: argparse.Namespace) -> int:
             one = size_one_model(law, asked.flops, **options)
         else:
             one = plan_one_model(law, *asked.size, **options)
-        common.print_json(one.to_json()) if args.json else print(law_text.one_model_text(one.to_json()))
+        common.print_json(one.to_json()) if args.json else common.say(law_text.one_model_text(one.to_json()))
         return 0
     options = {"experts": args.experts, **asked.options, **asked.unique}
     if args.compute:
@@ -127,7 +127,7 @@ def plan_law(args: argparse.Namespace) -> int:
         told["next_run"] = next_run(law, found.budget, _count(args.next_run, "--next-run") or 0.0).to_json()
     if args.plot is not None:
         write_atomic(args.plot, _drawn(found.plot(), args.plot))
-    common.print_json(told) if args.json else print(law_text.plan_text(told))
+    common.print_json(told) if args.json else common.say(law_text.plan_text(told))
     return 0
 
 
@@ -206,7 +206,7 @@ def predict_loss(args: argparse.Namespace) -> int:
     d, s = (_tokens(text, f"--{name}", n, or_none=True) or 0.0
             for name, text in (("pretrain", args.pretrain), ("special", args.special)))
     found = predict(law, n, d, s, args.domain, family=args.family, extrapolate=args.extrapolate, **unique(args, law, n))
-    common.print_json(found.to_json()) if args.json else print(law_text.prediction_text(found.to_json()))
+    common.print_json(found.to_json()) if args.json else common.say(law_text.prediction_text(found.to_json()))
     return 0
 
 

@@ -24,6 +24,7 @@ from .schema import (
     Tokenizer,
     Train,
 )
+from .shown import control_character, shown
 from .units import PerParam, format_count, parse_count, tokens_of
 from .whole_files import (
     beside,
@@ -61,6 +62,7 @@ __all__ = [
     "beside",
     "check_shape",
     "check_target",
+    "control_character",
     "did_you_mean",
     "disk_errors",
     "dump",
@@ -79,6 +81,7 @@ __all__ = [
     "read_json",
     "read_record",
     "schema_text",
+    "shown",
     "to_yaml",
     "tokens_of",
     "write_atomic",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from .shown import shown
+
 
 class UserError(Exception):
     """A mistake in a config, a file or an argument, told in one line.
@@ -20,7 +22,7 @@ class UserError(Exception):
     def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
         self.what, self.where, self.mend = what, where, mend
         head = f"{where}: {what}" if where else what
-        super().__init__(" ".join((f"{head}. {mend}" if mend else head).split()))
+        super().__init__(shown(" ".join((f"{head}. {mend}" if mend else head).split())))
 
 
 class ReadError(UserError):

@@ -28,7 +28,7 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> None:
     """
     check_target(path)
     path = Path(path)
-    content = data.encode() if isinstance(data, str) else data
+    content = data.encode(errors="backslashreplace") if isinstance(data, str) else data  # half a surrogate as \ud800
     temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

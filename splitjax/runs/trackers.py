@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from rich.markup import escape
-
 from splitjax.config import Config, hash_json
 from splitjax.parallel import hosts
 from splitjax.train import PER_EXPERT
@@ -36,7 +34,7 @@ def sinks_of(config: Config, folder: Path, domains: tuple[str, ...], reporter: R
         try:
             found.append(maker(config, folder, domains))
         except ImportError:
-            mend = escape(f"pip install 'splitjax[{name}]'")
+            mend = f"pip install 'splitjax[{name}]'"
             reporter.say_once(f"log: {name} gets nothing, its package {package} is not installed ({mend})")
     return found
 

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from splitjax import law
 from splitjax.config import Config, UserError, format_count, write_json, write_record
 from splitjax.data.small import check
@@ -65,7 +63,7 @@ def run_prepare(job: Job, in_child: bool = True) -> None:
     tokens = sum(corpus.manifest.sizes)
     note = f"{len(corpus.domains)} domains, {format_count(tokens)} train tokens, vocabulary {corpus.vocab_size}"
     for line in corpus.manifest.notes():
-        job.reporter.say(escape(line))
+        job.reporter.say(line)
     job.finish("prepare", inputs, [job.folder.data / "manifest.json"], note)
 
 

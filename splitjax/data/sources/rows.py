@@ -90,7 +90,9 @@ def label(source: Source, row: Mapping[str, Any], where: str) -> str | None:
         UserError: a value that is no label.
     """
     found = source.label if source.label is not None else _own_label(source, row, where)
-    if found is not None and ("\0" in found or len(found.encode("utf-8", "replace")) > LONGEST_LABEL):
+    if found is not None and not found.isascii() and re.search("[\ud800-\udfff]", found):
+        raise UserError("a label with half of a surrogate pair, which is no text", where=where)
+    if found is not None and ("\0" in found or len(found.encode()) > LONGEST_LABEL):
         raise UserError(f"a label of {len(found):,} characters", where=where, mend=f"{LONGEST_LABEL} bytes at most.")
     return found
 

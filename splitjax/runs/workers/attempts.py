@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.markup import escape
-
 from splitjax.config import UserError, write_record
 from splitjax.parallel import hosts
 
@@ -79,7 +77,7 @@ class Ledger:
         self._attempts[phase.name] += 1
         made = self._attempts[phase.name]
         if passing and made < ATTEMPTS:
-            self._reporter.say(f"{phase.name}: {escape(reason)}; attempt {made + 1} of {ATTEMPTS}")
+            self._reporter.say(f"{phase.name}: {reason}; attempt {made + 1} of {ATTEMPTS}")
             return
         self._gone.add(phase.name)
         self._give_up(phase, reason, lost_with(phase, self.phases))
@@ -94,7 +92,7 @@ class Ledger:
             raise SweepError(f"{count} failed: {reasons}{more}. {again}")
 
     def _give_up(self, phase: Phase, reason: str, cells: list[str]) -> None:
-        self._reporter.say(f"[red]{phase.name}: given up: {escape(reason)}[/red]")
+        self._reporter.say(f"{phase.name}: given up: {reason}", "red")
         self.failed |= dict.fromkeys(cells, reason)
         record = {"format": FORMAT, "attempts": self._attempts[phase.name] or 1, "reason": reason, "cells": cells}
         hosts.from_first(lambda: write_record(self._path(phase.name) / "failed.json", record))
