@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from types import FrameType, ModuleType
 from typing import NoReturn
 
-from splitjax.config import UserError
+from splitjax.config import UserError, shown
+from splitjax.config.stopping import end_with_launcher, heard, interrupt, watch
 
 from .common import keep_json_alone, open_streams, say
 
@@ -66,6 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         open_streams()
         signal.signal(signal.SIGTERM, _terminate)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, interrupt)
+        watch()
+        end_with_launcher()
         code = _dispatch(args)
         say("", end="")  # what is left in the buffer
         return code
@@ -146,7 +151,7 @@ def _stopped(code: int) -> int:
 
 
 def _failed(error: BaseException, code: int) -> int:
-    print(f"splitjax: {error}", file=sys.stderr)
+    print(f"splitjax: {shown(str(error))}", file=sys.stderr)
     return code
 
 
@@ -196,4 +201,5 @@ def _overview() -> str:
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
+    heard()
     raise Terminated

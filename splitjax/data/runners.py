@@ -8,10 +8,12 @@ import shlex
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from splitjax.config import Data, UserError, children
+from splitjax.config.stopping import Killed
 
 
 class Task(Protocol):
@@ -53,6 +55,8 @@ def _in_processes(tasks: Sequence[Task], tell: Tell, workers: int) -> None:
         for done, future in enumerate(as_completed(futures), 1):
             future.result()
             tell(done / len(tasks))
+    except BrokenProcessPool as error:
+        raise Killed("a process that prepares the data was killed (out of memory?); lower data.workers") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

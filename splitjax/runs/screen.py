@@ -19,7 +19,7 @@ class Screen(Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False, "highlight": False} | options)
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         """Rich calls it for every string that it shows."""
         return super().render_str(shown(text, lines=True), **options)
 

@@ -157,7 +157,8 @@ def _died(worker: Worker, ledger: Ledger) -> None:
     code = worker.process.returncode
     if worker.phase is not None:
         how = f"by signal {-code}" if code < 0 else f"with code {code}"
-        ledger.fail(worker.phase, f"its process ended {how}" + (" (out of memory?)" if code == -signal.SIGKILL else ""))
+        killed = code == -signal.SIGKILL
+        ledger.fail(worker.phase, f"its process ended {how}" + (" (out of memory?)" if killed else ""), killed=killed)
 
 
 def platform_of_workers() -> str:
