@@ -41,7 +41,7 @@ _FIRST_STAGE = {
 _CHOSEN_FOR = ("model", "budget")
 _LOGS = "logs"  # where a launcher sends what its jobs print
 # Keys that change no number: free to differ between starts.
-_FREE = ("name", "run_dir", "log", "data.workers", "data.runner", "train.mesh", "train.placement",
+_FREE = ("name", "run_dir", "log", "wandb", "data.workers", "data.runner", "train.mesh", "train.placement",
          "train.keep_last")
 
 # The type of ids that was taken where none was given: data that were prepared so go on.
