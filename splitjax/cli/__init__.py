@@ -18,7 +18,7 @@ from types import FrameType, ModuleType
 from typing import NoReturn
 
 from splitjax.config import UserError, shown
-from splitjax.config.stopping import end_with_launcher, heard, interrupt, watch
+from splitjax.config.processes.stopping import end_with_launcher, heard, interrupt, watch
 
 from .common import keep_json_alone, open_streams, say
 

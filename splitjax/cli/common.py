@@ -171,7 +171,7 @@ def _write(text: str, out: TextIO) -> None:
 
 def screen() -> Any:
     """Rich's console on standard output, for tables and names that came with data."""
-    from splitjax.runs.screen import Screen
+    from splitjax.runs.reporter import Screen
 
     return Screen()
 

@@ -10,6 +10,7 @@ from typing import Any
 from splitjax.config import PerParam, UserError, check_target, parse_count, tokens_of, write_atomic
 
 from . import common, law_text
+from .law_text import Told
 
 COLUMNS = "n_params,d_pretrain,d_special,loss[,domain][,weight][,run][,trunk][,seed][,u_pretrain,u_special]"
 
@@ -48,24 +49,29 @@ def fit_table(args: argparse.Namespace) -> int:
 
     _check_targets(args.out, args.plot)
     columns = _columns(args.columns, args.column)
-    table = Table.read(args.config, columns=columns, unit=args.loss_unit, where=args.where)
-    if args.domains == "separate" and len(table.domains) == 1:
-        raise UserError("the table has one domain", where="--domains separate", mend="Leave it out.")
-    law = fit(
-        table, family=args.family.split(","), loss=args.loss, holdout=args.holdout, bootstrap=args.bootstrap,
-        seed=args.seed, domains=args.domains, progress=None if args.json else _progress,
-    )
-    profiles = [profile(law, name) for name in args.profile.split(",")] if args.profile else []
-    picture = _drawn(law.plot(), args.plot) if args.plot is not None else b""
+    with Told(quiet=args.json) as told:
+        told.now(f"reading {args.config}")
+        table = Table.read(args.config, columns=columns, unit=args.loss_unit, where=args.where)
+        if args.domains == "separate" and len(table.domains) == 1:
+            raise UserError("the table has one domain", where="--domains separate", mend="Leave it out.")
+        told.now(f"fitting {len(table.loss):,} rows")
+        law = fit(
+            table, family=args.family.split(","), loss=args.loss, holdout=args.holdout, bootstrap=args.bootstrap,
+            seed=args.seed, domains=args.domains, progress=told.step,
+        )
+        told.now("profiles")
+        profiles = [profile(law, name) for name in args.profile.split(",")] if args.profile else []
+        told.now("drawing")
+        picture = _drawn(law.plot(), args.plot) if args.plot is not None else b""
     if args.out is not None:
         law.save(args.out)
     if args.plot is not None:
         write_atomic(args.plot, picture)
     if args.json:
-        told = law.summary()
+        summary = law.summary()
         if profiles:
-            told["profiles"] = {p.parameter: p.to_json() for p in profiles}
-        common.print_json(told)
+            summary["profiles"] = {p.parameter: p.to_json() for p in profiles}
+        common.print_json(summary)
         return 0
     common.say(law_text.fit_text(law.summary()))
     for found in profiles:
@@ -303,12 +309,6 @@ def _pair(part: str, where: str, example: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise UserError(f"'{part}' is not a pair such as {example}", where=where)
     return name, value
-
-
-def _progress(done: int, total: int, what: str) -> None:
-    import sys
-
-    print(f"[{done}/{total}] {what}", file=sys.stderr, flush=True)
 
 
 def _drawn(figure: Any, path: str) -> bytes:

@@ -5,7 +5,7 @@ whole or not at all. Does not enter: JAX, any other room, and what a setting doe
 """
 
 from .editors import json_schema, schema_text
-from .errors import ReadError, UserError, did_you_mean
+from .errors import ReadError, UserError, control_character, did_you_mean, shown
 from .load import dump, from_dict, load, origins
 from .origin import Value
 from .paths import find_files, is_remote, local_copy, open_read
@@ -24,7 +24,6 @@ from .schema import (
     Tokenizer,
     Train,
 )
-from .shown import control_character, shown
 from .units import PerParam, format_count, parse_count, tokens_of
 from .whole_files import (
     beside,

@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from .shown import control_character
+from .errors import control_character
 from .units import PerParam, exact_count, parse_count
 
 

@@ -12,8 +12,9 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
-from splitjax.config import Data, UserError, children
-from splitjax.config.stopping import Killed
+from splitjax.config import Data, UserError
+from splitjax.config.processes import children
+from splitjax.config.processes.stopping import Killed
 
 
 class Task(Protocol):

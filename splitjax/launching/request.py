@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from splitjax.config import Config, UserError, children
+from splitjax.config import Config, UserError
+from splitjax.config.processes import children
 from splitjax.planning import flag_groups
 
 from . import names

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from splitjax.config import UserError, children
+from splitjax.config import UserError
+from splitjax.config.processes import children
 
 from . import shell
 from .quoting import Raw, quote

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import IO
 
-from splitjax.config.stopping import LAUNCHER, heard
+from splitjax.config.processes.stopping import LAUNCHER, heard
 
 _POLL_SECONDS = 0.1
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

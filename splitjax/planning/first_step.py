@@ -10,7 +10,8 @@ import tempfile
 import time
 from typing import Any
 
-from splitjax.config import Config, UserError, children, from_dict
+from splitjax.config import Config, UserError, from_dict
+from splitjax.config.processes import children
 
 
 def measure(config: Config, experts: int) -> dict[str, float]:

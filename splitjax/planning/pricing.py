@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -121,14 +121,19 @@ def price(
         small = _sweep_tree(config, clock, folder)
         parts.append(_sweep(config, clock, folder, topology, seed, small))
         tree = [*tree, *small]
-    hours = sum(part.device_hours for part in parts)
     return Price(
         topology=topology.name, source=stack.source, split_fraction=fraction, assumed=assumed, parts=tuple(parts),
-        sweep_share=parts[-1].device_hours / hours if config.sweep is not None and hours else 0.0,
+        sweep_share=_share_of_last(parts) if config.sweep is not None else 0.0,
         placement=ways[0].placement, stacked_fits=_most_stacked(config, topology), other=ways[1],
         epochs=_epochs(corpus, config, planned.special * quantum),
         disk_bytes=disk_of(tree, config, experts, config.data.tokenizer.vocab_size),
     )
+
+
+def _share_of_last(parts: Sequence[Part]) -> float:
+    """Device-hours of the last part over all."""
+    hours = sum(part.device_hours for part in parts)
+    return parts[-1].device_hours / hours if hours else 0.0
 
 
 def _split(config: Config, folder: RunFolder) -> tuple[float, bool]:

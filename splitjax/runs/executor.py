@@ -42,9 +42,9 @@ from splitjax.train import (
 )
 from splitjax.train import Phase as Stretch
 
-from . import memory, program_cache
+from . import program_cache
 from .cells import Clock
-from .devices import Devices
+from .devices import Devices, check_memory
 from .phase_record import FORMAT, LOG, Losses, identity_of, plain, read_done, read_phase
 from .phase_tree import Cell, Phase
 from .phase_watch import TimeLog, Watch
@@ -370,6 +370,6 @@ class Executor:
         key = phase.model, phase.stack_size(self.clock.experts) if stacked else 1
         if key not in self._trainers:
             mesh = self._devices.mesh(key[1])
-            memory.check(phase.model, self._recipe, self.vocab_size, key[1], mesh.size if mesh else 1)
+            check_memory(phase.model, self._recipe, self.vocab_size, key[1], mesh.size if mesh else 1)
             self._trainers[key] = Trainer(self.model(phase.model), self._recipe, mesh)
         return self._trainers[key]

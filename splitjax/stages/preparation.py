@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from splitjax import data
-from splitjax.config import Config, UserError, children
-from splitjax.config.stopping import Killed
+from splitjax.config import Config, UserError
+from splitjax.config.processes import children
+from splitjax.config.processes.stopping import Killed
 from splitjax.runs.reporter import Reporter
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from splitjax import data
 from splitjax.config import UserError, from_dict
-from splitjax.config.stopping import Killed
+from splitjax.config.processes.stopping import Killed
 
 from .preparation import windows_of
 

@@ -21,8 +21,7 @@ from splitjax import cli
 from splitjax.cli import common
 from splitjax.config import UserError, shown, to_yaml, write_json
 from splitjax.reporting.rendering import code, render
-from splitjax.runs.reporter import Reporter
-from splitjax.runs.screen import Screen
+from splitjax.runs.reporter import Reporter, Screen
 
 EVIL = "[/b] [red]x \x1b[2J\x1b]0;title\x07 \r \u202e \ud800 \x9b :smile:"
 SPELT = r"[/b] [red]x \x1b[2J\x1b]0;title\x07 \r \u202e \ud800 \x9b :smile:"

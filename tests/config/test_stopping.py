@@ -11,12 +11,12 @@ import time
 
 import pytest
 
-from splitjax.config.stopping import LAUNCHER
+from splitjax.config.processes.stopping import LAUNCHER
 
 # The main thread locks a mutex that it holds: like the compiler it is in C, and no signal wakes it.
 IN_C = textwrap.dedent("""
     import ctypes, signal, sys, time
-    from splitjax.config import stopping
+    from splitjax.config.processes import stopping
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.heard())
     signal.signal(signal.SIGINT, stopping.interrupt)
     stopping.watch()
@@ -68,6 +68,7 @@ def test_one_that_has_heard_may_take_longer() -> None:
 
 @pytest.mark.parametrize("told", ["", "x", "987"])
 def test_a_variable_that_names_no_pipe_of_ours_ends_nothing(told: str) -> None:
-    code = "import time; from splitjax.config import stopping as s; s.end_with_launcher(); time.sleep(0.5); print('on')"
+    code = "import time; from splitjax.config.processes.stopping import end_with_launcher as watch; watch()"
+    code += "; time.sleep(0.5); print('on')"
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {LAUNCHER: told}, capture_output=True)
     assert (done.returncode, done.stdout) == (0, b"on\n")

@@ -107,7 +107,7 @@ sys.exit(outcome.code)
 """
 RANK = """
 import os, sys, time
-from splitjax.config.stopping import end_with_launcher
+from splitjax.config.processes.stopping import end_with_launcher
 end_with_launcher()
 print(os.getpid(), flush=True)
 time.sleep(60)

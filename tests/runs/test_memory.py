@@ -10,16 +10,16 @@ import pytest
 
 from splitjax import cli
 from splitjax.config import Model, Train, UserError, to_yaml
-from splitjax.runs import memory
+from splitjax.runs.devices import check_memory
 from tests.tiny import tiny_tree
 
 
 def test_a_state_or_a_batch_beyond_all_memory_is_refused() -> None:
-    memory.check(Model(), Train(), 300, 8, 1)
+    check_memory(Model(), Train(), 300, 8, 1)
     with pytest.raises(UserError, match=r"weights and moments of 3 × [\d,]+ parameters take [\d,]+ GB, there are"):
-        memory.check(Model(d_model=1 << 17, n_layers=100, n_heads=2), Train(), 300, 3, 1)
+        check_memory(Model(d_model=1 << 17, n_layers=100, n_heads=2), Train(), 300, 3, 1)
     with pytest.raises(UserError, match=r"a batch of 1 × 10,000,000,000 windows take"):
-        memory.check(Model(), Train(batch_size=10**10), 300, 1, 1)
+        check_memory(Model(), Train(batch_size=10**10), 300, 1, 1)
 
 
 @pytest.mark.parametrize("override", ["model.d_model=1000000000", "model.n_layers=1000000000"])

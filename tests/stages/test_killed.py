@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from splitjax.config import Data, children, from_dict
-from splitjax.config.stopping import Killed
+from splitjax.config import Data, from_dict
+from splitjax.config.processes import children
+from splitjax.config.processes.stopping import Killed
 from splitjax.data.runners import runner
 from splitjax.launching.request import RESTART_CODES
 from splitjax.runs.reporter import Reporter

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from splitjax.config import Data, children, to_yaml
+from splitjax.config import Data, to_yaml
+from splitjax.config.processes import children
 from splitjax.data.prepare_parts import ReadPart
 from splitjax.data.runners import runner
 from splitjax.data.spool import Spool

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from splitjax.config import UserError, write_record
-from splitjax.config.stopping import KILLED
+from splitjax.config.processes.stopping import KILLED
 from splitjax.parallel import hosts
 
 from ..executor import Executor

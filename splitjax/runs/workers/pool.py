@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from splitjax.config import UserError, children
+from splitjax.config import UserError
+from splitjax.config.processes import children
 
 from ..job import Job
 from ..phase_tree import Phase

@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 
 import jax
 
-from splitjax.config.stopping import heard
+from splitjax.config.processes.stopping import heard
 from splitjax.parallel import beats, hosts
 
 
