@@ -5,7 +5,7 @@ whole or not at all. Does not enter: JAX, any other room, and what a setting doe
 """
 
 from .editors import json_schema, schema_text
-from .errors import UserError, did_you_mean
+from .errors import ReadError, UserError, control_character, did_you_mean, shown
 from .load import dump, from_dict, load, origins
 from .origin import Value
 from .paths import find_files, is_remote, local_copy, open_read
@@ -28,7 +28,9 @@ from .schema import (
 from .train_settings import OPERATIONAL, SAME_BITS
 from .units import PerParam, format_count, parse_count, tokens_of
 from .whole_files import (
+    beside,
     check_shape,
+    check_target,
     disk_errors,
     hash_file,
     hash_json,
@@ -53,6 +55,7 @@ __all__ = [
     "MeshSizes",
     "Model",
     "PerParam",
+    "ReadError",
     "RopeScaling",
     "Source",
     "Sweep",
@@ -60,7 +63,10 @@ __all__ = [
     "Train",
     "UserError",
     "Value",
+    "beside",
     "check_shape",
+    "check_target",
+    "control_character",
     "did_you_mean",
     "disk_errors",
     "dump",
@@ -79,6 +85,7 @@ __all__ = [
     "read_json",
     "read_record",
     "schema_text",
+    "shown",
     "to_yaml",
     "tokens_of",
     "write_atomic",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 from pathlib import Path
 from typing import Any
 
 from splitjax.config import Config, UserError, load, read_record
 from splitjax.runs import operational
 from splitjax.runs.job import Job
+from splitjax.runs.locks import LOCK, is_held
 from splitjax.runs.phase_record import FORMAT, read_phase
 from splitjax.runs.plan_record import parse_plan
 from splitjax.runs.reporter import Reporter
@@ -40,7 +40,7 @@ def status(folder: RunFolder) -> dict[str, Any]:
         phases[record.parent.name] = _state(record.parent) if _ours(job, record.parent) else "of another config"
     return {
         "run_dir": str(folder.path),
-        "running": _is_locked(folder),
+        "running": is_held(folder.path / LOCK),
         "stages": stages,
         "phases": phases,
         "cells": cells_of(tree, folder),
@@ -104,16 +104,3 @@ def _state(phase: Path) -> str:
     if (phase / "failed.json").exists():
         return "failed"
     return "done" if (phase / "done.json").exists() else "begun"
-
-
-def _is_locked(folder: RunFolder) -> bool:
-    """Whether a process works in the folder now."""
-    lock = folder.path / ".lock"
-    if not lock.exists():
-        return False
-    with open(lock) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False

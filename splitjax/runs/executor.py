@@ -46,7 +46,7 @@ from splitjax.train import Phase as Stretch
 
 from . import program_cache
 from .cells import Clock
-from .devices import Devices
+from .devices import Devices, check_memory
 from .phase_record import FORMAT, LOG, Losses, identities_of, plain, read_done, read_phase
 from .phase_tree import Cell, Phase
 from .phase_watch import TimeLog, Watch
@@ -271,7 +271,9 @@ class Executor:
         return [self.config.seed if seed is None else seed for seed in phase.seeds]
 
     def _checkpoint(self, name: str, position: int) -> Path:
-        return checkpoint.at(self.path(name) / "checkpoints", position * self.clock.tokens_per_step)
+        """A checkpoint of a phase, not one that was copied into its folder."""
+        path = checkpoint.at(self.path(name) / "checkpoints", position * self.clock.tokens_per_step)
+        return checkpoint.belongs(path, read_phase(self.path(name))["identity"], self.expert)
 
     def _stretch(self, phase: Phase) -> Stretch:
         decay_from, decay_to = map(self._tokens, phase.decay) if phase.decay else (None, None)
@@ -389,13 +391,16 @@ class Executor:
             },
             "tokenizer": self.corpus.tokenizer.hash,
             "manifest": self.corpus.manifest.hash,
+            "identity": read_phase(self.path(phase.name))["identity"],
         }
 
     def trainer(self, phase: Phase) -> Trainer:
         """One trainer a shape and mesh, so that each program compiles once; experts apart are stacks of one."""
         stacked = self._recipe.placement == "stacked"
-        mesh = self._devices.mesh(phase.stack_size(self.clock.experts) if stacked else 1)
+        size = phase.stack_size(self.clock.experts) if stacked else 1
+        mesh = self._devices.mesh(size)
         key = phase.model, mesh
         if key not in self._trainers:
+            check_memory(phase.model, self._recipe, self.vocab_size, size, mesh.size if mesh else 1)
             self._trainers[key] = Trainer(self.model(phase.model), self._recipe, mesh)
         return self._trainers[key]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import time
@@ -17,12 +16,11 @@ from typing_extensions import TypedDict  # the form that pydantic can check befo
 from splitjax.config import Config, Train, UserError, dump, from_dict, load, read_record, write_atomic, write_record
 
 from . import operational, provenance
+from .locks import LOCK, lock
 from .operational import Changed
 from .stage_records import FORMAT, LAW_AFTER, STAGES, StageRecords
 
 __all__ = ["FORMAT", "LAW_AFTER", "STAGES", "RunFolder"]
-
-LOCK_SECONDS = 2.0
 
 # The first stage that each part of the config reaches; a change there makes that stage and all after it stale.
 _FIRST_STAGE = {
@@ -45,7 +43,7 @@ _FIRST_STAGE = {
 _CHOSEN_FOR = ("model", "budget")
 _LOGS = "logs"  # where a launcher sends what its jobs print
 # Keys that change no number: free to differ between starts.
-_FREE = ("name", "run_dir", "log", "data.workers", "data.runner")
+_FREE = ("name", "run_dir", "log", "wandb", "data.workers", "data.runner")
 
 # The type of ids that was taken where none was given: data that were prepared so go on.
 _OLD_DTYPE = ("uint16", None)
@@ -82,6 +80,7 @@ class RunFolder(StageRecords):
         self._claim = self.path / ".config.json"
         self.locks: tuple[int, ...] = ()
         """Descriptors of the locks held, for child processes to hold them too."""
+        self._made_here = False
 
     def phase(self, name: str) -> Path:
         """Folder of a phase."""
@@ -166,34 +165,31 @@ class RunFolder(StageRecords):
         Raises:
             UserError: another is at work and does not end within seconds (its workers may outlive it by a moment).
         """
-        names = [".lock"] if part is None else [".lock", f".lock-{part}"]
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            locks = [open(self.path / name, "a") for name in names]  # noqa: SIM115 - held for the whole run
-        except OSError as error:
-            raise UserError(f"cannot be written ({error.strerror})", where=str(self.path)) from error
-        with contextlib.ExitStack() as stack:
-            for lock in locks:
-                stack.enter_context(lock)
-            for lock in locks:
-                shared = part is not None and lock is locks[0]
-                if not _acquire(lock.fileno(), fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
-                    raise UserError("another splitjax process is working in it", where=str(self.path))
-            self.locks = tuple(lock.fileno() for lock in locks)
+        found = os.path.lexists(self.path)
+        with contextlib.ExitStack() as held:
+            whole = held.enter_context(lock(self.path / LOCK, shared=part is not None))
+            own = [held.enter_context(lock(self.path / f"{LOCK}-{part}"))] if part is not None else []
+            self.locks = (whole, *own)
+            self._made_here = part is None and not found
             try:
                 yield
             finally:
-                self.locks = ()
+                self.locks, self._made_here = (), False
 
     def forget_if_empty(self) -> None:
-        """Remove what `claim` and `locked` made, where no stage came to an end: a refusal leaves nothing behind."""
+        """Remove what `claim` made, where no stage came to an end, and the folder if it was made for this command.
+
+        In any other folder the locks stay. One goes with its folder under the exclusive lock alone: whoever waits for
+        it makes both anew (see `locks.lock`).
+        """
         left = list(self.path.iterdir())
         if all(path in (self.config, self._claim) or _may_come_before(path) for path in left):
-            for path in left:
-                if path.name != _LOGS:  # they tell of the refusal
-                    path.unlink(missing_ok=True)
-            if not (self.path / _LOGS).exists():
-                self.path.rmdir()
+            for path in (self.config, self._claim):
+                path.unlink(missing_ok=True)
+            if self._made_here and not (self.path / _LOGS).exists():
+                (self.path / LOCK).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # something came in just now
+                    self.path.rmdir()
 
     def _made_with(self) -> dict[str, Any]:
         """The config that the stages were made with. config.yaml says the same for people, and can be edited."""
@@ -236,22 +232,9 @@ class RunFolder(StageRecords):
         return operational.differences(made_with, asked)
 
 
-def _acquire(lock: int, how: int) -> bool:
-    """Take the lock, waiting a moment: the child of a process that was killed holds it until it has ended too."""
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, how | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
-
-
 def _may_come_before(path: Path) -> bool:
     """Whether it may lie in a run folder before its config: a lock, or a launcher's logs."""
-    return path.name.startswith(".lock") or path.name == _LOGS
+    return path.name.startswith(LOCK) or path.name == _LOGS
 
 
 def _as_read_today(tree: dict[str, Any]) -> dict[str, Any]:

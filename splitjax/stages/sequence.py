@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from splitjax import law
 from splitjax.config import Config, UserError, format_count, write_json, write_record
 from splitjax.data.small import check
@@ -17,9 +15,9 @@ from splitjax.model import n_params_total
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
 from splitjax.planning.main_plan import ask, make_plan
-from splitjax.planning.run_costs import sweep_work
+from splitjax.planning.run_costs import disk_note, sweep_work
 from splitjax.runs import observations
-from splitjax.runs.cells import mixture_shares, seed_tokens
+from splitjax.runs.cells import main_cells, mixture_shares, seed_tokens
 from splitjax.runs.job import Job
 from splitjax.runs.lane_groups import lane_groups
 from splitjax.runs.model_places import places
@@ -67,7 +65,7 @@ def run_prepare(job: Job, in_child: bool = True) -> None:
     tokens = sum(corpus.manifest.sizes)
     note = f"{len(corpus.domains)} domains, {format_count(tokens)} train tokens, vocabulary {corpus.vocab_size}"
     for line in corpus.manifest.notes():
-        job.reporter.say(escape(line))
+        job.reporter.say(line)
     job.finish("prepare", inputs, [job.folder.data / "manifest.json"], note)
 
 
@@ -199,6 +197,7 @@ def run_plan(job: Job) -> None:
     plan = make_plan(job.config, job.clock, manifest.sizes_by_domain, fitted, manifest.weights)
     write_record(job.folder.plan, plan)
     job.finish("plan", inputs, [job.folder.plan], plan_note(plan), read=[_manifest(job), *_law(job)])
+    job.reporter.say(disk_note(job, main_cells(job.config, job.clock, plan["split_fraction"]).values()))
 
 
 def run_train(job: Job) -> None:

@@ -22,7 +22,7 @@ from .lanes import Lanes, lanes_at, take, whole
 from .metrics import MetricsLog, log_path
 from .phase import OnStep, Phase, Speed, StepReport
 from .placement import owned
-from .record import BEFORE
+from .record import BEFORE, IDENTITY
 from .saving import Kind, SavePolicy
 from .schedule import schedule
 from .stack import Stack, bare, path_tokens
@@ -138,7 +138,8 @@ class Run:
         saved = set(checkpoint.saved(self.writer.folder))
         # A mark asked for since lies before what was saved then: go back for it, the steps are the same again.
         before = min(self.marks - saved, default=self.phase.end)
-        found = checkpoint.restore_latest(self.writer.folder, self.trainer.placement.leaf, at_most=before)
+        own = self.meta.get(IDENTITY)
+        found = checkpoint.restore_latest(self.writer.folder, self.trainer.placement.leaf, before, own)
         if found is None:
             stack, lineage = begin()
             seen_K = path_tokens(stack, self.trainer.placement)
@@ -167,7 +168,9 @@ class Run:
         """Begin to count skips, or go on counting, where `train.keep_every` keeps something to go back to."""
         self.rollback: Rollback | None = None
         if self.trainer.train.keep_every:
-            self.rollback = Rollback(self.step_tokens, self.phase.start, self.skipped_K, kept)
+            self.rollback = Rollback(
+                self.step_tokens, self.phase.start, self.skipped_K, kept, self.trainer.train.keep_last
+            )
 
     def _open(self, stack: Stack, tokens: int, lineage: dict[str, Any] | None) -> None:
         self.tokens, self.experts = tokens, stack.experts
@@ -348,7 +351,8 @@ class Run:
             stack = self.stack()
             if self.phase.closed and self.tokens == self.phase.end:
                 stack = bare(stack)
-            self.writer.save(self.tokens, stack, meta, temporary=kind == "temporary")
+            last = self.trainer.train.keep_last if kind == "regular" else None
+            self.writer.save(self.tokens, stack, meta, temporary=kind == "temporary", last=last)
         self.dog.beat()
 
     def _report(

@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.markup import escape
-
 from splitjax.config import UserError, write_record
+from splitjax.config.processes.stopping import KILLED
 from splitjax.parallel import hosts
 
 from ..executor import Executor
@@ -26,7 +25,9 @@ ATTEMPTS = 3
 class SweepError(Exception):
     """Some cells of a sweep could not be had; the others are in observations.csv."""
 
-    exit_code = 1
+    def __init__(self, told: str, killed: bool = False) -> None:
+        super().__init__(told)
+        self.exit_code = KILLED if killed else 1  # killed from outside: launchers start again
 
 
 class Ledger:
@@ -45,6 +46,8 @@ class Ledger:
         self.failed: dict[str, str] = {}
         """Cell id → why it cannot be had."""
         self._path, self._reporter, self._grown = path, reporter, grown
+        self._killed = True
+        """Whether all that was given up was killed from outside."""
         self._attempts: Counter[str] = Counter()
         self._done: set[str] = set()
         self._gone: set[str] = set()
@@ -64,6 +67,7 @@ class Ledger:
         self._done.add(phase.name)
         bad = {cell for cell, by_domain in losses.items() if not all(map(math.isfinite, by_domain.values()))}
         if bad:
+            self._killed = False
             self._give_up(phase, "the validation loss is not finite: lower train.learning_rate", sorted(bad))
         elif hosts.first():
             (self._path(phase.name) / "failed.json").unlink(missing_ok=True)
@@ -71,18 +75,20 @@ class Ledger:
         if losses:
             self._grown(self.losses)
 
-    def fail(self, phase: Phase, reason: str, *, passing: bool = True) -> None:
+    def fail(self, phase: Phase, reason: str, *, passing: bool = True, killed: bool = False) -> None:
         """It was cut short.
 
         Args:
             passing: whether another attempt may go better.
+            killed: whether its process was, from outside.
         """
         self._attempts[phase.name] += 1
         made = self._attempts[phase.name]
         if passing and made < ATTEMPTS:
-            self._reporter.say(f"{phase.name}: {escape(reason)}; attempt {made + 1} of {ATTEMPTS}")
+            self._reporter.say(f"{phase.name}: {reason}; attempt {made + 1} of {ATTEMPTS}")
             return
         self._gone.add(phase.name)
+        self._killed = self._killed and killed
         self._give_up(phase, reason, lost_with(phase, self.phases))
 
     def told(self, parts: str = "") -> None:
@@ -92,10 +98,10 @@ class Ledger:
             more = f"; and {len(self.failed) - 5} more" if len(self.failed) > 5 else ""
             count = f"{len(self.failed)} of {len(self.failed) + len(self.losses)} cells{parts}"
             again = "The same command tries them again; the others are done."
-            raise SweepError(f"{count} failed: {reasons}{more}. {again}")
+            raise SweepError(f"{count} failed: {reasons}{more}. {again}", self._killed)
 
     def _give_up(self, phase: Phase, reason: str, cells: list[str]) -> None:
-        self._reporter.say(f"[red]{phase.name}: given up: {escape(reason)}[/red]")
+        self._reporter.say(f"{phase.name}: given up: {reason}", "red")
         self.failed |= dict.fromkeys(cells, reason)
         record = {"format": FORMAT, "attempts": self._attempts[phase.name] or 1, "reason": reason, "cells": cells}
         hosts.from_first(lambda: write_record(self._path(phase.name) / "failed.json", record))
@@ -129,7 +135,7 @@ def _side_by_side(ledger: Ledger, executor: Executor, group: Sequence[Phase]) ->
     try:
         made = train_together(executor, group)
     except Exception as error:
-        executor.reporter.say(escape(f"{len(group)} phases side by side: {reason_of(error)[0]}; now one by one"))
+        executor.reporter.say(f"{len(group)} phases side by side: {reason_of(error)[0]}; now one by one")
         return
     for phase in group:
         outcome = made[phase.name]
