@@ -32,17 +32,18 @@ def run(args: argparse.Namespace) -> int:
         return _folder(args)
     config = common.job_config(args)
     from splitjax import stages
-    from splitjax.reporting import closing_table
+    from splitjax.reporting.closing import closing, console
+    from splitjax.reporting.verdict import verdict
+    from splitjax.runs.run_folder import RunFolder
 
     found = stages.evaluate(config, **common.options_of(args))
     if not common.speaks():
         return 0
+    told = verdict(RunFolder(config.folder))
     if args.json:
-        common.print_json(found)
+        common.print_json(found | {"verdict": told.to_json()})
         return 0
-    from rich.console import Console
-
-    Console().print(closing_table(found))
+    console().print(closing(found, told))
     return 0
 
 

@@ -15,23 +15,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = common.job_config(args)  # before the heavy imports: a typing error answers at once
-    from rich.console import Console
-
     from splitjax import stages
-    from splitjax.reporting import closing_table
-    from splitjax.reporting.verdict import headline
-    from splitjax.runs.plan_record import read_plan
+    from splitjax.reporting.closing import closing, console
+    from splitjax.reporting.verdict import verdict
     from splitjax.runs.run_folder import RunFolder
 
     results = stages.run(config, jobs=args.jobs, **common.options_of(args))
     if not common.speaks():
         return 0
-    if args.json:
-        common.print_json(results)
-        return 0
     folder = RunFolder(config.folder)
-    console = Console()
-    console.print(closing_table(results))
-    console.print(headline(read_plan(folder), results), style="bold", highlight=False)
-    console.print(f"Report: {folder.report}", highlight=False, soft_wrap=True)
+    found = verdict(folder)
+    if args.json:
+        common.print_json(results | {"verdict": found.to_json()})
+        return 0
+    out = console()
+    out.print(closing(results, found))
+    out.print(f"Report: {folder.report}", soft_wrap=True)
     return 0

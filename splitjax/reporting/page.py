@@ -16,7 +16,7 @@ from . import plan_evidence, plots, router_table, tables, task_table
 from .model_table import shown
 from .rendering import render
 from .run_status import goodput_of
-from .verdict import headline
+from .verdict import verdict
 
 
 def write(folder: RunFolder, config: Config) -> None:
@@ -29,7 +29,7 @@ def write(folder: RunFolder, config: Config) -> None:
     plan, results = read_plan(folder), read_json(folder.results)
     fitted = law.LawFit.load(folder.law) if folder.belongs("fit") else None
     page = render(
-        "page.html", name=config.name, verdict=headline(plan, results), picks=_picks(plan),
+        "page.html", name=config.name, verdict=verdict(folder).text, picks=_picks(plan),
         curve=_text(plots.split_curve(plan, results)),
         training=_text(plots.loss_curves(folder.phases, results)),
         law=_law(folder, fitted) if fitted else None,
