@@ -32,18 +32,16 @@ def run(args: argparse.Namespace) -> int:
         return _folder(args)
     config = common.job_config(args)
     from splitjax import stages
-    from splitjax.reporting.closing import closing, console
-    from splitjax.reporting.verdict import verdict
-    from splitjax.runs.run_folder import RunFolder
+    from splitjax.reporting.closing import closing
+    from splitjax.reporting.narrow import console
 
     found = stages.evaluate(config, **common.options_of(args))
     if not common.speaks():
         return 0
-    told = verdict(RunFolder(config.folder))
     if args.json:
-        common.print_json(found | {"verdict": told.to_json()})
+        common.print_json(found)
         return 0
-    console().print(closing(found, told))
+    console().print(closing(found))
     return 0
 
 

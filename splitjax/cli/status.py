@@ -32,13 +32,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         common.print_json(found)
         return 0
-    from rich.console import Console
     from rich.live import Live
 
+    from splitjax.reporting.narrow import console
+
+    out = console()
     if not args.watch:
-        Console().print(table(found))
+        out.print(table(found))
         return 0
-    with Live(table(found), console=Console(), auto_refresh=False) as live:
+    with Live(table(found), console=out, auto_refresh=False) as live:
         while found["running"]:
             time.sleep(SECONDS)
             found = status(folder)
@@ -47,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def table(found: Mapping[str, Any]) -> Table:
-    """Stages, then the cells of the sweep that are not simply done, then the phases at work."""
+    """Stages, what is at work, then the cells of the sweep and what failed."""
+    from rich.markup import escape
     from rich.table import Table
 
     from splitjax.reporting.goodput import told
@@ -59,17 +62,28 @@ def table(found: Mapping[str, Any]) -> Table:
     for stage, state in found["stages"].items():
         shown.add_row(stage, state)
     shown.add_section()
+    if progress := found["progress"]:
+        shown.add_row("now", escape(f"{progress['stage']}: {progress['what']}"))
+        shown.add_row("", _progress(progress))
     if cells := found["cells"]:
         counts = Counter(state.partition(":")[0] for state in cells.values())
         shown.add_row("cells", ", ".join(f"{count} {state}" for state, count in counts.items()))
-    for cell, state in cells.items():
-        if state not in ("done", "waiting"):
-            shown.add_row(cell, f"[red]{state}[/red]" if state.startswith("failed") else state)
-    shown.add_section()
-    for phase, state in found["phases"].items():
-        if state != "done":
-            shown.add_row(phase, state)
+    counts = Counter(found["phases"].values())
+    shown.add_row("phases", ", ".join(f"{count} {state}" for state, count in counts.items()) or "none yet")
+    for failure in found["failures"]:
+        shown.add_row("[red]failed[/red]", escape(f"{failure['what']}: {failure['reason']}"))
     if found["goodput"]:
         shown.add_row("goodput", told(found["goodput"]))
-    shown.add_row("phases", f"{sum(state == 'done' for state in found['phases'].values())} done")
     return shown
+
+
+def _progress(told: Mapping[str, Any]) -> str:
+    """Per cent, loss, time left: those that are known yet."""
+    from splitjax.runs.reporter import time_left
+
+    share, loss, left = told["trained"], told["loss"], told["seconds_left"]
+    parts = (
+        None if share is None else f"{share:.0%} trained", None if loss is None else f"loss {loss:.3f}",
+        None if left is None else time_left(left),
+    )
+    return ", ".join(filter(None, parts)) or "no speed yet"

@@ -43,11 +43,12 @@ from splitjax.train import (
 from splitjax.train import Phase as Stretch
 
 from . import program_cache
-from .cells import Clock
+from .cells import Clock, budget_tokens
 from .devices import Devices
 from .phase_record import FORMAT, LOG, Losses, identity_of, plain, read_done, read_phase
 from .phase_tree import Cell, Phase
 from .phase_watch import TimeLog, Watch
+from .phase_words import phase_words
 from .phase_work import work_of, work_of_step
 from .reporter import Reporter
 from .run_folder import RunFolder
@@ -140,7 +141,7 @@ class Executor:
         if not (path / "phase.json").exists() or read_phase(path)["identity"] != self._identity(phase):
             raise UserError("its seed is not trained", where=f"expert {expert}", mend="Run 'splitjax train' first.")
         if not hosts.from_first(lambda: finished(path, stretch, self.clock.experts, expert)):
-            self.reporter.now(f"{phase.name}, expert {expert}")
+            self.reporter.now(f"{self._words(phase)}, {self.corpus.domains[expert]} alone", phase.name)
             streams = self._streams(phase).pick([expert])
             with self._watch(phase) as watch:
                 run_expert(
@@ -177,7 +178,7 @@ class Executor:
 
     def _train(self, phase: Phase) -> Losses:
         hosts.from_first(partial(self._begin, phase))
-        self.reporter.now(phase.name)
+        self.reporter.now(self._words(phase), phase.name)
         self._tell_if_moved(phase)
         stack = self._run_phase(phase)
         times = TimeLog(self.folder, phase.name)
@@ -186,6 +187,10 @@ class Executor:
         times.write()
         hosts.from_first(partial(self._end, phase, measured))
         return measured
+
+    def _words(self, phase: Phase) -> str:
+        budget = self.clock.budget(budget_tokens(self.config)) if "plan" in self.lineage else None
+        return phase_words(phase, self.clock.tokens_per_step, budget)
 
     def _begin(self, phase: Phase) -> None:
         """Record what the phase is; remove what another recipe left in its place."""
@@ -207,7 +212,8 @@ class Executor:
         now, folder = self._layout(phase), self.path(phase.name) / "checkpoints"
         before = hosts.from_first(lambda: checkpoint.last_meta(folder).get("layout", now))
         if before != now:
-            self.reporter.say(f"{phase.name}: resumed on {now}, saved on {before}: the same batches, other rounding")
+            words = self._words(phase)
+            self.reporter.say(f"{words}: resumed on {now}, saved on {before}: the same batches, other rounding")
 
     def _layout(self, phase: Phase) -> str:
         """Where a phase lies: the mesh and the processes that share it."""

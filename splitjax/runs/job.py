@@ -157,6 +157,7 @@ class Job:
     def skip_if_done(self, stage: str, inputs: dict[str, Any]) -> bool:
         if not hosts.from_first(lambda: self.folder.is_done(stage, inputs)):
             return False
+        self.reporter.leave(stage)
         self.reporter.say(f"[dim]{stage:>8}  done before[/dim]")
         return True
 

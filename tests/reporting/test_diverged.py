@@ -11,6 +11,7 @@ import pytest
 from splitjax import cli
 from splitjax.evaluate.routers import truncated
 from splitjax.reporting import model_table, tables, verdict
+from splitjax.reporting.closing import closing
 from splitjax.reporting.number_text import figure, least
 from tests.stages.test_processes import tree
 
@@ -59,6 +60,7 @@ def test_where_nothing_is_left_to_compare_the_verdict_says_so(ended: Path) -> No
     assert "diverged" in str(tables.domains(results))
     assert "diverged" in str(tables.gains(results))
     model_table.closing_table(results)
+    closing(results | {"verdict": said.to_json()})
 
 
 def test_a_router_gives_nothing_to_an_expert_without_a_score() -> None:
