@@ -7,6 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from .glossary import explained
+
 
 def render(template: str, **values: Any) -> str:
     """The text of `templates/<template>`; a value that it misses is an error of ours, not an empty place."""
@@ -24,5 +26,5 @@ def _environment() -> Environment:
         loader=PackageLoader("splitjax.reporting"), autoescape=lambda name: name is not None and name.endswith(".html"),
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )
-    made.filters["code"] = code
+    made.filters["code"], made.filters["explained"] = code, explained
     return made

@@ -11,10 +11,10 @@ from splitjax.config import read_json
 from splitjax.runs.plan_record import read_plan
 from splitjax.runs.run_folder import RunFolder
 
-from . import next_step
-from .best_split import Where, best_split, blame
-from .measured_edges import champion, compute, edge
-from .next_step import Step
+from .judging import next_step
+from .judging.best_split import Where, best_split, blame
+from .judging.measured_edges import champion, compute, edge
+from .judging.next_step import Step
 from .number_text import diverged
 from .router_table import name_of
 
@@ -49,6 +49,16 @@ class Verdict:
     def text(self) -> str:
         """All but terms and what comes next, in one paragraph."""
         return " ".join([self.whether, self.where, *self.beside])
+
+    @property
+    def short(self) -> str:
+        """The answer in a word or a few."""
+        return self.whether.partition(". ")[0] + "."
+
+    @property
+    def why(self) -> str:
+        """The gain behind it."""
+        return self.whether.partition(". ")[2]
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` prints as `verdict`."""

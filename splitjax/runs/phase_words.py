@@ -27,5 +27,5 @@ def phase_words(phase: Phase, step_tokens: int, budget_steps: int | None = None)
     elif phase.decay and phase.ends:
         kind = f"one model to {where(phase.stop)}"
     else:
-        kind = f"shared model, {where(phase.start)} to {where(phase.stop)}"
+        kind = f"shared model on to {where(phase.stop)}"
     return f"{size}{kind}{seeds}{', its decay' if phase.decay and phase.decay[0] <= phase.start else ''}"

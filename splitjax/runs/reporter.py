@@ -55,6 +55,7 @@ class Reporter:
         self._rest: dict[str, Rest] = {}
         self._share = 0.0
         self._of = self._nth = 0
+        self._begun = False
         self._stage_start = self._last_line = clock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -99,7 +100,7 @@ class Reporter:
         with self._lock:
             self._stage, self._what, self._stage_start = name, note, self._clock()
             self._tokens_per_s = self._loss = None
-            self._share, self._of, self._nth = 0.0, phases, 0
+            self._share, self._of, self._nth, self._begun = 0.0, phases, 0, False
         self._line()
 
     def leave(self, stage: str) -> None:
@@ -129,7 +130,7 @@ class Reporter:
 
     def now(self, what: str, phase: str = "") -> None:
         """What is being done, inside the stage, in words; `phase` is its name where it is one."""
-        self._what, self._loss = what, None
+        self._what, self._loss, self._begun = what, None, True
         self._counted.add(phase)
 
     def advance(self, work: float, seconds: float, tokens_per_s: float, loss: float | None = None) -> None:
@@ -211,7 +212,7 @@ class Reporter:
             self.say(f"{self._text()}  {self._left()}")
 
     def _place(self) -> str:
-        return f", {min(self._nth + 1, self._of)} of {self._of}" if self._of else ""
+        return f", {min(self._nth + 1, self._of)} of {self._of}" if self._of and self._begun else ""
 
     def _text(self) -> str:
         loss = f"  loss {self._loss:.3f}" if self._loss is not None else ""

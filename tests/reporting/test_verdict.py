@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from splitjax.reporting.measured_edges import edge
+from splitjax.reporting.judging.measured_edges import edge
 from splitjax.reporting.verdict import judge
 
 TOKENS = 1000
@@ -108,7 +108,7 @@ def test_equal_compute_is_the_headline_under_per_model() -> None:
 @pytest.mark.parametrize(
     ("decision", "fraction", "words"),
     [
-        ("split_at_once", 0.0, "Best split 0 to 31 % (law: 0 %, from the start; measured: 0 %, from the start)."),
+        ("split_at_once", 0.0, "Best split 0 to 31 % (law: 0 %; measured: 0 %)."),
         ("undetermined", 0.5, "Where is not known: 15 to 50 % of the budget before the split (law: 50 %; measured"),
         ("beaten", 0.5, "(law: 50 %, but one model is better in 70 % of its draws; measured: 50 %)."),
     ],
@@ -132,14 +132,14 @@ def test_one_model_is_held_against_the_best_split_that_was_measured() -> None:
     assert never.whether == (
         "Do not split: train one model. It beats the 80/20 split by 4.0 ± 0.4 % perplexity at equal compute."
     )
-    assert never.where == "Best split 100 %, one model (law: 100 %, one model; measured: 100 %, one model)."
+    assert never.where == "Best split 100 %, one model (law: 100 %; measured: 100 %)."
     assert judge(plan("never_split", 1.0), results(0.0, 0.5, planned=1.0)).answer == "no_difference"
 
 
 def test_the_law_expected_no_gain_and_a_split_was_better() -> None:
     found = judge(plan("never_split", 1.0, interval=[0.9, 1.0]), results(0.0, -4.0, planned=1.0))
     assert found.whether.startswith("Split. Experts split at 80 % beat one model by 3.8 ± 0.4 %")
-    assert "Best split 0 to 100 % (law: 100 %, one model; measured: 80 %)." in found.text
+    assert "Best split 0 to 100 % (law: 100 %; measured: 80 %)." in found.text
     assert found.text.endswith("A split at 80 % was better than the planned 100 % by 4.0 ± 0.4 %: the law missed it.")
     assert found.next[0].command.endswith("--model 80/20")
 

@@ -31,7 +31,7 @@ def best_split(plan: Mapping[str, Any], results: Mapping[str, Any], best: str, *
     at = splits(results)
     of_splits = [name for name in at if at[name] < 1 or at.get("planned") == 1]  # whether to split is said elsewhere
     least = min(of_splits, key=lambda name: results["models"][name]["after_prefix"]["routed"]["mean"], default="")
-    measured = [f"measured: {_share(at[least])}"] if least and len(set(at.values())) > 1 else []
+    measured = [f"measured: {100 * at[least]:.0f} %"] if least and len(set(at.values())) > 1 else []
     if "interval" not in plan:
         return Where(f"The split was set to {_share(plan['split_fraction'])}"
                      f"{'; lowest loss ' + measured[0] if measured else ''}.")
@@ -43,7 +43,7 @@ def best_split(plan: Mapping[str, Any], results: Mapping[str, Any], best: str, *
         low, high = _cut(low, high, at[name], list(at.values()))
     for other in {least, "" if moved else name} - {""}:
         low, high = min(low, at[other]), max(high, at[other])
-    told = f"({'; '.join([f'law: {_share(pick)}{_doubt(plan)}', *measured])})"
+    told = f"({'; '.join([f'law: {100 * pick:.0f} %{_doubt(plan)}', *measured])})"
     set_to = f" The config set it to {_share(plan['split_fraction'])}." if plan["decision"] == "explicit" else ""
     if plan["decision"] == "undetermined" and not moved:
         return Where(f"Where is not known: {_range(low, high)} of the budget before the split {told}.{set_to}",
