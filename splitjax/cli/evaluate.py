@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         return _folder(args)
     config = common.job_config(args)
     from splitjax import stages
-    from splitjax.reporting import closing_table
+    from splitjax.reporting.closing import closing
+    from splitjax.reporting.narrow import console
 
     found = stages.evaluate(config, **common.options_of(args))
     if not common.speaks():
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         common.print_json(found)
         return 0
-    common.screen().print(closing_table(found))
+    console().print(closing(found))
     return 0
 
 

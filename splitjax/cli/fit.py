@@ -26,11 +26,16 @@ def run(args: argparse.Namespace) -> int:
         if args.with_results:
             raise UserError("--with-results is for a run's CONFIG.yaml; a table has no results", where=args.config)
         return law_table.fit_table(args)
-    common.refuse_options(args, law_table.add_fit_arguments, "is for a TABLE.csv; a run's law is set by its law.* keys")
+    of_table = "is for a TABLE.csv; a run's law is set by its law.* keys"
+    common.refuse_options(args, law_table.add_fit_arguments, of_table, but=("plot", "profile"))
     config = common.config_of(args)
+    from splitjax.law import LawFit
+    from splitjax.runs.run_folder import RunFolder
     from splitjax.stages.commands import fit_run
 
     found = fit_run(config, with_results=args.with_results, **common.options_of(args))
-    if args.json:
+    if args.json and not common.given(args, law_table.add_fit_arguments):
         common.print_json(found)
-    return 0
+        return 0
+    folder = RunFolder(config.folder)
+    return law_table.tell_fit(args, LawFit.load(folder.law_after if args.with_results else folder.law))

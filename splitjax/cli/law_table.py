@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from splitjax.config import PerParam, UserError, check_target, parse_count, tokens_of, write_atomic
+from splitjax.config import Config, PerParam, UserError, check_target, parse_count, tokens_of, write_atomic
 
 from . import common, law_text
 from .law_text import Told
@@ -45,7 +45,7 @@ def add_fit_arguments(parser: argparse.ArgumentParser) -> None:
 
 def fit_table(args: argparse.Namespace) -> int:
     """Fit a table; print what was found."""
-    from splitjax.law import Table, fit, profile
+    from splitjax.law import Table, fit
 
     _check_targets(args.out, args.plot)
     columns = _columns(args.columns, args.column)
@@ -59,12 +59,24 @@ def fit_table(args: argparse.Namespace) -> int:
             table, family=args.family.split(","), loss=args.loss, holdout=args.holdout, bootstrap=args.bootstrap,
             seed=args.seed, domains=args.domains, progress=told.step,
         )
+    code = tell_fit(args, law, args.out)
+    if not args.json:
+        common.say(f"Law: {args.out}" if args.out else
+                   "Add --out law.json, then: splitjax plan --law law.json --params … ")
+    return code
+
+
+def tell_fit(args: argparse.Namespace, law: Any, out: str | None = None) -> int:
+    """A law, with profiles and its picture where they were asked for; all of it is made before anything is written."""
+    from splitjax.law import profile
+
+    with Told(quiet=args.json) as told:
         told.now("profiles")
         profiles = [profile(law, name) for name in args.profile.split(",")] if args.profile else []
         told.now("drawing")
-        picture = _drawn(law.plot(), args.plot) if args.plot is not None else b""
-    if args.out is not None:
-        law.save(args.out)
+        picture = drawn(law.plot(), args.plot) if args.plot is not None else b""
+    if out is not None:
+        law.save(out)
     if args.plot is not None:
         write_atomic(args.plot, picture)
     if args.json:
@@ -77,7 +89,6 @@ def fit_table(args: argparse.Namespace) -> int:
     for found in profiles:
         low, high = found.interval
         common.say(f"{found.parameter}: 90 % profile-likelihood interval {low:.4g} to {high:.4g}")
-    common.say(f"Law: {args.out}" if args.out else "Add --out law.json, then: splitjax plan --law law.json --params … ")
     return 0
 
 
@@ -90,8 +101,15 @@ def _check_targets(*paths: str | None) -> None:
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `splitjax plan --law law.json`."""
-    group = parser.add_argument_group("of any law", "a law without D' says the loss of one model: leave --experts out")
-    group.add_argument("--law", metavar="law.json", help="a law written by splitjax fit TABLE.csv --out law.json")
+    parser.add_argument("--law", metavar="law.json", help="a law written by splitjax fit TABLE.csv --out law.json")
+    about = ("a law without D' says the loss of one model: leave --experts out; of a run each option asks its own law "
+             "another question, its files stay as they are")
+    add_question_arguments(parser, "of any law", about)
+
+
+def add_question_arguments(parser: argparse.ArgumentParser, title: str, about: str) -> None:
+    """What a law can be asked."""
+    group = parser.add_argument_group(title, about)
     group.add_argument("--params", metavar="N", help="non-embedding parameters, e.g. 2.7B")
     group.add_argument("--tokens", metavar="T", help="budget, e.g. 100B, or 20x: 20 tokens a parameter")
     group.add_argument("--compute", metavar="FLOPS", help="training FLOPs instead of N and T: N is chosen as well")
@@ -104,12 +122,12 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--next-run", metavar="FLOPS", help="name the run within FLOPS that narrows the split most")
     told = "name small runs within SHARE of the main run's FLOPs that narrow the split most; without --law the first"
     group.add_argument("--propose", metavar="SHARE", help=told)
-    group.add_argument("--plot", metavar="FILE.png", help="draw loss over the split fraction")
+    group.add_argument("--plot", metavar="FILE.png", help="draw loss over the split fraction (.png, .svg, .pdf)")
 
 
 def plan_law(args: argparse.Namespace) -> int:
     """Pick the split by a saved law, or what one model comes to; print the decision."""
-    from splitjax.law import LawFit, choose_size, next_run, plan, plan_one_model, propose, size_one_model
+    from splitjax.law import LawFit, choose_size, plan, plan_one_model, size_one_model
 
     _check_targets(args.plot)
     law = LawFit.load(args.law)
@@ -127,9 +145,46 @@ def plan_law(args: argparse.Namespace) -> int:
         return 0
     options = {"experts": args.experts, **asked.options, **asked.unique}
     if args.compute:
-        found = choose_size(law, asked.flops, **options)
-    else:
-        found = plan(law, *asked.size, accounting=args.accounting or "total", **options)
+        return tell(args, law, choose_size(law, asked.flops, **options))
+    return tell(args, law, plan(law, *asked.size, accounting=args.accounting or "total", **options))
+
+
+def plan_again(args: argparse.Namespace, config: Config) -> int:
+    """Ask the law of a run what its config does not: another budget, size, price or picture. Nothing is written there.
+
+    Raises:
+        UserError: the run has no law, or what `plan` refuses.
+    """
+    from splitjax.data import Manifest
+    from splitjax.law import LawFit, choose_size, plan
+    from splitjax.model import n_params
+    from splitjax.runs.cells import budget_tokens, seed_tokens, unique_tokens
+    from splitjax.runs.run_folder import RunFolder
+
+    folder = RunFolder(config.folder)
+    folder.check(config)
+    if not folder.law.exists():
+        raise UserError("no law to ask", where=str(folder.law), mend="Run 'splitjax fit' first.")
+    folder.need("fit")
+    law, manifest = LawFit.load(folder.law), Manifest.load(folder.data)
+    own = {"params": str(n_params(config.model)), "tokens": str(budget_tokens(config)), "experts": manifest.k,
+           "accounting": config.budget.accounting}
+    for name, value in own.items():
+        if getattr(args, name) is None and not (args.compute and name != "experts"):
+            setattr(args, name, value)
+    asked = _Asked(args, law)
+    fresh = {name: value for name, value in asked.unique.items() if value is not None}
+    options = {"experts": args.experts, **asked.options, **unique_tokens(config, manifest.sizes_by_domain), **fresh}
+    if args.compute:
+        return tell(args, law, choose_size(law, asked.flops, **options))
+    options["before"] = seed_tokens(config)
+    return tell(args, law, plan(law, *asked.size, accounting=args.accounting, **options))
+
+
+def tell(args: argparse.Namespace, law: Any, found: Any) -> int:
+    """A plan, with the run that would narrow it and its picture where they were asked for."""
+    from splitjax.law import next_run, propose
+
     told = found.to_json()
     if args.next_run:
         told["next_run"] = next_run(law, found.budget, _count(args.next_run, "--next-run") or 0.0).to_json()
@@ -137,7 +192,7 @@ def plan_law(args: argparse.Namespace) -> int:
         b = found.budget
         told["proposed"] = propose(b.n_params, b.tokens, b.experts, _share(args), b.accounting, law).to_json()
     if args.plot is not None:
-        write_atomic(args.plot, _drawn(found.plot(), args.plot))
+        write_atomic(args.plot, drawn(found.plot(), args.plot))
     common.print_json(told) if args.json else common.say(law_text.plan_text(told))
     return 0
 
@@ -341,7 +396,7 @@ def _pair(part: str, where: str, example: str) -> tuple[str, str]:
     return name, value
 
 
-def _drawn(figure: Any, path: str) -> bytes:
+def drawn(figure: Any, path: str) -> bytes:
     """A picture in the format that its name ends with, before anything is written."""
     import io
 

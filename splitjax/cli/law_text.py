@@ -83,6 +83,14 @@ def proposal_text(told: Mapping[str, Any]) -> str:
     return "\n".join([head, *lines])
 
 
+def run_plan_text(told: Mapping[str, Any]) -> str:
+    """The plan of a run, which may come from its config and not from a law."""
+    if "interval" not in told:
+        return (f"Split at {told['split_fraction']:.1%}, as the config says: D = {format_count(told['d_pretrain'])}, "
+                f"D' = {format_count(told['d_special'])} each")
+    return plan_text(told)
+
+
 def one_model_text(told: Mapping[str, Any]) -> str:
     """What a law without D' says of a budget."""
     first = f"One model: N = {_size(told)}, T = {format_count(told['tokens'])}"
@@ -105,6 +113,8 @@ def _decision(told: Mapping[str, Any]) -> str:
     beaten = {name: base["beaten"] for name, base in told["baselines"].items() if base["beaten"] is not None}
     rival = min(beaten, key=lambda name: beaten[name], default="")
     words = {
+        "explicit": f"Split at {told['split_fraction']:.1%}, as the config says "
+                    f"(the law: {told.get('law_split_fraction') or 0:.1%})",
         "split": f"Split at {told['split_fraction']:.1%}", "never_split": "Never split: train one model",
         "split_at_once": "Split at once: experts from step 0", "undetermined": f"Undetermined ({guess})",
         "beaten": f"{guess.capitalize()}, but {rival} is better in {1 - beaten.get(rival, 1):.0%} of draws",

@@ -7,7 +7,7 @@ import sys
 
 from splitjax.config import Config, UserError
 
-from . import common, law_table
+from . import common, law_table, law_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,15 +33,17 @@ def run(args: argparse.Namespace) -> int:
         return law_table.first_runs(args)
     if not args.config:
         raise UserError("no config and no law", where="splitjax plan", mend="Give a CONFIG.yaml, or --law law.json.")
-    common.refuse_options(args, law_table.add_plan_arguments, "goes with --law; a run's plan is set by its config")
-    config = common.config_of(args)
+    config, asks = common.config_of(args), common.given(args, law_table.add_plan_arguments)
     if args.topology:
+        common.refuse_options(args, law_table.add_plan_arguments, "asks a law, and --topology prices a config")
         return _price(args, config)
+    if asks:
+        common.refuse_redo(args)
+        return law_table.plan_again(args, config)
     from splitjax.stages.commands import plan_run
 
     found = plan_run(config, **common.options_of(args))
-    if args.json:
-        common.print_json(found)
+    common.print_json(found) if args.json else print(law_text.run_plan_text(found))
     return 0
 
 

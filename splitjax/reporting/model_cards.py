@@ -16,6 +16,7 @@ from splitjax.runs.plan_record import plan_note, read_plan
 
 from .number_text import figure
 from .rendering import code, render
+from .verdict import judge
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ class Cards:
         lines = [f"{plan_note(plan)}; accounting {plan['accounting']}."]
         if "family" in plan:
             lines.append(f"Family {plan['family']}, predicted loss {plan['predicted_loss']:.3f} nats a token.")
+        if results := self.job.folder.evaluated():
+            lines.append(judge(plan, results).text)
         quantum, phase = self.job.clock.tokens_per_step, self.place.phase
         split = self.place.step if phase.split_at is None else phase.split_at
         lines.append(f"This model: D = {split * quantum:,} mixture tokens, "

@@ -48,7 +48,8 @@ def domains(results: Mapping[str, Any]) -> Section:
         "rate not yet decayed. 80/20: 80 % of the budget on the mixture, the rest on experts. Unigram entropy of the "
         f"test text: {results['unigram_entropy']:.3f}."
     )
-    return Section("Test loss, nats a token", ("domain", *names), tuple(rows), note=note)
+    head = ("domain", *(name.replace("_", " ").replace(" %", "\u00a0%") for name in names))
+    return Section("Test loss, nats a token", head, tuple(rows), note=note)
 
 
 def gains(results: Mapping[str, Any]) -> Section:

@@ -45,11 +45,12 @@ from splitjax.train import (
 from splitjax.train import Phase as Stretch
 
 from . import program_cache
-from .cells import Clock
+from .cells import Clock, budget_tokens
 from .devices import Devices, check_memory
 from .phase_record import FORMAT, LOG, Losses, identities_of, plain, read_done, read_phase
 from .phase_tree import Cell, Phase
 from .phase_watch import TimeLog, Watch
+from .phase_words import phase_words
 from .phase_work import work_of, work_of_step
 from .reporter import Reporter
 from .run_folder import RunFolder
@@ -157,7 +158,7 @@ class Executor:
         if not (path / "phase.json").exists() or read_phase(path)["identity"] not in self._identities(phase):
             raise UserError("its seed is not trained", where=f"expert {expert}", mend="Run 'splitjax train' first.")
         if not hosts.from_first(lambda: finished(path, stretch, self.clock.experts, expert)):
-            self.reporter.now(f"{phase.name}, expert {expert}")
+            self.reporter.now(f"{self._words(phase)}, {self.corpus.domains[expert]} alone", phase.name)
             streams = self._streams(phase).pick([expert])
             with self.watch([phase]) as watch:
                 run_expert(
@@ -194,12 +195,16 @@ class Executor:
 
     def _train(self, phase: Phase) -> Losses:
         hosts.from_first(partial(self.begin, phase))
-        self.reporter.now(phase.name)
+        self.reporter.now(self._words(phase), phase.name)
         self._tell_if_moved(phase)
         stack = self._run_phase(phase)
         (measured,) = self.measure([(phase, stack)])
         hosts.from_first(partial(self.end, phase, measured))
         return measured
+
+    def _words(self, phase: Phase) -> str:
+        budget = self.clock.budget(budget_tokens(self.config)) if "plan" in self.lineage else None
+        return phase_words(phase, self.clock.tokens_per_step, budget)
 
     def begin(self, phase: Phase) -> None:
         """Record what the phase is; remove what another recipe left in its place."""
@@ -221,7 +226,8 @@ class Executor:
         now, folder = self._layout(phase), self.path(phase.name) / "checkpoints"
         before = hosts.from_first(lambda: checkpoint.last_meta(folder).get("layout", now))
         if before != now:
-            self.reporter.say(f"{phase.name}: resumed on {now}, saved on {before}: the same batches, other rounding")
+            words = self._words(phase)
+            self.reporter.say(f"{words}: resumed on {now}, saved on {before}: the same batches, other rounding")
 
     def _layout(self, phase: Phase) -> str:
         """Where a phase lies: the mesh and the processes that share it."""

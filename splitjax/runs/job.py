@@ -166,6 +166,7 @@ class Job:
             before = inputs | {"train": self.folder.recipe_before(self.config.train)}
         if not hosts.from_first(lambda: self.folder.is_done(stage, inputs, before)):
             return False
+        self.reporter.leave(stage)
         self.reporter.say(f"{stage:>8}  done before", "dim")
         return True
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from splitjax.parallel import chip_of, hosts
 from splitjax.train import StepReport, listen_to_compiler, wall
@@ -101,7 +102,9 @@ class Watch:
         # The first step waits for the compiler and the checkpoint: that is no speed.
         seconds = now - self._last if self._last != self._began else 0.0
         self._last, self._stepping = now, self._stepping + seconds
-        self._reporter.advance(self._work * report.experts, seconds, report.tokens_per_s)
+        losses = report.loss_K[np.isfinite(report.loss_K)]
+        loss = float(losses.mean()) if len(losses) else None
+        self._reporter.advance(self._work * report.experts, seconds, report.tokens_per_s, loss)
         if self._utilisation is None:
             return {}
         return {"mfu": round(report.tokens_per_s * self._utilisation, 4)}

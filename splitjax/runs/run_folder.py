@@ -42,6 +42,8 @@ _FIRST_STAGE = {
 # What the cells of a sweep that chooses them are chosen for.
 _CHOSEN_FOR = ("model", "budget")
 _LOGS = "logs"  # where a launcher sends what its jobs print
+_PROGRESS = ".progress.json"
+"""How far a process at work is; nothing of the run depends on it."""
 # Keys that change no number: free to differ between starts.
 _FREE = ("name", "run_dir", "log", "wandb", "data.workers", "data.runner")
 
@@ -77,6 +79,7 @@ class RunFolder(StageRecords):
         self.report = self.path / "report.html"
         self.phases = self.path / "phases"
         self.config = self.path / "config.yaml"
+        self.progress = self.path / _PROGRESS
         self._claim = self.path / ".config.json"
         self.locks: tuple[int, ...] = ()
         """Descriptors of the locks held, for child processes to hold them too."""
@@ -234,7 +237,7 @@ class RunFolder(StageRecords):
 
 def _may_come_before(path: Path) -> bool:
     """Whether it may lie in a run folder before its config: a lock, or a launcher's logs."""
-    return path.name.startswith(LOCK) or path.name == _LOGS
+    return path.name.startswith(LOCK) or path.name in (_LOGS, _PROGRESS)
 
 
 def _as_read_today(tree: dict[str, Any]) -> dict[str, Any]:

@@ -72,9 +72,10 @@ def _measure_all(
     found: dict[Place, Measured] = {}
     seen: dict[Place, list[int]] = {}
     where = places(job, cells)
-    for place in where.values():
+    for name, place in where.items():
         if place not in found:
-            job.reporter.now(place.phase.name)
+            job.reporter.now(name)
+            job.reporter.progress(len(found) / len(set(where.values())))
             model, stack = executor.model(place.phase.model), executor.stack_at(place.phase, place.step)
             one = routing.measure(model, stack)
             answers = zero_shot.answer(model, stack, one.router.router if one.router else None)

@@ -13,7 +13,8 @@ from splitjax.data import changed_sources
 from splitjax.evaluate import routers
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
-from splitjax.planning.run_costs import sweep_work, whole_work
+from splitjax.planning.run_costs import rest_of, sweep_work, whole_work
+from splitjax.reporting.verdict import verdict
 from splitjax.runs import operational
 from splitjax.runs.devices import Devices
 from splitjax.runs.job import Job
@@ -83,6 +84,7 @@ def job_of(
         try:
             quiet = None if hosts.first() else Console(quiet=True)
             with disk_errors(folder.path), reporter or Reporter(quiet) as told:
+                told.file = folder.progress if hosts.first() and lock is None else None
                 job = Job(config, folder, told, command or f"splitjax.run({config.name!r})", redo=redo)
                 job.platform = platform_of_workers() if jobs > 1 else None
                 for line in operational.told(folder.changed):
@@ -119,7 +121,7 @@ def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:
         options: `redo` (a stage to make anew, with all after it), `command` (for the record), `reporter`.
 
     Returns:
-        results.json as a dict.
+        results.json as a dict, and `verdict` (see `reporting.verdict.Verdict`).
     """
     with job_of(config, jobs=jobs, **options) as job:
         if config.train.mesh and jobs == 1:  # with more jobs the devices belong to the workers
@@ -128,12 +130,18 @@ def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:
         if config.sweep and config.sweep.auto:
             auto_sweep.begin(job)
         job.reporter.plan_work(*whole_work(job))
+        job.reporter.plan_rest(rest_of(job))
         sequence.run_sweep(job, jobs)
         for stage in AFTER_SWEEP:
             stage(job)
         if not job.ran:
             job.reporter.say("Nothing to do: every stage is done.")
-        return hosts.from_first(lambda: read_json(job.folder.results))
+        return _answer(job)
+
+
+def _answer(job: Job) -> dict[str, Any]:
+    """results.json and what it says."""
+    return hosts.from_first(lambda: read_json(job.folder.results) | {"verdict": verdict(job.folder).to_json()})
 
 
 def prepare(config: Config, **options: Any) -> dict[str, Any]:
@@ -215,10 +223,10 @@ def train(config: Config, *, expert: int | None = None, **options: Any) -> None:
 
 
 def evaluate(config: Config, **options: Any) -> dict[str, Any]:
-    """Every main model on the test split → results.json."""
+    """Every main model on the test split → results.json. Returns what `run` does."""
     with job_of(config, **options) as job:
         sequence.run_evaluate(job)
-        return hosts.from_first(lambda: read_json(job.folder.results))
+        return _answer(job)
 
 
 def report(config: Config, **options: Any) -> str:

@@ -140,7 +140,8 @@ def _train_tree(job: Job, phases: list[Phase], jobs: int, grown: Callable[[Losse
     """Train these phases; returns their tokens."""
     tokens = tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step)
     count = sum(len(phase.ends) for phase in phases)
-    job.reporter.stage("sweep", f"{count} cells{part} in {len(phases)} phases, {format_count(tokens)} tokens")
+    note = f"{count} cells{part} in {len(phases)} phases, {format_count(tokens)} tokens"
+    job.reporter.stage("sweep", note, len(phases))
     ledger = Ledger(phases, job.folder.phase, job.reporter, grown)
     if jobs > 1:
         run_in_workers(ledger, job, jobs)
@@ -172,16 +173,23 @@ def run_fit(job: Job) -> None:
     if job.skip_if_done("fit", inputs):
         return
     job.reporter.stage("fit", "comparing families by held-out prediction")
-    fitted = fit_table(law.Table.read(job.folder.observations), job.config)
+
+    def told(done: int, total: int, what: str) -> None:
+        job.reporter.now(what)
+        job.reporter.progress(done / total)
+
+    fitted = fit_table(law.Table.read(job.folder.observations), job.config, told)
     fitted.save(job.folder.law)
     job.finish("fit", inputs, [job.folder.law], _fit_note(fitted), read=[job.folder.observations])
 
 
-def fit_table(table: law.Table, config: Config) -> law.LawFit:
-    """Fit a law as the config asks."""
+def fit_table(table: law.Table, config: Config, told: Callable[[int, int, str], None] | None = None) -> law.LawFit:
+    """Fit a law as the config asks; `told` hears of each family."""
     settings = config.law
     families = settings.families[0] if len(settings.families) == 1 else list(settings.families)
-    return law.fit(table, family=families, loss=settings.loss, bootstrap=settings.bootstrap, seed=config.seed)
+    return law.fit(
+        table, family=families, loss=settings.loss, bootstrap=settings.bootstrap, seed=config.seed, progress=told
+    )
 
 
 @by_first
@@ -208,7 +216,8 @@ def run_train(job: Job) -> None:
     cells = main_tree(job)
     phases = job.phases(cells.values())
     tokens = tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step)
-    job.reporter.stage("train", f"{', '.join(cells)}: {len(phases)} phases, {format_count(tokens)} tokens")
+    note = f"{len(cells)} models in {len(phases)} phases, {format_count(tokens)} tokens"
+    job.reporter.stage("train", note, len(phases))
     executor = job.main_executor()
     losses = separate.train_or_join(executor, phases) if executor.apart else executor.run(phases)
     validation = {name: losses[cell.id] for name, cell in cells.items()}
