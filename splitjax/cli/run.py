@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import common, law_table
+from . import common, laws
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,13 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_questions(parser: argparse.ArgumentParser) -> None:
-    law_table.add_question_arguments(parser, "asked of a run's law", "instead of running; its files stay as they are")
+    laws.add_question_arguments(parser, "asked of a run's law", "instead of running; its files stay as they are")
 
 
 def run(args: argparse.Namespace) -> int:
     if common.given(args, _add_questions):
         common.refuse_redo(args)
-        return law_table.plan_again(args, common.config_of(args))
+        return laws.plan_again(args, common.config_of(args))
     config = common.job_config(args)  # before the heavy imports: a typing error answers at once
     from splitjax import stages
     from splitjax.reporting.closing import closing

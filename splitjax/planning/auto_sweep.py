@@ -19,7 +19,7 @@ import numpy as np
 from splitjax import law
 from splitjax.config import Auto, Config, Model, UserError, format_count
 from splitjax.law import Cell as LawCell
-from splitjax.law.splitting import cell_choice
+from splitjax.law.splitting import cell_choice, design
 from splitjax.law.splitting.design import FRACTIONS, NOISE, SHORTER, best_shape
 from splitjax.model import n_params
 from splitjax.parallel import hosts
@@ -118,7 +118,7 @@ def first(asked: Question) -> Rounds:
             ladders[tuple(found[1])] = found[0]
         return found[1] if found else None
 
-    best = best_shape(made, lambda cells: cell_choice.prior(asked.budget(), asked.in_tokens(cells)))
+    best = best_shape(made, lambda cells: design.prior(asked.budget(), asked.in_tokens(cells)))
     if best is None:
         share = cheapest / asked.main_flops / (FIRST if asked.auto.rounds > 1 else 1.0)
         what = f"{asked.auto.share:g} of the main run's FLOPs do not pay for {asked.auto.models} small models"
@@ -196,7 +196,7 @@ def _worth(
     if not cells:
         return cell_choice.Choice((), 0.0, 0.0), price
     prices = [price([i]) for i in range(len(cells))]
-    draws = cell_choice.drawn(fitted, budget, asked.in_tokens(cells))
+    draws = design.drawn(fitted, budget, asked.in_tokens(cells))
     correction = fitted.chosen.correction
     noise = max(correction.kernel.noise if correction else NOISE, 1e-4)
     return cell_choice.choose(draws, prices, _allowance(asked, known, min(prices)), noise), price

@@ -16,17 +16,16 @@ from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
 from splitjax.planning.main_plan import ask, make_plan
 from splitjax.planning.run_costs import disk_note, sweep_work
-from splitjax.runs import observations
 from splitjax.runs.cells import main_cells, mixture_shares, seed_tokens
 from splitjax.runs.job import Job
-from splitjax.runs.lane_groups import lane_groups
 from splitjax.runs.model_places import places
 from splitjax.runs.phase_record import Losses
 from splitjax.runs.phase_tree import Cell, Phase, part_of, tokens_trained
 from splitjax.runs.phase_work import work_of
 from splitjax.runs.plan_record import main_tree, plan_note
 from splitjax.runs.run_folder import FORMAT, LAW_AFTER
-from splitjax.runs.sweeping import law_splits
+from splitjax.runs.sweeping import law_splits, observations
+from splitjax.runs.sweeping.lane_groups import lane_groups
 from splitjax.runs.workers.attempts import Ledger, run_here
 from splitjax.runs.workers.pool import run_in_workers
 from splitjax.scoring import recall, results, zero_shot

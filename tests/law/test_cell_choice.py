@@ -7,7 +7,8 @@ import pytest
 
 from splitjax import law
 from splitjax.law import Cell
-from splitjax.law.splitting.cell_choice import Draws, choose, prior, sd_after
+from splitjax.law.splitting.cell_choice import Draws, choose, sd_after
+from splitjax.law.splitting.design import prior
 
 
 def draws(weights: list[list[float]], count: int = 200_000) -> Draws:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from splitjax.config import Model, UserError
-from splitjax.runs.lane_groups import LANES, lane_groups
 from splitjax.runs.phase_tree import Cell, Phase, grow
+from splitjax.runs.sweeping.lane_groups import LANES, lane_groups
 
 SMALL, LARGE = Model(d_model=16, n_heads=2), Model(d_model=32, n_heads=2)
 CELLS = [Cell(model, pretrain, 10, seed) for model in (SMALL, LARGE) for pretrain in (50, 100) for seed in (None, 1)]

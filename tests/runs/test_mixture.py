@@ -11,7 +11,7 @@ import pytest
 from splitjax import stages
 from splitjax.config import Config, Model, UserError, from_dict
 from splitjax.planning.main_plan import make_plan
-from splitjax.runs import cells, observations
+from splitjax.runs import cells
 from splitjax.runs.cells import Clock
 from splitjax.runs.job import Job
 from splitjax.runs.phase_record import identity_of, plain
@@ -19,6 +19,7 @@ from splitjax.runs.phase_tree import Cell
 from splitjax.runs.plan_record import mixture_note, plan_note
 from splitjax.runs.reporter import Reporter
 from splitjax.runs.run_folder import RunFolder
+from splitjax.runs.sweeping import observations
 
 SIZES = {"code": 1000, "law": 500, "prose": 500}
 MIXTURE = {"code": 1, "law": 0, "prose": 3}

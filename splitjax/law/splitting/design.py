@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any, TypeVar
 
@@ -16,10 +17,14 @@ import numpy as np
 
 from splitjax.config import UserError, format_count
 
+from ..fitting.correction import usual_misfit
+from ..fitting.families import FAMILIES
+from ..fitting.fitted import Fitted
 from ..fitting.law_fit import LawFit
 from . import cell_choice
 from .budget import Accounting, Budget
-from .prior import Cell
+from .prior import FAMILY_NAMES, Cell, log_losses, prior_law, prior_loss
+from .view import View, best_fraction
 
 DECAY = 0.2
 """Share of a path that decays the rate; a run without specialisation branches off its trunk that early."""
@@ -37,6 +42,7 @@ SHAPES = (
 NOISE = 2e-3
 """Relative noise of a run's mean loss, until it is measured."""
 _LEAST = 1e-4
+Misfit = Callable[[Any, Any, Any], np.ndarray]
 _MODELS, _SPAN, _SMALLEST = 3, 4.0, 1000.0
 """Sizes of first runs, the largest over the smallest, and how far the smallest may lie below the main run's N."""
 
@@ -146,7 +152,7 @@ def _asked(law: LawFit, budget: Budget) -> tuple[list[Cell], list[float], cell_c
     prices = [price([cell], budget.experts) for cell in cells]
     correction = law.chosen.correction
     noise = max(correction.kernel.noise if correction else NOISE, _LEAST)
-    return cells, prices, cell_choice.drawn(law, budget, cells), noise
+    return cells, prices, drawn(law, budget, cells), noise
 
 
 def _candidates(law: LawFit, budget: Budget) -> list[Cell]:
@@ -171,7 +177,7 @@ def _curve(budget: Budget, n_params: float, shorter: int, fractions: Sequence[fl
 
 def _first(limit: float, budget: Budget) -> Design:
     found = best_shape(
-        lambda full, half: _largest(limit, budget, full, half), lambda cells: cell_choice.prior(budget, cells)
+        lambda full, half: _largest(limit, budget, full, half), lambda cells: prior(budget, cells)
     )
     if found is None:
         raise UserError(f"{format_count(limit)} FLOPs do not pay for {_MODELS} small models within {_SMALLEST:,.0f} "
@@ -232,3 +238,44 @@ def price(cells: Sequence[Cell], experts: int, flops_per_token: float = 6.0) -> 
             tokens += decay + experts * cell.d_special
         total += flops_per_token * n * tokens
     return total
+
+
+def drawn(law: LawFit, budget: Budget, cells: Sequence[Cell]) -> cell_choice.Draws:
+    """Draws of a fitted law.
+
+    Args:
+        law: with bootstrap draws.
+        budget: whose split is asked for.
+        cells: candidates.
+    """
+    weights = {domain: 1.0 / len(law.domains) for domain in law.domains}
+    split = View(law.chosen, budget, weights).best(draws=True)
+    n, d, s = (np.array([getattr(c, name) for c in cells]) for name in ("n_params", "d_pretrain", "d_special"))
+    each = [law.chosen.losses(n, d, s, domain, draws=True) for domain in law.domains]
+    return _finite(split, np.log(np.mean(each, 0)))
+
+
+def prior(budget: Budget, cells: Sequence[Cell], seed: int = 0) -> cell_choice.Draws:
+    """Draws of plausible laws, before anything was trained, each off by a usual misfit.
+
+    The misfit is what makes a size nearer to the main run's tell more of it than a far one, beyond any law's form.
+    """
+    rng = np.random.default_rng(seed)
+    split, losses = [], []
+    n, d, s = (np.array([getattr(c, name) for c in cells]) for name in ("n_params", "d_pretrain", "d_special"))
+    for i, name in enumerate(FAMILY_NAMES):
+        one = prior_law(FAMILIES[name], budget, rng)
+        off = usual_misfit(one.drawn, seed + i, float(min(c for c in (*d, *s) if c > 0)))
+        split.append(best_fraction(partial(_off_loss, one, budget, off)))
+        losses.append(log_losses([one], cells, "") + off(n, d, s))
+    return _finite(np.concatenate(split), np.concatenate(losses))
+
+
+def _off_loss(one: Fitted, budget: Budget, off: Misfit, fraction: np.ndarray) -> np.ndarray:
+    """Losses along a budget, off by a misfit, [draws, points]."""
+    return prior_loss(one, budget, fraction) * np.exp(off(budget.n_params, *budget.spend(fraction)))
+
+
+def _finite(split: np.ndarray, losses: np.ndarray) -> cell_choice.Draws:
+    at = np.isfinite(split) & np.isfinite(losses).all(1)
+    return cell_choice.Draws(split[at], losses[at])

@@ -10,8 +10,8 @@ from pathlib import Path
 from splitjax.config import write_atomic
 from splitjax.model import n_params, n_params_total
 
-from .cells import unique_in_mixture
-from .phase_tree import Cell
+from ..cells import unique_in_mixture
+from ..phase_tree import Cell
 
 COLUMNS = (
     "run", "trunk", "domain", "n_params", "n_params_total", "d_pretrain", "d_special",

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict  # the form that pydantic can check befo
 
 from splitjax.config import Model, read_record, write_record
 
-from .phase_tree import Phase
+from ..phase_tree import Phase
 
 FORMAT = 1
 PARAMETERS = 1 << 26
