@@ -1,8 +1,8 @@
 """Train one model on everything, or split it into domain experts, and when?
 
-The command line as functions: `run`, `prepare`, `sweep`, `fit`, `plan`, `predict`, `report`, `launch`. They are
-imported on first use, so that ``import splitjax`` is instant. `splitjax.train` and `splitjax.evaluate` are rooms; the
-stages of those names are `splitjax.stages.train` and `splitjax.stages.evaluate`.
+The command line as functions: `run`, `prepare`, `sweep`, `fit`, `plan`, `predict`, `propose`, `report`, `launch`. They
+are imported on first use, so that ``import splitjax`` is instant. `splitjax.train` and `splitjax.evaluate` are rooms;
+the stages of those names are `splitjax.stages.train` and `splitjax.stages.evaluate`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _HOME = {
     "fit": "splitjax.law",
     "plan": "splitjax.law",
     "predict": "splitjax.law",
+    "propose": "splitjax.law",
     "Table": "splitjax.law",
     "load": "splitjax.config",
     "run": "splitjax.stages",

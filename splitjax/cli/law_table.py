@@ -88,12 +88,14 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--unique-special", metavar="U", help="unique tokens of a domain, for laws of repeated data")
     group.add_argument("--extrapolate", action="store_true", help="allow N, T, D or D' over 30 times outside the fit")
     group.add_argument("--next-run", metavar="FLOPS", help="name the run within FLOPS that narrows the split most")
+    told = "name small runs within SHARE of the main run's FLOPs that narrow the split most; without --law the first"
+    group.add_argument("--propose", metavar="SHARE", help=told)
     group.add_argument("--plot", metavar="FILE.png", help="draw loss over the split fraction")
 
 
 def plan_law(args: argparse.Namespace) -> int:
     """Pick the split by a saved law, or what one model comes to; print the decision."""
-    from splitjax.law import LawFit, choose_size, next_run, plan, plan_one_model, size_one_model
+    from splitjax.law import LawFit, choose_size, next_run, plan, plan_one_model, propose, size_one_model
 
     law = LawFit.load(args.law)
     if law.table.has_special and args.experts is None:
@@ -116,10 +118,38 @@ def plan_law(args: argparse.Namespace) -> int:
     told = found.to_json()
     if args.next_run:
         told["next_run"] = next_run(law, found.budget, _count(args.next_run, "--next-run") or 0.0).to_json()
+    if args.propose:
+        b = found.budget
+        told["proposed"] = propose(b.n_params, b.tokens, b.experts, _share(args), b.accounting, law).to_json()
     if args.plot:
         write_atomic(args.plot, _drawn(found.plot(), args.plot))
     common.print_json(told) if args.json else print(law_text.plan_text(told))
     return 0
+
+
+def first_runs(args: argparse.Namespace) -> int:
+    """The small runs to begin with, where there is no law yet; print them."""
+    from splitjax.law import propose
+
+    for name in ("compute", "weights", "unique_pretrain", "unique_special", "extrapolate", "next_run", "plot"):
+        if getattr(args, name):
+            raise UserError("needs a law", where=f"--{name.replace('_', '-')}", mend="Give --law, or leave it out.")
+    if None in (args.params, args.tokens, args.experts):
+        raise UserError("--params, --tokens and --experts say which run the small ones are for", where="--propose")
+    n = _count(args.params, "--params") or 0.0
+    tokens = _tokens(args.tokens, "--tokens", n) or 0.0
+    told = propose(n, tokens, args.experts, _share(args), args.accounting or "total").to_json()
+    common.print_json({"proposed": told}) if args.json else print(law_text.proposal_text(told))
+    return 0
+
+
+def _share(args: argparse.Namespace) -> float:
+    """Of --propose: of the main run's FLOPs."""
+    share = _count(args.propose, "--propose") or 0.0
+    if share > 100:
+        raise UserError(f"{args.propose} times the main run's FLOPs", where="--propose",
+                        mend="Give a share of them, e.g. 0.15.")
+    return share
 
 
 class _Asked:
@@ -147,7 +177,7 @@ class _Asked:
     def refuse_of_split(self) -> None:
         """Options of a split, for a law that knows none."""
         why = "the law has no D' (its table had no d_special column): it knows nothing of experts"
-        for name in ("accounting", "next_run", "plot"):
+        for name in ("accounting", "next_run", "propose", "plot"):
             if getattr(self.args, name) is not None:
                 raise UserError(why, where=f"--{name.replace('_', '-')}", mend="Leave it out.")
         if self.args.experts not in (None, 1):

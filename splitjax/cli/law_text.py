@@ -57,7 +57,23 @@ def plan_text(told: Mapping[str, Any]) -> str:
             f"D' = {format_count(next_one['d_special'])} ({next_one['flops']:.2g} FLOPs): standard deviation of the "
             f"split {next_one['sd_before']:.1%} → {next_one['sd_after']:.1%}"
         )
+    if proposed := told.get("proposed"):
+        lines.append(proposal_text(proposed))
     return "\n".join([*lines, *told["notes"]])
+
+
+def proposal_text(told: Mapping[str, Any]) -> str:
+    """Small runs, one a line."""
+    head = (
+        f"{len(told['cells'])} small runs for {told['flops']:.3g} FLOPs, {told['share']:.1%} of the main run: standard "
+        f"deviation of the split {told['sd_before']:.1%} → {told['sd_after']:.1%}"
+    )
+    names = ("n_params", "d_pretrain", "d_special")
+    rows = [f"{cell:>14}" for cell in ("N", "D", "D' each")]
+    lines = ["".join(rows)]
+    for cell in told["cells"]:
+        lines.append("".join(f"{format_count(round(cell[name])):>14}" for name in names))
+    return "\n".join([head, *lines])
 
 
 def one_model_text(told: Mapping[str, Any]) -> str:

@@ -28,6 +28,9 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(f"both --law and '{args.config}'", where="splitjax plan", mend="Give one of them.")
         common.refuse_redo(args)
         return law_table.plan_law(args)
+    if not args.config and args.propose:
+        common.refuse_redo(args)
+        return law_table.first_runs(args)
     if not args.config:
         raise UserError("no config and no law", where="splitjax plan", mend="Give a CONFIG.yaml, or --law law.json.")
     common.refuse_options(args, law_table.add_plan_arguments, "goes with --law; a run's plan is set by its config")

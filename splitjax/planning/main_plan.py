@@ -38,11 +38,8 @@ def make_plan(
     plan: dict[str, Any] = {}
     if law_path is not None:
         fitted = law.LawFit.load(law_path)
-        accounting, before = config.budget.accounting, seed_tokens(config)
-        plan |= law.plan(
-            fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=accounting, before=before,
-            **unique_tokens(config, sizes, declared),
-        ).to_json()
+        before = seed_tokens(config)
+        plan |= ask(config, clock, sizes, fitted, declared)
         held_out = fitted.heldout
         plan |= {
             "law": {"path": law_path.name, "hash": hash_file(law_path)},
@@ -68,6 +65,16 @@ def _mixture(config: Config, sizes: Mapping[str, int], declared: Sequence[float]
     """What the trunk is trained on: shares by domain, and whose word they are."""
     by = "train.mixture" if config.train.mixture else "source" if declared else "tokens"
     return {"by": by, "shares": mixture_shares(config, sizes, declared)}
+
+
+def ask(
+    config: Config, clock: Clock, sizes: Mapping[str, int], fitted: law.LawFit, declared: Sequence[float] | None = None
+) -> dict[str, Any]:
+    """What a law says of the main run's budget, as `SplitPlan.to_json` has it; arguments as `make_plan`."""
+    return law.plan(
+        fitted, n_params=n_params(config.model), tokens=budget_tokens(config), experts=clock.experts,
+        accounting=config.budget.accounting, before=seed_tokens(config), **unique_tokens(config, sizes, declared),
+    ).to_json()
 
 
 def _outside(fitted: law.LawFit, n_params: int, tokens: int, d_special: int) -> dict[str, float]:

@@ -12,15 +12,18 @@ from splitjax.config import Config, read_json, write_atomic
 from splitjax.runs.plan_record import read_plan
 from splitjax.runs.run_folder import RunFolder
 
-from . import plan_evidence, plots, router_table, tables, task_table
+from . import law_after, plan_evidence, plots, router_table, tables, task_table
 from .model_table import shown
 from .rendering import render
 from .run_status import goodput_of
 from .verdict import headline
 
 
-def write(folder: RunFolder, config: Config) -> None:
+def write(folder: RunFolder, config: Config, after: Mapping[str, Any] | None = None) -> None:
     """Write report.html from what lies in the run folder.
+
+    Args:
+        after: the plan that a law with the measured models among its rows would make; None where there is none.
 
     Raises:
         UserError: the models were not evaluated, or are others now.
@@ -34,7 +37,8 @@ def write(folder: RunFolder, config: Config) -> None:
         training=_text(plots.loss_curves(folder.phases, results)),
         law=_law(folder, fitted) if fitted else None,
         made=results["provenance"], versions=_versions(results["provenance"]["versions"]),
-        **_sections(plan, results, fitted), goodput=plan_evidence.goodput(goodput_of(config, folder)),
+        **_sections(plan, results, fitted), law_after=law_after.section(plan, results, after),
+        goodput=plan_evidence.goodput(goodput_of(config, folder)),
     )
     write_atomic(folder.report, page)
 

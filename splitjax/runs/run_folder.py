@@ -16,9 +16,9 @@ from typing_extensions import TypedDict  # the form that pydantic can check befo
 
 from splitjax.config import Config, UserError, dump, from_dict, load, read_record, write_atomic, write_record
 
-from .stage_records import FORMAT, STAGES, StageRecords
+from .stage_records import FORMAT, LAW_AFTER, STAGES, StageRecords
 
-__all__ = ["FORMAT", "STAGES", "RunFolder"]
+__all__ = ["FORMAT", "LAW_AFTER", "STAGES", "RunFolder"]
 
 LOCK_SECONDS = 2.0
 
@@ -66,6 +66,7 @@ class RunFolder(StageRecords):
         self.splits = self.path / "splits.json"
         self.rounds = self.path / "sweep.json"
         self.law = self.path / "law.json"
+        self.law_after = self.path / "law_after.json"
         self.plan = self.path / "plan.json"
         self.main = self.path / "main.json"
         self.results = self.path / "results.json"

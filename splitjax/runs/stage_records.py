@@ -16,10 +16,12 @@ from typing_extensions import TypedDict  # the form that pydantic can check befo
 from splitjax.config import UserError, hash_file, hash_json, read_json, read_record, write_record
 
 STAGES = ("prepare", "sweep", "fit", "plan", "train", "evaluate", "report")
+LAW_AFTER = "law_after"
+"""Not a stage of `run`: a law with the main run's models among its rows, where it was asked for."""
 FORMAT = 2
 _WRITTEN_BY = {
     "data/manifest.json": "prepare", "observations.csv": "sweep", "answers.csv": "sweep", "law.json": "fit",
-    "plan.json": "plan", "main.json": "train", "results.json": "evaluate",
+    "plan.json": "plan", "main.json": "train", "results.json": "evaluate", "law_after.json": LAW_AFTER,
 }
 
 

@@ -23,6 +23,7 @@ from splitjax.runs.workers.pool import platform_of_workers
 from splitjax.scoring import zero_shot
 
 from . import sequence
+from .law_after import run_law_after
 from .separate import train_expert
 
 AFTER_SWEEP: tuple[Callable[[Job], None], ...] = (
@@ -165,9 +166,19 @@ def sweep(config: Config, *, jobs: int = 1, part: tuple[int, int] | None = None,
             sequence.run_part(job, *part, jobs=jobs)
 
 
-def fit_run(config: Config, **options: Any) -> dict[str, Any]:
-    """The run's observations → law.json. (For any table: `splitjax.fit`.)"""
+def fit_run(config: Config, *, with_results: bool = False, **options: Any) -> dict[str, Any]:
+    """The run's observations → law.json. (For any table: `splitjax.fit`.)
+
+    Args:
+        with_results: after the main run, fit again with its own models among the rows → law_after.json, and draw the
+            page anew where there is one; `law.json` and the plan stay.
+    """
     with job_of(config, **options) as job:
+        if with_results:
+            run_law_after(job)
+            if job.folder.belongs("evaluate") and job.folder.report.exists():
+                sequence.run_report(job)
+            return read_json(job.folder.law_after)
         sequence.run_fit(job)
         return read_json(job.folder.law)
 

@@ -15,7 +15,7 @@ from splitjax.data.small import check
 from splitjax.evaluate.folders import ModelFolder
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
-from splitjax.planning.main_plan import make_plan
+from splitjax.planning.main_plan import ask, make_plan
 from splitjax.planning.run_costs import sweep_work
 from splitjax.runs import observations
 from splitjax.runs.cells import mixture_shares, seed_tokens
@@ -25,7 +25,7 @@ from splitjax.runs.phase_record import Losses
 from splitjax.runs.phase_tree import Cell, Phase, part_of, tokens_trained
 from splitjax.runs.phase_work import work_of
 from splitjax.runs.plan_record import main_tree, plan_note
-from splitjax.runs.run_folder import FORMAT
+from splitjax.runs.run_folder import FORMAT, LAW_AFTER
 from splitjax.runs.sweeping import law_splits
 from splitjax.runs.workers.attempts import Ledger, run_here
 from splitjax.runs.workers.pool import run_in_workers
@@ -34,7 +34,7 @@ from splitjax.scoring import recall, results, zero_shot
 from . import preparation, separate
 
 
-def _by_first(stage: Callable[..., None]) -> Callable[..., None]:
+def by_first(stage: Callable[..., None]) -> Callable[..., None]:
     """A stage that one process does while the others wait."""
 
     @functools.wraps(stage)
@@ -44,7 +44,7 @@ def _by_first(stage: Callable[..., None]) -> Callable[..., None]:
     return alone
 
 
-@_by_first
+@by_first
 def run_prepare(job: Job, in_child: bool = True) -> None:
     """Sources → prepared data. In a child process where training follows, so that TensorFlow never stays."""
     inputs = preparation.inputs_of(job.config)
@@ -102,7 +102,7 @@ def _grown(job: Job) -> Callable[[Losses], None]:
     cells = {cell.id: cell for cell in job.sweep_cells}
 
     def write(losses: Losses) -> None:
-        rows = [row for cell, by_domain in losses.items() for row in _rows(job, cells[cell], by_domain)]
+        rows = [row for cell, by_domain in losses.items() for row in observed(job, cells[cell], by_domain)]
         hosts.from_first(lambda: observations.write(job.folder.observations, rows))
 
     return write
@@ -150,7 +150,7 @@ def _train_tree(job: Job, phases: list[Phase], jobs: int, grown: Callable[[Losse
     return tokens
 
 
-@_by_first
+@by_first
 def run_fit(job: Job) -> None:
     """observations.csv → law.json."""
     if job.config.sweep is None:
@@ -173,7 +173,7 @@ def fit_table(table: law.Table, config: Config) -> law.LawFit:
     return law.fit(table, family=families, loss=settings.loss, bootstrap=settings.bootstrap, seed=config.seed)
 
 
-@_by_first
+@by_first
 def run_plan(job: Job) -> None:
     """law.json + budget → plan.json; an explicit `split` needs no law."""
     inputs = _data_inputs(job) | job.part("model", "budget", "split", "train")
@@ -228,7 +228,7 @@ def run_evaluate(job: Job) -> None:
     )
 
 
-@_by_first
+@by_first
 def run_report(job: Job) -> None:
     """results.json and the rest of the folder → report.html."""
     from splitjax.reporting import page
@@ -238,11 +238,19 @@ def run_report(job: Job) -> None:
     if job.config.sweep is not None:
         inputs |= {"law": folder.hash_of(folder.law, "fit")}
         inputs |= {"observations": folder.hash_of(folder.observations, "sweep")}
+    after = [folder.law_after] if folder.belongs(LAW_AFTER) else []
+    if after:
+        inputs |= {LAW_AFTER: folder.hash_of(folder.law_after, LAW_AFTER)}
     if job.skip_if_done("report", inputs):
         return
     job.reporter.stage("report", "drawing")
-    page.write(job.folder, job.config)
-    read = [folder.results, folder.plan, *_law(job), *([folder.observations] if _law(job) else [])]
+    manifest, told = job.corpus.manifest, None
+    if after:
+        told = ask(
+            job.config, job.clock, manifest.sizes_by_domain, law.LawFit.load(after[0]), manifest.weights
+        )
+    page.write(folder, job.config, told)
+    read = [folder.results, folder.plan, *_law(job), *([folder.observations] if _law(job) else []), *after]
     job.finish("report", inputs, [folder.report], str(folder.report), read=read)
 
 
@@ -252,13 +260,14 @@ def _answers(job: Job) -> list[Path]:
         return []
     rows = [
         row | told for cell, by_domain in recall.of_sweep(job).items()
-        for row, told in zip(_rows(job, cell, dict.fromkeys(by_domain, 0.0)), by_domain.values(), strict=True)
+        for row, told in zip(observed(job, cell, dict.fromkeys(by_domain, 0.0)), by_domain.values(), strict=True)
     ]
     hosts.from_first(lambda: observations.write(job.folder.answers, rows, observations.ANSWERS))
     return [job.folder.answers]
 
 
-def _rows(job: Job, cell: Cell, losses: dict[str, float]) -> list[dict[str, object]]:
+def observed(job: Job, cell: Cell, losses: dict[str, float]) -> list[dict[str, object]]:
+    """The rows of observations.csv of one cell."""
     sizes, declared = job.corpus.manifest.sizes_by_domain, job.corpus.manifest.weights
     shares = mixture_shares(job.config, sizes, declared) if job.config.train.mixture or declared else None
     return observations.rows_of(

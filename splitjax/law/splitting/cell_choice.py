@@ -8,18 +8,22 @@ to it as long as a round is short (Li et al. 2026 choose runs of dense models so
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
+from ..fitting.correction import usual_misfit
 from ..fitting.families import FAMILIES
+from ..fitting.fitted import Fitted
 from ..fitting.law_fit import LawFit
 from .budget import Budget
 from .prior import FAMILY_NAMES, Cell, log_losses, prior_law, prior_loss
 from .view import View, best_fraction
 
+Misfit = Callable[[Any, Any, Any], np.ndarray]
 LEAST_GAIN = 0.01
 """A cell that lowers the variance of the split by a smaller share than this is not worth a run."""
 
@@ -72,11 +76,24 @@ def drawn(law: LawFit, budget: Budget, cells: Sequence[Cell]) -> Draws:
 
 
 def prior(budget: Budget, cells: Sequence[Cell], seed: int = 0) -> Draws:
-    """Draws of plausible laws, before anything was trained."""
+    """Draws of plausible laws, before anything was trained, each off by a usual misfit.
+
+    The misfit is what makes a size nearer to the main run's tell more of it than a far one, beyond any law's form.
+    """
     rng = np.random.default_rng(seed)
-    laws = [prior_law(FAMILIES[name], budget, rng) for name in FAMILY_NAMES]
-    split = np.concatenate([best_fraction(partial(prior_loss, one, budget)) for one in laws])
-    return _finite(split, log_losses(laws, cells, ""))
+    split, losses = [], []
+    n, d, s = (np.array([getattr(c, name) for c in cells]) for name in ("n_params", "d_pretrain", "d_special"))
+    for i, name in enumerate(FAMILY_NAMES):
+        one = prior_law(FAMILIES[name], budget, rng)
+        off = usual_misfit(one.drawn, seed + i, float(min(c for c in (*d, *s) if c > 0)))
+        split.append(best_fraction(partial(_off_loss, one, budget, off)))
+        losses.append(log_losses([one], cells, "") + off(n, d, s))
+    return _finite(np.concatenate(split), np.concatenate(losses))
+
+
+def _off_loss(one: Fitted, budget: Budget, off: Misfit, fraction: np.ndarray) -> np.ndarray:
+    """Losses along a budget, off by a misfit, [draws, points]."""
+    return prior_loss(one, budget, fraction) * np.exp(off(budget.n_params, *budget.spend(fraction)))
 
 
 def _finite(split: np.ndarray, losses: np.ndarray) -> Draws:
