@@ -7,7 +7,9 @@ could want too; that is a function of a room below.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import os
 import signal
 import sys
 import traceback
@@ -15,7 +17,10 @@ from collections.abc import Sequence
 from types import FrameType, ModuleType
 from typing import NoReturn
 
-from splitjax.config import UserError
+from splitjax.config import UserError, shown
+from splitjax.config.processes.stopping import end_with_launcher, heard, interrupt, watch
+
+from .common import keep_json_alone, open_streams, say
 
 COMMANDS = {
     "run": "every stage that is not done yet, in order, resumable: the main job",
@@ -56,12 +61,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0, 1 where cells of a sweep failed, 2 for a mistake of the user's (told in one line), 130 after Ctrl-C, 143
-        after SIGTERM.
+        after SIGTERM; all of them in docs/reliability.md.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     try:
+        open_streams()
         signal.signal(signal.SIGTERM, _terminate)
-        return _dispatch(args)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, interrupt)
+        watch()
+        end_with_launcher()
+        code = _dispatch(args)
+        say("", end="")  # what is left in the buffer
+        return code
     except UserError as error:
         if not _told_elsewhere(error):
             print(f"splitjax: {error}", file=sys.stderr)
@@ -72,19 +84,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         _end_if_others_wait(stop, code)
         return code
     except BrokenPipeError as error:
-        sys.stderr.close()
-        _end_if_others_wait(error, 141)
-        return 141
+        return _unheard(error)
+    except MemoryError as error:
+        return _no_memory(error)
     except Terminated as stop:
         code = _stopped(stop.exit_code)
         _end_if_others_wait(stop, code)
         return code
     except BaseException as error:  # a stop that says its own code: ours, or the training loop's after its save
         own = getattr(error, "exit_code", None)
+        if own is None and type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in str(error):
+            return _no_memory(error)
         if own is None:
             _end_if_others_wait(error, 1)
             raise
         return _stopped(own) if own > 128 else _failed(error, own)
+
+
+def _unheard(error: BaseException) -> int:
+    """Nobody reads standard output, or its disk is full: what was done is done."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left of it goes there at the end of the process
+    _end_if_others_wait(error, 141)
+    return 141
+
+
+def _no_memory(error: BaseException) -> int:
+    """More memory was asked for than there is: a smaller step or another machine is the user's to choose."""
+    first = (str(error).splitlines() or ["no reason given"])[0]
+    told = UserError(f"not enough memory ({first:.200})", mend="Lower train.batch_size, raise train.microbatches, "
+                     "set train.remat, or choose a smaller model or more devices.")
+    print(f"splitjax: {told}", file=sys.stderr)
+    _end_if_others_wait(told, 2)
+    return 2
 
 
 def _end_if_others_wait(error: BaseException, code: int) -> None:
@@ -119,7 +151,7 @@ def _stopped(code: int) -> int:
 
 
 def _failed(error: BaseException, code: int) -> int:
-    print(f"splitjax: {error}", file=sys.stderr)
+    print(f"splitjax: {shown(str(error))}", file=sys.stderr)
     return code
 
 
@@ -133,7 +165,10 @@ def _dispatch(args: list[str]) -> int:
         print(f"splitjax {__version__}")
         return 0
     module, parser = command(args[0])
-    return int(module.run(parser.parse_intermixed_args(args[1:])) or 0)
+    asked = parser.parse_intermixed_args(args[1:])
+    if getattr(asked, "json", False):
+        keep_json_alone()
+    return int(module.run(asked) or 0)
 
 
 def command(name: str) -> tuple[ModuleType, argparse.ArgumentParser]:
@@ -166,4 +201,5 @@ def _overview() -> str:
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
+    heard()
     raise Terminated

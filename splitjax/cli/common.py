@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from splitjax.config import Config, UserError, load
+from splitjax.config import Config, UserError, load, shown
 
+_ERRORS = "backslashreplace"
+_results: TextIO | None = None
+"""Where JSON goes, if not to sys.stdout."""
 SETTINGS = "\nOverrides are dotted.key=value; the keys are those of the config file."
 
 
@@ -99,9 +104,31 @@ def job_config(args: argparse.Namespace) -> Config:
 def _keep_stdout() -> None:
     """Standard output is for our results: what C libraries print there (Gloo greets each peer) goes to stderr."""
     sys.stdout.flush()
-    ours = os.dup(1)
+    ours, encoding = os.dup(1), sys.stdout.encoding
     os.dup2(2, 1)
-    sys.stdout = open(ours, "w", encoding=sys.stdout.encoding)  # noqa: SIM115 - for the life of the process
+    sys.stdout = open(ours, "w", encoding=encoding, errors=_ERRORS)  # noqa: SIM115 - for the life of the process
+
+
+def keep_json_alone() -> None:
+    """Standard output is for the JSON: whatever a library prints there goes to stderr."""
+    global _results
+    if sys.stdout is sys.__stdout__:  # not one that a notebook or a test has put there
+        _keep_stdout()
+        _results, sys.stdout = sys.stdout, sys.stderr
+
+
+def open_streams() -> None:
+    """Standard streams that can be written to, whatever they can spell and whether they were closed."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:  # else the next file that is opened would take its place
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - for the life of the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ERRORS)
 
 
 def speaks() -> bool:
@@ -117,14 +144,41 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    """JSON alone, which any reader takes: ASCII where the output has no more, what a terminal would obey spelt out."""
+    out = _results or sys.stdout
+    plain = (getattr(out, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
+    text = json.dumps(value, indent=1, ensure_ascii=plain)
+    _write(re.sub("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", _escaped, text) + "\n", out)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Text for people on standard output; what a terminal would obey is shown."""
+    _write(shown(text, lines=True) + end, sys.stdout)
+
+
+def _write(text: str, out: TextIO) -> None:
+    """Raises BrokenPipeError where nobody reads, or the disk of the file is full."""
+    try:
+        out.write(text)
+        out.flush()
+    except OSError as error:
+        raise BrokenPipeError from error
+
+
+def screen() -> Any:
+    """Rich's console on standard output, for tables and names that came with data."""
+    from splitjax.runs.reporter import Screen
+
+    return Screen()
 
 
 def print_tables(tables: Iterable[Any]) -> None:
     """Rich tables on standard output, wide enough for their columns wherever that goes."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = screen()
     if not console.is_terminal:
         console.width = 160
     for table in tables:

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         common.print_json([value._asdict() for value in found])
     else:
         for line in lines(found):
-            print(line)
+            common.say(line)
     return 0
 
 

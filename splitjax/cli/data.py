@@ -34,10 +34,10 @@ def run(args: argparse.Namespace) -> int:
         told = {"documents": shown, "clusters": corpus.about_domains(), "counts": corpus.manifest.summary()}
         common.print_json(told)
         return 0
-    print("\n".join([*corpus.manifest.table(), *corpus.manifest.notes()]))
+    common.say("\n".join([*corpus.manifest.table(), *corpus.manifest.notes()]))
     for cluster in corpus.about_domains():
-        print(f"{cluster['name']}: {', '.join(cluster['terms'][:12])}")
+        common.say(f"{cluster['name']}: {', '.join(cluster['terms'][:12])}")
     for name, texts in shown.items():
         for number, text in enumerate(texts, 1):
-            print(f"--- {name}, {args.split} document {number} of {args.n}\n{text}")
+            common.say(f"--- {name}, {args.split} document {number} of {args.n}\n{text}")
     return 0

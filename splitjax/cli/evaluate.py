@@ -44,9 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         common.print_json(found)
         return 0
-    from rich.console import Console
-
-    Console().print(closing_table(found))
+    common.screen().print(closing_table(found))
     return 0
 
 

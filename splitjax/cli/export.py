@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         common.print_json(told)
         return 0
     for expert in told["experts"]:
-        print(f"{args.out}/{expert['folder']}")
+        common.say(f"{args.out}/{expert['folder']}")
     return 0
 
 

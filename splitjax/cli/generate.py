@@ -45,7 +45,6 @@ def run(args: argparse.Namespace) -> int:
               f"{answer.read_tokens} are read", file=sys.stderr)
     print(f"{answer.expert} ({answer.how}):", file=sys.stderr)
     for piece in answer.pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
+        common.say(piece, end="")
     print()
     return 0

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if isinstance(option.default, bool):
             settings["action"] = "store_true"
         elif isinstance(option.default, tuple):
-            settings |= {"action": "append", "default": [], "metavar": "OPTION"}
+            settings |= {"action": "append", "default": [], "metavar": option.metadata["metavar"]}
         else:
             kind = int if isinstance(option.default, int) else str
             settings |= {"type": kind, "default": option.default, "metavar": option.metadata["metavar"]}
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from splitjax import launching
 
     options = {each.name: getattr(args, each.name) for each in fields(launching.Options)}
-    options["sbatch"] = tuple(args.sbatch)
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     options["action"] = "logs" if args.logs else "delete" if args.delete else "start"
     options["config"] = common.config_of(args)
     if args.dry_run:

@@ -7,9 +7,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from splitjax.config import PerParam, UserError, parse_count, tokens_of, write_atomic
+from splitjax.config import PerParam, UserError, check_target, parse_count, tokens_of, write_atomic
 
 from . import common, law_text
+from .law_text import Told
 
 COLUMNS = "n_params,d_pretrain,d_special,loss[,domain][,weight][,run][,trunk][,seed][,u_pretrain,u_special]"
 
@@ -46,32 +47,45 @@ def fit_table(args: argparse.Namespace) -> int:
     """Fit a table; print what was found."""
     from splitjax.law import Table, fit, profile
 
+    _check_targets(args.out, args.plot)
     columns = _columns(args.columns, args.column)
-    table = Table.read(args.config, columns=columns, unit=args.loss_unit, where=args.where)
-    if args.domains == "separate" and len(table.domains) == 1:
-        raise UserError("the table has one domain", where="--domains separate", mend="Leave it out.")
-    law = fit(
-        table, family=args.family.split(","), loss=args.loss, holdout=args.holdout, bootstrap=args.bootstrap,
-        seed=args.seed, domains=args.domains, progress=None if args.json else _progress,
-    )
-    profiles = [profile(law, name) for name in args.profile.split(",")] if args.profile else []
-    picture = _drawn(law.plot(), args.plot) if args.plot else b""
-    if args.out:
+    with Told(quiet=args.json) as told:
+        told.now(f"reading {args.config}")
+        table = Table.read(args.config, columns=columns, unit=args.loss_unit, where=args.where)
+        if args.domains == "separate" and len(table.domains) == 1:
+            raise UserError("the table has one domain", where="--domains separate", mend="Leave it out.")
+        told.now(f"fitting {len(table.loss):,} rows")
+        law = fit(
+            table, family=args.family.split(","), loss=args.loss, holdout=args.holdout, bootstrap=args.bootstrap,
+            seed=args.seed, domains=args.domains, progress=told.step,
+        )
+        told.now("profiles")
+        profiles = [profile(law, name) for name in args.profile.split(",")] if args.profile else []
+        told.now("drawing")
+        picture = _drawn(law.plot(), args.plot) if args.plot is not None else b""
+    if args.out is not None:
         law.save(args.out)
-    if args.plot:
+    if args.plot is not None:
         write_atomic(args.plot, picture)
     if args.json:
-        told = law.summary()
+        summary = law.summary()
         if profiles:
-            told["profiles"] = {p.parameter: p.to_json() for p in profiles}
-        common.print_json(told)
+            summary["profiles"] = {p.parameter: p.to_json() for p in profiles}
+        common.print_json(summary)
         return 0
-    print(law_text.fit_text(law.summary()))
+    common.say(law_text.fit_text(law.summary()))
     for found in profiles:
         low, high = found.interval
-        print(f"{found.parameter}: 90 % profile-likelihood interval {low:.4g} to {high:.4g}")
-    print(f"Law: {args.out}" if args.out else "Add --out law.json, then: splitjax plan --law law.json --params … ")
+        common.say(f"{found.parameter}: 90 % profile-likelihood interval {low:.4g} to {high:.4g}")
+    common.say(f"Law: {args.out}" if args.out else "Add --out law.json, then: splitjax plan --law law.json --params … ")
     return 0
+
+
+def _check_targets(*paths: str | None) -> None:
+    """Refuse what cannot be written before anything is computed."""
+    for path in paths:
+        if path is not None:
+            check_target(path)
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +111,7 @@ def plan_law(args: argparse.Namespace) -> int:
     """Pick the split by a saved law, or what one model comes to; print the decision."""
     from splitjax.law import LawFit, choose_size, next_run, plan, plan_one_model, propose, size_one_model
 
+    _check_targets(args.plot)
     law = LawFit.load(args.law)
     if law.table.has_special and args.experts is None:
         raise UserError("--experts is missing", where="splitjax plan --law")
@@ -108,7 +123,7 @@ def plan_law(args: argparse.Namespace) -> int:
             one = size_one_model(law, asked.flops, **options)
         else:
             one = plan_one_model(law, *asked.size, **options)
-        common.print_json(one.to_json()) if args.json else print(law_text.one_model_text(one.to_json()))
+        common.print_json(one.to_json()) if args.json else common.say(law_text.one_model_text(one.to_json()))
         return 0
     options = {"experts": args.experts, **asked.options, **asked.unique}
     if args.compute:
@@ -121,9 +136,9 @@ def plan_law(args: argparse.Namespace) -> int:
     if args.propose:
         b = found.budget
         told["proposed"] = propose(b.n_params, b.tokens, b.experts, _share(args), b.accounting, law).to_json()
-    if args.plot:
+    if args.plot is not None:
         write_atomic(args.plot, _drawn(found.plot(), args.plot))
-    common.print_json(told) if args.json else print(law_text.plan_text(told))
+    common.print_json(told) if args.json else common.say(law_text.plan_text(told))
     return 0
 
 
@@ -227,7 +242,7 @@ def predict_loss(args: argparse.Namespace) -> int:
     d, s = (_tokens(text, f"--{name}", n, or_none=True) or 0.0
             for name, text in (("pretrain", args.pretrain), ("special", args.special)))
     found = predict(law, n, d, s, args.domain, family=args.family, extrapolate=args.extrapolate, **unique(args, law, n))
-    common.print_json(found.to_json()) if args.json else print(law_text.prediction_text(found.to_json()))
+    common.print_json(found.to_json()) if args.json else common.say(law_text.prediction_text(found.to_json()))
     return 0
 
 
@@ -324,12 +339,6 @@ def _pair(part: str, where: str, example: str) -> tuple[str, str]:
     if not (name and equals and value):
         raise UserError(f"'{part}' is not a pair such as {example}", where=where)
     return name, value
-
-
-def _progress(done: int, total: int, what: str) -> None:
-    import sys
-
-    print(f"[{done}/{total}] {what}", file=sys.stderr, flush=True)
 
 
 def _drawn(figure: Any, path: str) -> bytes:

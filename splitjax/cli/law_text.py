@@ -1,11 +1,18 @@
-"""What a person reads of a law, a plan and a prediction, from the values that `--json` prints."""
+"""What a person reads of a law, a plan and a prediction, from what `--json` prints; and while a law is fitted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import Any
 
 from splitjax.config import format_count
+
+QUIET_SECONDS = 4.0
+"""Less than the 5 s within which a person wants to hear something."""
 
 
 def fit_text(told: Mapping[str, Any]) -> str:
@@ -131,3 +138,54 @@ def _baseline(base: Mapping[str, Any], told: Mapping[str, Any]) -> str:
     if base["beaten"] is not None:
         text += f"  worse than the split in {base['beaten']:.0%} of draws"
     return text
+
+
+class Told:
+    """Lines on standard error; while it is open none of its silences is longer than a few seconds.
+
+    Args:
+        clock: seconds; injected so that tests need not sleep.
+    """
+
+    def __init__(self, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._quiet, self._clock = quiet, clock
+        self._lock, self._closing = threading.Lock(), threading.Event()
+        self._what, self._since, self._last = "", clock(), clock()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> Told:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def now(self, what: str) -> None:
+        """What is done from here on; told only if it takes long."""
+        with self._lock:
+            self._what, self._since = what, self._clock()
+
+    def step(self, done: int, total: int, what: str) -> None:
+        """A step has ended: what `law.fit` takes as its `progress`."""
+        self._say(f"[{done}/{total}] {what}")
+        left = "family" if done < total - 1 else "draws"
+        self.now(f"[{done}/{total}] the next {left}" if done < total else "scores and notes")
+
+    def beat(self) -> None:
+        """Say what is done now, if nothing was said for long."""
+        if self._clock() - self._last >= QUIET_SECONDS and self._what:
+            self._say(f"{self._what}: {self._clock() - self._since:.0f} s so far")
+
+    def _say(self, text: str) -> None:
+        with self._lock:
+            self._last = self._clock()
+            if not self._quiet:
+                try:
+                    print(text, file=sys.stderr, flush=True)
+                except (OSError, ValueError):  # nobody reads: no reason to stop
+                    self._quiet = True
+
+    def _beat(self) -> None:
+        while not self._closing.wait(0.5):
+            self.beat()

@@ -15,5 +15,5 @@ def run(args: argparse.Namespace) -> int:
     config = common.config_of(args)
     from splitjax import stages
 
-    print(stages.report(config, **common.options_of(args)))
+    common.say(stages.report(config, **common.options_of(args)))
     return 0

@@ -15,8 +15,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = common.job_config(args)  # before the heavy imports: a typing error answers at once
-    from rich.console import Console
-
     from splitjax import stages
     from splitjax.reporting import closing_table
     from splitjax.reporting.verdict import headline
@@ -30,8 +28,8 @@ def run(args: argparse.Namespace) -> int:
         common.print_json(results)
         return 0
     folder = RunFolder(config.folder)
-    console = Console()
-    console.print(closing_table(results))
-    console.print(headline(read_plan(folder), results), style="bold", highlight=False)
-    console.print(f"Report: {folder.report}", highlight=False, soft_wrap=True)
+    screen = common.screen()
+    screen.print(closing_table(results))
+    screen.print(headline(read_plan(folder), results), style="bold")
+    screen.print(f"Report: {folder.report}", soft_wrap=True)
     return 0

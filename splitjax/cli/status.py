@@ -32,13 +32,12 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         common.print_json(found)
         return 0
-    from rich.console import Console
     from rich.live import Live
 
     if not args.watch:
-        Console().print(table(found))
+        common.screen().print(table(found))
         return 0
-    with Live(table(found), console=Console(), auto_refresh=False) as live:
+    with Live(table(found), console=common.screen(), auto_refresh=False) as live:
         while found["running"]:
             time.sleep(SECONDS)
             found = status(folder)
@@ -48,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
 
 def table(found: Mapping[str, Any]) -> Table:
     """Stages, then the cells of the sweep that are not simply done, then the phases at work."""
+    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from splitjax.reporting.goodput import told
 
@@ -64,11 +65,14 @@ def table(found: Mapping[str, Any]) -> Table:
         shown.add_row("cells", ", ".join(f"{count} {state}" for state, count in counts.items()))
     for cell, state in cells.items():
         if state not in ("done", "waiting"):
-            shown.add_row(cell, f"[red]{state}[/red]" if state.startswith("failed") else state)
+            shown.add_row(cell, Text(common.shown(state), "red") if state.startswith("failed") else state)
     shown.add_section()
     for phase, state in found["phases"].items():
         if state != "done":
             shown.add_row(phase, state)
+    for change in found["changes"]:
+        keys = (f"train.{key} {before} → {after}" for key, (before, after) in change["train"].items())
+        shown.add_row("changed", escape(f"{change['made']}: {', '.join(keys)}"))
     if found["goodput"]:
         shown.add_row("goodput", told(found["goodput"]))
     shown.add_row("phases", f"{sum(state == 'done' for state in found['phases'].values())} done")

@@ -42,10 +42,8 @@ def _list(config: Config, as_json: bool) -> int:
     if as_json:
         common.print_json(told)
         return 0
-    from rich.console import Console
-
     for table in sweep_tables(told):
-        Console().print(table)
+        common.screen().print(table)
     return 0
 
 

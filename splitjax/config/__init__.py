@@ -5,7 +5,7 @@ whole or not at all. Does not enter: JAX, any other room, and what a setting doe
 """
 
 from .editors import json_schema, schema_text
-from .errors import UserError, did_you_mean
+from .errors import ReadError, UserError, control_character, did_you_mean, shown
 from .load import dump, from_dict, load, origins
 from .origin import Value
 from .paths import find_files, is_remote, local_copy, open_read
@@ -25,9 +25,12 @@ from .schema import (
     Tokenizer,
     Train,
 )
+from .train_settings import OPERATIONAL, SAME_BITS
 from .units import PerParam, format_count, parse_count, tokens_of
 from .whole_files import (
+    beside,
     check_shape,
+    check_target,
     disk_errors,
     hash_file,
     hash_json,
@@ -40,6 +43,8 @@ from .whole_files import (
 from .yaml_text import to_yaml
 
 __all__ = [
+    "OPERATIONAL",
+    "SAME_BITS",
     "Auto",
     "Budget",
     "Config",
@@ -50,6 +55,7 @@ __all__ = [
     "MeshSizes",
     "Model",
     "PerParam",
+    "ReadError",
     "RopeScaling",
     "Source",
     "Sweep",
@@ -57,7 +63,10 @@ __all__ = [
     "Train",
     "UserError",
     "Value",
+    "beside",
     "check_shape",
+    "check_target",
+    "control_character",
     "did_you_mean",
     "disk_errors",
     "dump",
@@ -76,6 +85,7 @@ __all__ = [
     "read_json",
     "read_record",
     "schema_text",
+    "shown",
     "to_yaml",
     "tokens_of",
     "write_atomic",

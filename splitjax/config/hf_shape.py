@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
+from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
 from .errors import UserError
 from .model_settings import Model, RopeScaling
-from .whole_files import read_json
+from .whole_files import check_shape, read_json
 
 FILE = "config.json"
 TOKENIZER = "tokenizer.json"
@@ -23,6 +24,18 @@ _ROPE: dict[str, tuple[str, ...]] = {
 """Types of rotary positions, with the keys that each needs."""
 _ROPE_KEYS = {"rope_type", "type", "rope_theta", "partial_rotary_factor", *_ROPE["llama3"]}
 _NEEDED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+
+
+class _Told(TypedDict, total=False):
+    """Of the keys that are looked at, those whose type matters."""
+
+    vocab_size: Annotated[int, Field(ge=1, lt=1 << 31)]
+    rope_parameters: dict[str, Any] | None
+    layer_types: list[str] | None
+    rope_theta: float | None
+    rms_norm_eps: float | None
+    num_key_value_heads: int | None
+    head_dim: int | None
 
 
 def read_shape(folder: Path) -> tuple[Model, int]:
@@ -49,6 +62,7 @@ def model_of_config(told: Mapping[str, Any], where: str = FILE) -> tuple[Model, 
         raise UserError(f"model_type '{kind}' is not supported", where=where, mend=f"Known: {', '.join(_KINDS)}.")
     if missing := [key for key in _NEEDED if not isinstance(told.get(key), int)]:
         raise UserError(f"'{missing[0]}' is missing or no whole number", where=where)
+    check_shape({key: told[key] for key in told.keys() & _Told.__annotations__.keys()}, _Told, where)
     unwanted = {
         "hidden_act": told.get("hidden_act", "silu") != "silu",
         "mlp_bias": bool(told.get("mlp_bias")),
@@ -75,8 +89,12 @@ def model_of_config(told: Mapping[str, Any], where: str = FILE) -> tuple[Model, 
             rope_scaling=scaling,
             norm_eps=float(told.get("rms_norm_eps") or 1e-6),
         )
-    except (ValidationError, TypeError, ValueError) as error:
-        raise UserError(f"describes no model of this kind ({str(error).splitlines()[-1]})", where=where) from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        part = ".".join(map(str, first["loc"]))
+        raise UserError(f"describes no model of this kind ({part}: {first['msg']:.200})", where=where) from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"describes no model of this kind ({error!s:.200})", where=where) from None
     return shape, told["vocab_size"]
 
 

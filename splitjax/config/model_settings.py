@@ -40,12 +40,14 @@ class RopeScaling(Settings):
 class Model(Settings):
     """A decoder-only transformer of the Llama/Qwen family; a preset's name stands for its sizes."""
 
-    d_model: int = Field(128, ge=8, description="Residual width.")
-    n_layers: int = Field(4, ge=1, description="Blocks.")
-    n_heads: int = Field(4, ge=1, description="Query heads.")
-    n_kv_heads: int | None = Field(None, ge=1, description="Key/value heads (null: as many as n_heads).")
-    head_dim: int | None = Field(None, ge=2, description="Width of a head (null: d_model / n_heads).")
-    d_ff: int | None = Field(None, ge=8, description="SwiGLU width (null: 8/3 d_model, up to a multiple of 16).")
+    d_model: int = Field(128, ge=8, le=1 << 17, description="Residual width.")
+    n_layers: int = Field(4, ge=1, le=1 << 12, description="Blocks.")
+    n_heads: int = Field(4, ge=1, le=1 << 12, description="Query heads.")
+    n_kv_heads: int | None = Field(None, ge=1, le=1 << 12, description="Key/value heads (null: as many as n_heads).")
+    head_dim: int | None = Field(None, ge=2, le=1 << 14, description="Width of a head (null: d_model / n_heads).")
+    d_ff: int | None = Field(
+        None, ge=8, le=1 << 20, description="SwiGLU width (null: 8/3 d_model, up to a multiple of 16)."
+    )
     qk_norm: bool = Field(True, description="RMS-normalise queries and keys (Qwen3).")
     tied_embeddings: bool = Field(False, description="Output head shares the embedding.")
     attention_bias: Literal["qkv", "all"] | None = Field(

@@ -7,10 +7,12 @@ bucket is one), see `refuse_remote`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import io
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -56,6 +58,24 @@ def open_read(path: str | os.PathLike[str]) -> IO[bytes]:
     system, name = file_system(str(path))
     with _as_os_error(str(path)):
         return io.BufferedReader(system.open_input_file(name), _BUFFER)
+
+
+def open_record(path: str | os.PathLike[str], most: int) -> IO[bytes]:
+    """`open_read` of a file that somebody else may have put there: no device or pipe, whose end never comes.
+
+    Args:
+        most: bytes that it may hold.
+
+    Raises:
+        OSError: as `open_read`; it is no regular file, or holds more.
+    """
+    if not is_remote(path):
+        about = os.stat(path)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if about.st_size > most:
+            raise OSError(errno.EFBIG, f"{about.st_size:,} bytes, more than the {most:,} that are read")
+    return open_read(path)
 
 
 def find_files(pattern: str, keep: Callable[[str], bool] = lambda path: True) -> list[str]:

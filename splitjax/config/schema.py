@@ -39,6 +39,16 @@ class Law(Settings):
     bootstrap: int = Field(200, ge=10, description="Bootstrap draws behind the intervals.")
 
 
+class Wandb(Settings):
+    """What Weights & Biases files a run under, where `log` names it."""
+
+    project: str = Field("splitjax", min_length=1, description="Project.")
+    entity: str | None = Field(None, description="User or team (null: the login's own).")
+    group: str | None = Field(None, description="Group of the run's phases (null: the run's name).")
+    name: str = Field("{phase}", description="Name of a phase's run; {phase} and {run} stand for theirs.")
+    tags: Many[str] = Field((), description="Tags of every phase's run.")
+
+
 class Evaluate(Settings):
     """What is measured at the end, on the test split."""
 
@@ -64,6 +74,7 @@ class Config(Settings):
     run_dir: str | None = Field(None, description="Folder of the run (null: runs/<name>).")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of initialisation and data order.")
     log: Many[Literal["tensorboard", "wandb"]] = Field((), description="Where metrics go beside metrics.jsonl.")
+    wandb: Wandb = Wandb()
     seed_from: SeedFrom | None = Field(
         None, description="path: a Hugging Face folder (Llama, Qwen2, Qwen3) to start from instead of fresh weights; "
         "tokens: what it was trained on, for the law's D (null: unknown)."

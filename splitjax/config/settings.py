@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from .errors import control_character
 from .units import PerParam, exact_count, parse_count
 
 
@@ -105,6 +106,14 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
+def _refuse_control(key: object, value: object) -> None:
+    """Raise ValueError for a text that would end a line of a script, or move a terminal, wherever it is written."""
+    inner = (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    for text in (key, value, *inner):
+        if isinstance(text, str) and (found := control_character(text)) is not None:
+            raise ValueError(f"'{key}' holds {found}, which no name may")
+
+
 class Settings(BaseModel):
     """Base of every section: unknown keys refused, values frozen, nothing converted silently."""
 
@@ -119,4 +128,6 @@ class Settings(BaseModel):
         """YAML and JSON have lists where the settings hold tuples."""
         if not isinstance(values, dict):
             return values
+        for key, value in values.items():
+            _refuse_control(key, value)
         return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal
 
@@ -50,6 +51,15 @@ def _mesh(value: object) -> object:
 def _dump_mesh(value: MeshSizes | None) -> dict[str, Any] | None:
     return asdict(value) if value else None
 
+
+OPERATIONAL = (
+    "mesh", "placement", "attention", "layers", "remat", "loss_blocks", "microbatches", "expert_loop",
+    "checkpoint_minutes", "keep_last",
+)
+"""Keys that say how a step is computed and not what: they may change while a run is stopped."""
+SAME_BITS = ("checkpoint_minutes", "keep_last")
+"""Those of them that change no bit; the others change the rounding."""
+_NEVER_HASHED = {"mesh", "placement", "keep_last"}
 
 Mesh = Annotated[MeshSizes | None, BeforeValidator(_mesh), PlainSerializer(_dump_mesh)]
 
@@ -103,6 +113,9 @@ class Train(Settings):
         None, ge=1, description="Tokens of a path between checkpoints kept besides splits and ends (null: none); an "
         "expert that skips step after step goes back to one of them."
     )
+    keep_last: int | None = Field(
+        None, ge=1, description="Most checkpoints of keep_every that a phase keeps, the newest (null: all)."
+    )
     mesh: Mesh = Field(
         None, description="Devices by axis, {expert: 8, data: 1, fsdp: 8, tensor: 1}; a stack of one has its experts' "
         "groups as data. null: all devices, as many groups of experts as divide K, each fsdp."
@@ -133,6 +146,8 @@ class Train(Settings):
             raise ValueError(f"microbatches={self.microbatches} does not divide batch_size={self.batch_size}")
         if self.attention == "cudnn" and self.precision != "bfloat16":
             raise ValueError("attention=cudnn needs precision=bfloat16")
+        if self.keep_last and not self.keep_every:
+            raise ValueError("keep_last limits what keep_every keeps: give both")
         return self
 
     @model_serializer(mode="wrap")
@@ -151,5 +166,14 @@ class Train(Settings):
         return {"wsd": self.decay_fraction, "cosine": 1.0, "constant": 0.0}[self.schedule]
 
     def recipe(self) -> dict[str, Any]:
-        """What the numbers of a run depend on: where the experts lie does not belong to it."""
-        return self.model_dump(mode="json", exclude={"mesh", "placement"})
+        """What the numbers of a run depend on, but for their rounding: without the operational keys."""
+        return self.model_dump(mode="json", exclude=set(OPERATIONAL))
+
+    def recipe_before(self, began: Mapping[str, Any]) -> dict[str, Any]:
+        """The recipe as hashes held it before the operational keys were left out of them.
+
+        Args:
+            began: operational keys as the run began with them, as JSON; those not given are as they are here.
+        """
+        own = self.model_dump(mode="json", include=set(OPERATIONAL) - _NEVER_HASHED)
+        return self.recipe() | {key: began.get(key, value) for key, value in own.items()}

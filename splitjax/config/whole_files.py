@@ -7,13 +7,16 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
-from .paths import is_remote, open_read
+from .errors import ReadError, UserError
+from .paths import is_remote, open_record
 
+_MOST_JSON = 1 << 28
+_MOST = 1 << 62
 _MEND = "Free space or pick another run_dir."
 
 
@@ -23,11 +26,10 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> None:
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
-    if is_remote(path):
-        raise UserError("a bucket is only read here", where=str(path), mend="Write to a file, or mount the bucket.")
+    check_target(path)
     path = Path(path)
-    content = data.encode() if isinstance(data, str) else data
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    content = data.encode(errors="backslashreplace") if isinstance(data, str) else data  # half a surrogate as \ud800
+    temporary = beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -40,6 +42,39 @@ def write_atomic(path: str | os.PathLike[str], data: str | bytes) -> None:
     finally:
         with contextlib.suppress(OSError):  # gone after the rename; after a fault or Ctrl-C nothing is left behind
             temporary.unlink()
+
+
+def beside(path: Path, ending: str = "tmp") -> Path:
+    """A hidden name in the same folder that no other process takes, on whatever machine or in whatever container.
+
+    Process ids are no such names, and one made of `path`'s own may be too long for a file system.
+    """
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.{ending}")
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Refuse a place that no file can take: worth asking before what is to be written has been computed.
+
+    Raises:
+        UserError: a bucket, a folder, a device or a pipe, a name that no system takes, or a place in no folder.
+    """
+    if is_remote(path):
+        raise UserError("a bucket is only read here", where=str(path), mend="Write to a file, or mount the bucket.")
+    mend, where = "Give the name of a file.", str(path)
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        above = next(each for each in Path(path).absolute().parents if os.path.lexists(each))
+        if not above.is_dir():
+            raise UserError(f"cannot be written ({above} is no folder)", where=where, mend=mend) from None
+        return
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"cannot be written ({what})", where=repr(where), mend=mend) from None
+    if os.path.isdir(path):
+        raise UserError("is a folder", where=where, mend=mend)
+    if not os.path.isfile(path):
+        raise UserError("is a device, a pipe or a link to nothing", where=where, mend=mend)
 
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
@@ -73,14 +108,17 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """Parse a JSON file.
 
     Raises:
-        UserError: missing, unreadable or not JSON.
+        ReadError: the system does not give it out.
+        UserError: missing or not JSON.
     """
     try:
-        with open_read(path) as file:
+        with open_record(path, _MOST_JSON) as file:
             return json.loads(file.read().decode())
     except FileNotFoundError:
         raise UserError("no such file", where=str(path)) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise ReadError(f"not readable as JSON ({error})", where=str(path)) from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"not readable as JSON ({error})", where=str(path)) from error
 
 
@@ -112,7 +150,11 @@ def read_record(
         if record.get(key) != value:
             found = f"{record.get(key)!r:.40}"
             raise UserError(f"not {what} of {key} {value} (this one: {found})", where=str(path), mend=mend)
-    if record.get("hash") != hash_json({key: value for key, value in record.items() if key != "hash"}):
+    try:
+        own = hash_json({key: value for key, value in record.items() if key != "hash"})
+    except RecursionError:
+        raise UserError("damaged (too deep)", where=str(path), mend=mend) from None
+    if record.get("hash") != own:
         raise UserError("damaged or edited (its hash does not match)", where=str(path), mend=mend)
     if shape is not None:
         check_shape(record, shape, str(path), mend)
@@ -146,15 +188,15 @@ def hash_file(path: str | os.PathLike[str]) -> str:
     """Blake2b of a file's bytes, 128 bits.
 
     Raises:
-        UserError: the file cannot be read.
+        ReadError: the file cannot be read.
     """
     digest = hashlib.blake2b(digest_size=16)
     try:
-        with open_read(path) as file:
+        with open_record(path, _MOST) as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror or error})", where=str(path)) from error
+        raise ReadError(f"cannot be read ({error.strerror or error})", where=str(path)) from error
     return digest.hexdigest()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splitjax.config import Domains, UserError, write_atomic
+from splitjax.config.paths import open_record
 
 from .kmeans import Rows, assign, balance, costs, kmeans
 from .tfidf import TfIdf
@@ -34,6 +37,15 @@ class Clusterer:
 
     def __init__(self, centroids_KD: Rows, prices_K: Rows, tfidf: TfIdf | None) -> None:
         self.centroids_KD, self.prices_K, self.tfidf = centroids_KD, prices_K, tfidf
+
+    def check(self) -> None:
+        """Raise ValueError where its arrays do not belong together."""
+        wide = self.centroids_KD.shape[1:] if self.tfidf is None else (len(self.tfidf.components_DF),)
+        arrays = (self.centroids_KD, self.prices_K)
+        if self.centroids_KD.ndim != 2 or self.centroids_KD.shape[1:] != wide or self.prices_K.shape != (self.k,):
+            raise ValueError("its arrays have shapes that do not fit")
+        if not all(array.dtype.kind == "f" and np.isfinite(array).all() for array in arrays):
+            raise ValueError("its arrays are no finite numbers")
 
     @property
     def k(self) -> int:
@@ -89,15 +101,39 @@ class Clusterer:
         """
         path = Path(folder) / FILE
         try:
+            _refuse_packed(path)
             with np.load(path, allow_pickle=False) as saved:
                 if (version := int(saved["version"])) not in _READ:
                     raise ValueError(f"version {version}; this splitjax reads {VERSION}")
-                tfidf = TfIdf.of_arrays(saved) if "terms" in saved else None
-                return cls(saved["centroids"], saved["prices"], tfidf)
+                arrays = {name: saved[name] for name in saved.files}
+                tfidf = TfIdf.of_arrays(arrays) if "terms" in arrays else None
+                found = cls(arrays["centroids"], arrays["prices"], tfidf)
+                found.check()
+                return found
         except FileNotFoundError:
             raise UserError("no such file", where=str(path), mend="Only clustered domains have one.") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"not a clusterer ({error})", where=str(path), mend="Run prepare again.") from None
+        except (OSError, ValueError, KeyError, EOFError, TypeError, MemoryError, OverflowError, NotImplementedError,
+                SyntaxError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(f"not a clusterer ({error!s:.200})", where=str(path), mend="Run prepare again.") from None
+
+
+def _refuse_packed(path: Path) -> None:
+    """Raise ValueError where the arrays would take more memory than the file has bytes: ours are not compressed."""
+    with open_record(path, 1 << 62) as file, zipfile.ZipFile(file) as packed:
+        if sum(each.file_size for each in packed.infolist()) > path.stat().st_size:
+            raise ValueError("its arrays are compressed, which ours are not")
+        for each in packed.infolist():
+            with packed.open(each) as array:
+                _refuse_longer(array, each)
+
+
+def _refuse_longer(file: Any, about: zipfile.ZipInfo) -> None:
+    """Raise ValueError where the head of an array tells of more than follows: memory is asked for by the head."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if math.prod(shape) * dtype.itemsize > about.file_size:
+        raise ValueError(f"'{about.filename}' tells of more than it holds")
 
 
 def fit(x_ND: Rows, tokens_N: NDArray[np.int64], domains: Domains, seed: int, tfidf: TfIdf | None) -> Clusterer:

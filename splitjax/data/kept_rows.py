@@ -103,8 +103,14 @@ class Rows:
         """Sorted labels and the label of each row; None where a row has none."""
         if None in self.labels_N:
             return None
-        names, ids = np.unique(np.array(self.labels_N), return_inverse=True)
-        return names.tolist(), ids
+        return _numbered([label or "" for label in self.labels_N])
+
+
+def _numbered(labels: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """Sorted labels and the label of each row. No array of text: every row of it would be as wide as the longest."""
+    names = sorted(set(labels))
+    place = {name: index for index, name in enumerate(names)}
+    return names, np.array([place[label] for label in labels], np.int64)
 
 
 def choose(data: Data, parts: Sequence[tuple[Source, str]], spools: tuple[Spool, ...]) -> Rows:
@@ -175,7 +181,7 @@ def _beyond(
 ) -> NDArray[np.bool_]:
     """What lies beyond each source's `max_chars` for each of its labels."""
     beyond_A = np.zeros(len(keep_A), bool)
-    label_A = np.unique([label or "" for label in labels_A], return_inverse=True)[1]
+    label_A = _numbered([label or "" for label in labels_A])[1]
     for source in data.sources:
         if source.max_chars is None:
             continue

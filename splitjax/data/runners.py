@@ -8,10 +8,13 @@ import shlex
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from splitjax.config import Data, UserError
+from splitjax.config.processes import children
+from splitjax.config.processes.stopping import Killed
 
 
 class Task(Protocol):
@@ -45,12 +48,16 @@ def _here(tasks: Sequence[Task], tell: Tell) -> None:
 def _in_processes(tasks: Sequence[Task], tell: Tell, workers: int) -> None:
     # spawn: a fork would copy locks held by the threads of JAX and of the tokenizer.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_begin_worker)
+    with children.safe_path():
+        pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_begin_worker)
     try:
-        futures = [pool.submit(_run, task) for task in tasks]
+        with children.safe_path():
+            futures = [pool.submit(_run, task) for task in tasks]
         for done, future in enumerate(as_completed(futures), 1):
             future.result()
             tell(done / len(tasks))
+    except BrokenProcessPool as error:
+        raise Killed("a process that prepares the data was killed (out of memory?); lower data.workers") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -65,6 +65,15 @@ class TfIdf:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, Any]) -> TfIdf:
+        """Raises ValueError where the arrays do not belong together."""
+        terms, idf_F, components_DF = arrays["terms"], arrays["idf"], arrays["components"]
+        if terms.ndim != 1 or idf_F.shape != terms.shape or components_DF.shape[1:] != terms.shape:
+            raise ValueError("its arrays have shapes that do not fit")
+        weights = (idf_F, components_DF)
+        if terms.dtype.kind != "U" or not all(a.dtype.kind == "f" and np.isfinite(a).all() for a in weights):
+            raise ValueError("its terms are no words, or its weights no finite numbers")
+        if len(set(terms.tolist())) != len(terms):
+            raise ValueError("a term stands in it twice")
         kind: Terms = "characters" if "kind" in arrays and str(arrays["kind"]) == "characters" else "words"
         return cls(arrays["terms"].tolist(), arrays["idf"], arrays["components"], kind)
 

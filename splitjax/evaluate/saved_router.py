@@ -6,12 +6,14 @@ import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
-from splitjax.config import UserError, hash_file, hash_json, read_json, write_json
+from splitjax.config import UserError, check_shape, hash_file, hash_json, read_json, write_json
 from splitjax.data import Tokenizer
 from splitjax.data.clusterer import FILE as CLUSTERER
 from splitjax.data.clusterer import Clusterer
@@ -23,6 +25,17 @@ from .scorer import Scorer
 
 FILE = "router.json"
 FORMAT = 1
+
+
+class _Told(TypedDict):
+    router: Annotated[str, Field(max_length=100)]
+    prior: Annotated[list[Annotated[float, Field(ge=0, allow_inf_nan=False)]], Field(min_length=1)]
+    experts: list[str]
+    prefix: Annotated[int, Field(ge=0, le=1 << 24)]
+    tokenizer: str
+    evidence: dict[str, Any]
+    files: dict[Literal["clusterer.npz"], str]
+    temperature: NotRequired[Annotated[float, Field(gt=0, allow_inf_nan=False)]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,13 +84,20 @@ class SavedRouter:
             raise UserError(f"a router of format {version}; this splitjax reads {FORMAT}", where=where)
         if told.pop("hash", None) != hash_json(told):
             raise UserError("was changed since it was written (its hash differs)", where=where, mend="Export it again.")
+        check_shape(told, _Told, where, "Export it again.")
+        try:
+            routers.check([told["router"]])
+        except UserError as error:
+            raise UserError(error.what, where=where, mend=error.mend) from None
+        if len(told["experts"]) != len(told["prior"]) or not 0 < sum(told["prior"]) < np.inf:
+            raise UserError("damaged (its prior is none of its experts)", where=where, mend="Export it again.")
         for name, digest in told["files"].items():
             if hash_file(Path(folder) / name) != digest:
                 raise UserError("is not the file that router.json names", where=str(Path(folder) / name),
                                 mend="Export it again.")
-        router = routers.make(told["router"], told["prior"], lambda: Clusterer.load(Path(folder)))
-        if "temperature" in told:
-            router = dataclasses.replace(router, temperature=told["temperature"])  # type: ignore[type-var]
+        router = routers.make(told["router"], told["prior"], lambda: _clusterer(Path(folder), told))
+        if isinstance(router, Centroid) and "temperature" in told:
+            router = dataclasses.replace(router, temperature=told["temperature"])
         return cls(router, tuple(told["experts"]), told["prefix"], told["tokenizer"], told["evidence"])
 
     def copy(self, source: Path, target: Path) -> list[Path]:
@@ -85,6 +105,14 @@ class SavedRouter:
         names = [FILE] + ([CLUSTERER] if isinstance(self.router, Centroid) else [])
         target.mkdir(parents=True, exist_ok=True)
         return [Path(shutil.copyfile(source / name, target / name)) for name in names]
+
+
+def _clusterer(folder: Path, told: Mapping[str, Any]) -> Clusterer:
+    """The clusterer that router.json names by its hash, of as many centres as there are experts."""
+    found = Clusterer.load(folder) if told["files"] else None
+    if found is None or found.k != len(told["experts"]):
+        raise UserError("no clusterer of these experts beside it", where=str(folder / FILE), mend="Export it again.")
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from splitjax.config import UserError
+from splitjax.config.paths import open_record
 
 from .served import Likelihood, Served
 
@@ -36,6 +37,8 @@ COMMONSENSE = {
     "OpenBookQA": r"openbookqa|obqa",
 }
 """The eight tasks whose mean is customary (Touvron et al. 2023), by what a file's name begins with."""
+_MOST = 1 << 30
+"""Bytes of a task's file."""
 _FORMS = {"choice": {"query", "choices", "gold"}, "context": {"context_options", "continuation", "gold"},
           "last_word": {"context", "continuation"}}
 
@@ -213,8 +216,11 @@ def _accuracy(name: str, right_N: np.ndarray) -> dict[str, float]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode().split("\n")
+        with open_record(path, _MOST) as file, gzip.open(file) if path.suffix == ".gz" else file as plain:
+            data = plain.read(_MOST + 1)
+        if len(data) > _MOST:
+            raise OSError(f"unpacks to more than the {_MOST:,} bytes that are read")
+        return data.decode().split("\n")
     except FileNotFoundError:
         raise UserError("no such file", where=str(path), mend="Check evaluate.tasks.") from None
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:

@@ -10,6 +10,7 @@ import yaml
 from splitjax.config import UserError
 
 from . import names, shell
+from .quoting import quote
 from .request import Request, refuse_lost_run_dir, xla_flags
 from .slices import Slices
 
@@ -26,14 +27,14 @@ class Gke:
     """Renders a JobSet with the config beside it and applies both."""
 
     name = "gke"
-    takes = frozenset({"topology", "on_demand", "image", "bucket", "service_account", "retries"})
+    takes = frozenset({"topology", "on_demand", "image", "bucket", "service_account", "retries", "env"})
     needs = frozenset({"topology", "image"})
 
     def script(self, request: Request) -> str:
         refuse_lost_run_dir(request)
         ours = f"--selector={_LABEL}={names.key(request.folder)}"
         if request.action == "delete":
-            return shell.line(["kubectl", "delete", "jobset,configmap", ours, "--ignore-not-found"])
+            return shell.line(["kubectl", "delete", "jobset,configmap,secret", ours, "--ignore-not-found"])
         if request.action == "logs":
             first = f"jobset.sigs.k8s.io/jobset-name={request.name},jobset.sigs.k8s.io/job-index=0"
             labels = f"{first},batch.kubernetes.io/job-completion-index=0"
@@ -42,6 +43,7 @@ class Gke:
         state = ["kubectl", "get", "jobset", ours, "--output=jsonpath={.items[*].status.terminalState}"]
         text = "---\n".join(_yaml(part) for part in (config_map(request), job_set(request)))
         return "\n".join([
+            *([_secret(request)] if request.options.env else []),
             f'if [ -n "$({shell.line(state)})" ]; then  # an ended one stands in the way of its name',
             f"    {delete}",
             "fi",
@@ -98,10 +100,11 @@ def job_set(request: Request) -> dict[str, Any]:
 def pod(request: Request, tpu: Slices) -> dict[str, Any]:
     """One host's pod."""
     options = request.options
+    words = request.command("run", python="python", path=f"{_CONFIG_FOLDER}/config.yaml")
     container: dict[str, Any] = {
         "name": "splitjax",
         "image": options.image,
-        "command": request.command("run", python="python", path=f"{_CONFIG_FOLDER}/config.yaml"),
+        "command": [quote(word, "kubernetes") for word in words],
         "resources": {"limits": {"google.com/tpu": tpu.chips // tpu.hosts}},
         "volumeMounts": [{"name": "config", "mountPath": _CONFIG_FOLDER}],
     }
@@ -110,6 +113,8 @@ def pod(request: Request, tpu: Slices) -> dict[str, Any]:
     variables = xla_flags(request, "tpu") | ({"SPLITJAX_DISTRIBUTED": "auto"} if tpu.several_hosts else {})
     if variables:
         container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
+    if options.env:
+        container["envFrom"] = [{"secretRef": {"name": request.name}}]
     if options.bucket:
         attributes = {"bucketName": options.bucket, "mountOptions": "implicit-dirs"}
         volumes.append({
@@ -131,6 +136,16 @@ def pod(request: Request, tpu: Slices) -> dict[str, Any]:
             "containers": [container], "volumes": volumes,
         },
     }
+
+
+def _secret(request: Request) -> str:
+    """Bash that hands the values of variables to the cluster; they stand in no script and in no command."""
+    names_ = " ".join(map(quote, request.options.env))
+    values = f"for name in {names_}; do printf '%s=%s\\n' \"$name\" \"${{!name}}\"; done"
+    made = shell.line(["kubectl", "create", "secret", "generic", request.name, "--dry-run=client", "--output=yaml"])
+    key = f"{_LABEL}={names.key(request.folder)}"
+    label = shell.line(["kubectl", "label", "--local", "--filename=-", key, "--output=yaml"])
+    return f"{made} --from-env-file=<({values}) | {label} | kubectl apply --filename=-"
 
 
 def _named(request: Request) -> dict[str, Any]:

@@ -7,15 +7,15 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from dataclasses import astuple
 from functools import partial
 
 from splitjax.config import UserError
 
 from . import separate_jobs, shell
-from .request import RESTART_CODES, Request, xla_flags
-from .supervisor import Outcome, Process, supervise
+from .request import Request, xla_flags
+from .restarts import Restarts
+from .supervisor import Process, supervise
 
 
 class Local:
@@ -39,13 +39,11 @@ class Local:
         if request.config.train.placement == "separate":
             _one_process(request)
             return separate_jobs.run(request, partial(expert_shares, request))
-        for attempt in range(request.options.retries + 1):
+        restarts = Restarts(request.config.folder, request.options.retries)
+        while True:
             outcome = supervise(self.processes(request, free_port()))
-            if not _start_again(outcome) or attempt == request.options.retries:
-                break
-            told = f"splitjax: starting again from the last checkpoint ({attempt + 1} of {request.options.retries})"
-            print(told, file=sys.stderr, flush=True)
-        return outcome.code
+            if outcome.signal is not None or not restarts.again(outcome.code):
+                return outcome.code
 
     def processes(self, request: Request, port: int) -> list[Process]:
         """The processes of one start.
@@ -119,10 +117,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _start_again(outcome: Outcome) -> bool:
-    return outcome.signal is None and outcome.code in RESTART_CODES
 
 
 def _one_process(request: Request) -> None:

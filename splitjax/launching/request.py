@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -9,12 +11,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from splitjax.config import Config, UserError
+from splitjax.config.processes import children
 from splitjax.planning import flag_groups
 
 from . import names
+from .quoting import quote
 
-RESTART_CODES = (143, 75)
-"""Exit codes after which the same command goes on: preempted, or another process hung."""
+RESTART_CODES = (143, 75, 137)
+"""Exit codes after which the same command goes on: preempted, another process hung or was killed, or this one was."""
 
 
 def _option(help: str, *, default: Any = None, metavar: str | None = None) -> Any:
@@ -27,9 +31,11 @@ class Options:
 
     processes: int = _option("processes on each machine", default=1, metavar="N")
     nodes: int = _option("machines", default=1, metavar="N")
-    retries: int = _option("starts after a preemption or a hang", default=10, metavar="N")
+    retries: int = _option("starts after a preemption or a hang that bring no progress", default=10, metavar="N")
     parts: int = _option("jobs that share the sweep, before the run", default=1, metavar="N")
-    sbatch: tuple[str, ...] = _option("a further option of sbatch, e.g. --sbatch=--partition=gpu", default=())
+    sbatch: tuple[str, ...] = _option(
+        "a further option of sbatch, e.g. --sbatch=--partition=gpu", default=(), metavar="OPTION"
+    )
     topology: str | None = _option("TPU slices: v5p:4x4x4, or 2xv6e:8x8 for two", metavar="NAME")
     on_demand: bool = _option("pay for chips that are not taken away (default: spot)", default=False)
     zone: str | None = _option("zone of the TPUs", metavar="ZONE")
@@ -38,6 +44,10 @@ class Options:
     image: str | None = _option("container image with splitjax[tpu] in it, see Dockerfile", metavar="NAME")
     bucket: str | None = _option("Cloud Storage bucket, mounted as the working folder", metavar="NAME")
     service_account: str | None = _option("Kubernetes service account that may use the bucket", metavar="NAME")
+    env: tuple[str, ...] = _option(
+        "a variable of this shell for the job, such as the key of a tracker; its value stands in no script", default=(),
+        metavar="NAME",
+    )
 
     def given(self) -> list[str]:
         """Names of the options that differ from their defaults."""
@@ -62,9 +72,12 @@ class Request:
     action: str = "start"
 
     def command(self, *words: str, python: str = sys.executable, path: str | None = None) -> list[str]:
-        """`python -m splitjax WORDS… CONFIG overrides…`, as a list."""
+        """`python -P -m splitjax WORDS… CONFIG overrides…`, as a list."""
         verb, *rest = words
-        return [python, "-m", "splitjax", verb, path or self.path, *rest, *self.overrides]
+        path = path or (f"./{self.path}" if self.path.startswith("-") else self.path)
+        return children.python(
+            "-m", "splitjax", verb, path, *rest, *self.overrides, executable=python
+        )
 
     @property
     def folder(self) -> str:
@@ -117,6 +130,7 @@ def check(backend: Backend, request: Request) -> None:
     for name in request.options.given():
         if name not in backend.takes:
             raise UserError(f"--{dashed(name)} means nothing with --on {backend.name}")
+    _check_words(request)
     for name in sorted(backend.needs):
         if getattr(request.options, name) is None:
             raise UserError(f"--on {backend.name} needs --{dashed(name)}", mend=f"It is: {described()[name]}.")
@@ -125,6 +139,23 @@ def check(backend: Backend, request: Request) -> None:
             raise UserError(f"--{name} must be at least 1, not {getattr(request.options, name)}")
     if request.options.retries < 0:
         raise UserError(f"--retries must be at least 0, not {request.options.retries}")
+
+
+def _check_words(request: Request) -> None:
+    """Refuse words that no script can hold, and variables that are not there.
+
+    Raises:
+        UserError: names the word.
+    """
+    values = (getattr(request.options, name) for name in request.options.given())
+    words = [word for value in values for word in (value if isinstance(value, tuple) else (value,))]
+    for word in (request.path, *request.overrides, *words):
+        quote(str(word))
+    for name in request.options.env:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise UserError(f"'{name}' is no name of a variable", where="--env", mend="Give the name alone.")
+        if "\n" in os.environ.get(name, "\n"):
+            raise UserError(f"{name} is not set here, or holds several lines", where="--env", mend=f"export {name}=…")
 
 
 def refuse_lost_run_dir(request: Request) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Sequence
 
 from . import shell
+from .quoting import Raw
 from .request import RESTART_CODES, Request
+from .restarts import Restarts
 from .supervisor import Process, supervise
 
 _EXPERT = re.compile(r"--expert (\d+)$", re.MULTILINE)
@@ -15,11 +16,11 @@ _EXPERT = re.compile(r"--expert (\d+)$", re.MULTILINE)
 
 def script(request: Request) -> str:
     """The same as bash, all experts at once."""
-    train, one = shell.line(request.command("train")), shell.line(request.command("train", "--expert", "@K@"))
+    train, one = shell.line(request.command("train")), shell.line(request.command("train", "--expert", Raw("$k")))
     return "\n".join([
         *(shell.line(command) for command in before_split(request)),
         f"for k in $({train} | sed -n 's/.*--expert \\([0-9]*\\)$/\\1/p'); do",
-        f"    {one.replace('@K@', '$k')} &",
+        f"    {one} &",
         "done",
         "wait",
         shell.line(request.command("run")),
@@ -38,7 +39,8 @@ def run(request: Request, shares: Callable[[int], Sequence[dict[str, str]]]) -> 
     for command in before_split(request):
         if code := supervise([Process("", command)]).code:
             return code
-    for attempt in range(request.options.retries + 1):
+    restarts = Restarts(request.config.folder, request.options.retries)
+    while True:
         listed: list[str] = []
         if code := supervise([Process("", request.command("train"), answer=listed)]).code:
             return code
@@ -50,10 +52,8 @@ def run(request: Request, shares: Callable[[int], Sequence[dict[str, str]]]) -> 
         if not failed:
             return supervise([Process("", request.command("run"))]).code
         lasting = [code for code in failed if code not in RESTART_CODES]
-        if lasting or attempt == request.options.retries:
+        if lasting or not restarts.again(failed[0]):
             return (lasting or failed)[0]
-        print(f"splitjax: {len(failed)} experts start again from their last checkpoints", file=sys.stderr, flush=True)
-    raise AssertionError("the last attempt returns")
 
 
 def before_split(request: Request) -> list[list[str]]:

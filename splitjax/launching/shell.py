@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 
 from splitjax.config import UserError
 
+from .quoting import quote
+
 
 def line(command: Iterable[str], environment: Mapping[str, str] | None = None) -> str:
     """One command, quoted, with variables set for it alone."""
-    settings = [f"{name}={shlex.quote(value)}" for name, value in (environment or {}).items()]
-    return " ".join([*settings, shlex.join(command)])
-
-
-def long_line(command: Sequence[str], options: Iterable[str], then: str = "") -> str:
-    """One command with an option a line, for people to read; `then` follows as it is."""
-    return " \\\n    ".join([shlex.join(command), *(shlex.quote(option) for option in options)]) + then
+    settings = [f"{name}={quote(value)}" for name, value in (environment or {}).items()]
+    return " ".join([*settings, *map(quote, command)])
 
 
 def here(command: str, text: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from splitjax.config import UserError
+from splitjax.config.processes import children
 
 from . import shell
+from .quoting import Raw, quote
 from .request import RESTART_CODES, Request, xla_flags
+from .restarts import made_in_bash, too_often
 
 _SECONDS_TO_SAVE = 300
 _SECONDS_FOR_PEERS = 60
@@ -29,7 +30,7 @@ class Slurm:
     """Renders `sbatch` scripts and hands them in; the checkout and the run folder lie on a shared file system."""
 
     name = "slurm"
-    takes = frozenset({"nodes", "processes", "parts", "retries", "sbatch"})
+    takes = frozenset({"nodes", "processes", "parts", "retries", "sbatch", "env"})
     needs: frozenset[str] = frozenset()
 
     def script(self, request: Request) -> str:
@@ -41,7 +42,7 @@ class Slurm:
             return shell.line(["scancel", f"--name={request.name}", "--me"])
         logs = str(_logs(request))
         if request.action == "logs":
-            return f"tail -n 100 -F {shlex.quote(logs)}/slurm-*.log"
+            return f"tail -n 100 -F {quote(logs)}/slurm-*.log"
         jobs = _in_parts(request) if request.options.parts > 1 else [shell.here("sbatch", batch(request, "run"))]
         return "\n".join([shell.line(["mkdir", "-p", logs]), *jobs])
 
@@ -62,8 +63,10 @@ def batch(request: Request, *words: str, alone: bool = False, settings: Sequence
     nodes, processes = (1, 1) if alone else (options.nodes, options.processes)
     lines = [
         f"--job-name={request.name}", f"--nodes={nodes}", f"--ntasks-per-node={processes}",
-        f"--output={_logs(request)}/slurm-%j.log", "--open-mode=append", "--requeue",
-        f"--signal=TERM@{_SECONDS_TO_SAVE}", *settings, *options.sbatch,
+        f"--output={quote(str(_logs(request)), 'sbatch path')}/slurm-%j.log", "--open-mode=append", "--requeue",
+        f"--signal=TERM@{_SECONDS_TO_SAVE}", *settings,
+        *([f"--export={','.join(['ALL', *options.env])}"] if options.env else []),  # names: sbatch takes the values
+        *(quote(option, "sbatch") for option in options.sbatch),
     ]
     several = nodes * processes > 1
     ranked = ["--kill-on-bad-exit=1", "bash", "-c", _RANK, "rank"] if several else []
@@ -74,13 +77,37 @@ def batch(request: Request, *words: str, alone: bool = False, settings: Sequence
         *(_CLUSTER if several else ()),
         *(f'[ -z "$(nvidia-smi -L 2>/dev/null)" ] || export {name}="{value} ${{{name}:-}}"'
           for name, value in xla_flags(request, "gpu").items()),
+        made_in_bash(request),
+        _count(request),
         "code=0",
-        f"{command.replace(_TASK, _TASK_OF_ARRAY)} || code=$?",
+        f"{command} || code=$?",
         f'case $code in {"|".join(map(str, RESTART_CODES))})  # saved, or to be taken up from the last save',
-        f'    [ "${{SLURM_RESTART_COUNT:-0}}" -ge {options.retries} ] || scontrol requeue "$SLURM_JOB_ID"',
+        *_again(request),
         "esac",
         "exit $code",
     ])
+
+
+def _count(request: Request) -> str:
+    """Bash that sets `count`, a file of this job: starts without progress, and the mark that the last one left."""
+    path = f'{quote(str(_logs(request)))}/restarts-"$SLURM_JOB_ID"'
+    return f"count={path}; [ -f \"$count\" ] || printf '0\\n%s\\n' \"$(made)\" >\"$count\""
+
+
+def _again(request: Request) -> list[str]:
+    """Back into the queue, unless so many starts have brought nothing."""
+    most = request.options.retries
+    return [
+        '    { read -r tries; read -r before; } <"$count"',
+        '    now=$(made)',
+        '    if [ "$now" = "$before" ]; then tries=$((tries + 1)); else tries=0; fi',
+        f"    if {too_often(most)}; then",
+        f'        echo "splitjax: code $code, $tries times without progress: given up (--retries {most})" >&2',
+        "    else",
+        '        printf "%s\\n" "$tries" "$now" >"$count"',
+        '        scontrol requeue "$SLURM_JOB_ID"',
+        "    fi",
+    ]
 
 
 def _in_parts(request: Request) -> list[str]:
@@ -94,7 +121,8 @@ def _in_parts(request: Request) -> list[str]:
     if request.config.sweep.auto:
         raise UserError("a sweep that chooses its cells has no parts", where="--parts", mend="Leave it out.")
     parts = request.options.parts
-    sweep = batch(request, "sweep", "--part", f"{_TASK}/{parts}", alone=True, settings=[f"--array=1-{parts}"])
+    part = Raw(f'"$SLURM_ARRAY_TASK_ID"/{parts}')
+    sweep = batch(request, "sweep", "--part", part, alone=True, settings=[f"--array=1-{parts}"])
     after = "sbatch --parsable --kill-on-invalid-dep=yes --dependency=afterok:"
     return [
         f"prepared=$({shell.here('sbatch --parsable', batch(request, 'prepare', alone=True))}\n)",
@@ -107,11 +135,10 @@ def _logs(request: Request) -> Path:
     return Path(request.config.folder) / "logs"
 
 
-_TASK, _TASK_OF_ARRAY = "@TASK@", '"$SLURM_ARRAY_TASK_ID"'
 # The batch script runs on the first node, so a port that is free here is free for the coordinator.
 _FREE_PORT = "import socket; s = socket.socket(); s.bind(('', 0)); print(s.getsockname()[1])"
 _CLUSTER = (
     'first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
-    f"port=$({shell.line([sys.executable, '-c', _FREE_PORT])})",
+    f"port=$({shell.line(children.python('-c', _FREE_PORT))})",
     "export SPLITJAX_PROCESSES=$SLURM_NTASKS SPLITJAX_COORDINATOR=$first:$port",
 )

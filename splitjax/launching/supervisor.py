@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,7 +14,10 @@ from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import IO
 
+from splitjax.config.processes.stopping import LAUNCHER, heard
+
 _POLL_SECONDS = 0.1
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What JAX's coordination service and the C++ runtime exit with when a peer is gone: a consequence, not a cause.
 _CONSEQUENCES = (-signal.SIGABRT, 128 + signal.SIGABRT)
 
@@ -67,11 +71,13 @@ class _Group:
         self.children: list[subprocess.Popen[str]] = []
         self._readers: list[threading.Thread] = []
         self._processes = processes
+        self._alive, self._ours = os.pipe()  # its end tells the children that we are gone, however we died
 
     def __enter__(self) -> _Group:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._receive)
+            for number in _PASSED_ON:
+                if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                    self._before[number] = signal.signal(number, self._receive)
         try:
             for process in self._processes:
                 self._start(process)
@@ -101,16 +107,18 @@ class _Group:
         for index in failed:
             code = codes[index] or 0
             how = f"ended with exit code {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+            how += " (out of memory?)" if -code == signal.SIGKILL else ""
             label = self.labels[index]
             who = f"process {label}" if label.isdigit() else label or "the process"
-            with self._write:
+            with self._write, contextlib.suppress(OSError, ValueError):
                 print(f"splitjax: {who} {how}{rest}", file=sys.stderr, flush=True)
 
     def _start(self, process: Process) -> None:
         # Its own session: the terminal's Ctrl-C must not reach it beside ours, since a second signal ends at once.
         child = subprocess.Popen(
-            process.command, env=os.environ | process.environment, start_new_session=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+            process.command, env=os.environ | process.environment | {LAUNCHER: str(self._alive)},
+            start_new_session=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", pass_fds=[self._alive],
         )
         self.children.append(child)
         for stream, out, answer in ((child.stdout, sys.stdout, process.answer), (child.stderr, sys.stderr, None)):
@@ -119,17 +127,21 @@ class _Group:
             reader.start()
             self._readers.append(reader)
 
-    def _copy(self, label: str, stream: IO[str], out: IO[str], answer: list[str] | None) -> None:
-        before = f"[{label}] " if label else ""
+    def _copy(self, label: str, stream: IO[str], out: IO[str] | None, answer: list[str] | None) -> None:
+        before, heard = f"[{label}] " if label else "", out is not None
         for text in stream:
             if answer is not None:
                 answer.append(text)
-                continue
-            with self._write:
-                out.write(before + text if text.endswith("\n") else f"{before}{text}\n")
-                out.flush()
+            elif heard and out is not None:
+                with self._write:
+                    try:
+                        out.write(before + text if text.endswith("\n") else f"{before}{text}\n")
+                        out.flush()
+                    except (OSError, ValueError):  # nobody reads ours any more: read on, or the child would wait for us
+                        heard = False
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        heard()
         # Several JAX processes can agree on a step to save at for SIGTERM alone, so Ctrl-C becomes one.
         self.send(signal.SIGTERM if self.received is None else signal.SIGKILL)
         self.received = self.received or number
@@ -140,6 +152,8 @@ class _Group:
             child.wait()
         for reader in self._readers:
             reader.join(timeout=5)
+        for end in (self._alive, self._ours):
+            os.close(end)
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 

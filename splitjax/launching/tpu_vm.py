@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 from pathlib import Path
 
 from splitjax import __version__
 from splitjax.config import UserError
 
 from . import names, shell
+from .quoting import join, quote
 from .request import RESTART_CODES, Request, refuse_lost_run_dir, xla_flags
+from .restarts import made_in_bash, too_often
 from .slices import Slices
 
 _QUEUED = ["gcloud", "compute", "tpus", "queued-resources"]
@@ -38,6 +40,10 @@ done"""
 _START = """\
 set -euo pipefail
 cd "$HOME"
+if [ -f splitjax.env ]; then  # values of --env: read once and not kept
+    . ./splitjax.env
+    rm splitjax.env
+fi
 python3 -m pip install --quiet --user uv
 [ -d splitjax-venv ] || python3 -m uv venv --python 3.12 splitjax-venv
 {install}
@@ -65,7 +71,7 @@ class TpuVm:
     """Creates the queued resource if it is not there, waits for it, and starts the run on all workers."""
 
     name = "tpu-vm"
-    takes = frozenset({"topology", "on_demand", "zone", "project", "package", "bucket", "retries"})
+    takes = frozenset({"topology", "on_demand", "zone", "project", "package", "bucket", "retries", "env"})
     needs = frozenset({"topology", "zone"})
 
     def script(self, request: Request) -> str:
@@ -75,17 +81,19 @@ class TpuVm:
         if request.action == "logs":
             return shell.line([*self._of("ssh", request), f"--command=tail -n 100 -F {_LOG}"])
         _refuse_what_workers_cannot_read(request)
+        keys = '"$folder/splitjax.env" ' if request.options.env else ""
         created = _CREATE.format(
             describe=shell.line([*self._of("describe", request), "--format=value(state.state)"]),
             create=self._create(request), delete=self._delete(request),
         )
-        files = [request.path, *([package] if (package := _package(request)).endswith(".whl") else [])]
+        files = [os.path.abspath(request.path), *([package] if (package := _package(request)).endswith(".whl") else [])]
         return "\n".join([
             created,
             "folder=$(mktemp -d)",
             "trap 'rm -r \"$folder\"' EXIT",
             shell.here('cat >"$folder/start.sh"', start_script(request)),
-            f'{shell.line([*_QUEUED, "scp"])} "$folder/start.sh" '
+            *([_keys(request)] if request.options.env else []),
+            f'{shell.line([*_QUEUED, "scp"])} "$folder/start.sh" {keys}'
             + shell.line([*files, f"{request.name}:", *self._place(request), *_EVERYWHERE]),
             shell.line([*self._of("ssh", request), *_EVERYWHERE, "--command=bash start.sh"]),
         ])
@@ -115,6 +123,12 @@ class TpuVm:
         return [f"--zone={request.options.zone}", *([f"--project={project}"] if project else [])]
 
 
+def _keys(request: Request) -> str:
+    """Bash that writes the values of variables into a file for the workers; they stand in no script."""
+    each = f"for name in {join(request.options.env)}; do printf 'export %s=%q\\n' \"$name\" \"${{!name}}\"; done"
+    return f'(umask 077; {each} >"$folder/splitjax.env")'
+
+
 def start_script(request: Request) -> str:
     """What every worker runs: install, mount, then the run in the background, started again after a preemption."""
     package, bucket = _package(request), request.options.bucket
@@ -122,21 +136,28 @@ def start_script(request: Request) -> str:
         package = f"./{Path(package).name}[tpu]"
     install = shell.line(["python3", "-m", "uv", "pip", "install", "--python", "splitjax-venv/bin/python", package])
     return _START.format(
-        install=install, mount=_MOUNT.format(bucket=shlex.quote(bucket)) if bucket else "",
-        loop=shlex.quote(_loop(request)), log=_LOG,
+        install=install, mount=_MOUNT.format(bucket=quote(bucket)) if bucket else "",
+        loop=quote(_loop(request), "bash script"), log=_LOG,
     )
 
 
 def _loop(request: Request) -> str:
-    several = Slices.parse(request.options.topology or "").several_hosts
-    config = shlex.quote(Path(request.path).name)
-    run = f'"$HOME"/splitjax-venv/bin/python -m splitjax run "$HOME"/{config} {shlex.join(request.overrides)}'.rstrip()
+    several, most = Slices.parse(request.options.topology or "").several_hosts, request.options.retries
+    config = quote(Path(request.path).name)
+    python, words = '"$HOME"/splitjax-venv/bin/python', join(request.overrides)
+    run = f'{python} -P -m splitjax run "$HOME"/{config} {words}'.rstrip()
     return "\n".join([
         *(["export SPLITJAX_DISTRIBUTED=auto"] if several else []),
-        *(f"export {name}={shlex.quote(value)}" for name, value in xla_flags(request, "tpu").items()),
-        f"for attempt in $(seq 0 {request.options.retries}); do",
-        f"    code=0; {run} || code=$?",
+        *(f"export {name}={quote(value)}" for name, value in xla_flags(request, "tpu").items()),
+        made_in_bash(request),
+        "tries=0",
+        "while true; do",
+        f"    before=$(made) code=0; {run} || code=$?",
         f"    case $code in {'|'.join(map(str, (*RESTART_CODES, _ABORTED)))}) ;; *) exit $code ;; esac",
+        '    if [ "$(made)" = "$before" ]; then tries=$((tries + 1)); else tries=0; fi',
+        f"    if {too_often(most)}; then",
+        f'        echo "splitjax: code $code, $tries times without progress: given up (--retries {most})"; exit $code',
+        "    fi",
         "done",
     ])
 

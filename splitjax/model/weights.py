@@ -8,14 +8,19 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
-from splitjax.config import UserError, read_json, write_json
+from splitjax.config import UserError, check_shape, read_json, write_json
 
 ONE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _EXECUTABLE = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 """Formats that run code when they are read."""
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+class _Index(TypedDict):
+    weight_map: dict[str, str]
 
 
 class Weights(Mapping[str, np.ndarray]):
@@ -64,9 +69,9 @@ class Weights(Mapping[str, np.ndarray]):
 
 def _files(folder: Path) -> list[Path]:
     if (folder / INDEX).is_file():
-        index = read_json(folder / INDEX)
-        names = sorted(set(index.get("weight_map", {}).values())) if isinstance(index, dict) else []
-        if not names or any(Path(name).name != name for name in map(str, names)):
+        index = check_shape(read_json(folder / INDEX), _Index, str(folder / INDEX))
+        names = sorted(set(index["weight_map"].values()))
+        if not names or any(Path(name).name != name or "\0" in name for name in names):
             raise UserError("not an index of safetensors files", where=str(folder / INDEX))
         for name in names:
             if not (folder / name).is_file():

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from splitjax.config import Config, UserError, from_dict
+from splitjax.config.processes import children
 
 
 def measure(config: Config, experts: int) -> dict[str, float]:
@@ -24,7 +25,7 @@ def measure(config: Config, experts: int) -> dict[str, float]:
 
 
 def _seconds(config: Config, experts: int, cache: str) -> float:
-    command = [sys.executable, "-m", "splitjax.planning.first_step"]
+    command = children.python("-m", "splitjax.planning.first_step")
     began = time.perf_counter()
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | {"SPLITJAX_CACHE": cache}

@@ -61,20 +61,22 @@ def make_plan(
     return plan
 
 
+def ask(
+    config: Config, clock: Clock, sizes: Mapping[str, int], fitted: law.LawFit,
+    declared: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """What a law says of the main run's budget, as `SplitPlan.to_json` has it."""
+    return law.plan(
+        fitted, n_params=n_params(config.model), tokens=budget_tokens(config), experts=clock.experts,
+        accounting=config.budget.accounting, before=seed_tokens(config),
+        **unique_tokens(config, sizes, declared),
+    ).to_json()
+
+
 def _mixture(config: Config, sizes: Mapping[str, int], declared: Sequence[float] | None) -> dict[str, Any]:
     """What the trunk is trained on: shares by domain, and whose word they are."""
     by = "train.mixture" if config.train.mixture else "source" if declared else "tokens"
     return {"by": by, "shares": mixture_shares(config, sizes, declared)}
-
-
-def ask(
-    config: Config, clock: Clock, sizes: Mapping[str, int], fitted: law.LawFit, declared: Sequence[float] | None = None
-) -> dict[str, Any]:
-    """What a law says of the main run's budget, as `SplitPlan.to_json` has it; arguments as `make_plan`."""
-    return law.plan(
-        fitted, n_params=n_params(config.model), tokens=budget_tokens(config), experts=clock.experts,
-        accounting=config.budget.accounting, before=seed_tokens(config), **unique_tokens(config, sizes, declared),
-    ).to_json()
 
 
 def _outside(fitted: law.LawFit, n_params: int, tokens: int, d_special: int) -> dict[str, float]:

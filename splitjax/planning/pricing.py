@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ from splitjax.data import Corpus
 from splitjax.model import n_params
 from splitjax.parallel import Topology
 from splitjax.runs.cells import Clock, budget_tokens, explicit_fraction, main_cells
-from splitjax.runs.phase_tree import grow, tokens_trained
-from splitjax.runs.phase_work import flops_of
+from splitjax.runs.phase_tree import Phase, grow, tokens_trained
+from splitjax.runs.phase_work import disk_of, flops_of
 from splitjax.runs.plan_record import read_plan
 from splitjax.runs.run_folder import RunFolder
 from splitjax.runs.sweeping import sweep_cells
@@ -22,6 +22,7 @@ from splitjax.runs.sweeping.law_splits import picks
 
 from . import auto_sweep, estimate, layouts
 from .compiled_step import Compiled, compile_step
+from .run_costs import format_bytes
 
 GUESS = 0.5
 """The split that is priced before any is known."""
@@ -59,6 +60,7 @@ class Price:
         stacked_fits: most experts of this size that fit as one program.
         other: the experts in the other placement, on the same devices.
         epochs: how often each domain's tokens are read by its expert; empty before the data is prepared.
+        disk_bytes: what the checkpoints of the run and of its sweep take at most.
     """
 
     topology: str
@@ -71,6 +73,7 @@ class Price:
     stacked_fits: int
     other: Part
     epochs: dict[str, float]
+    disk_bytes: int
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -104,7 +107,8 @@ def price(
     seed = step(1)
     stack = step(experts) if planned.special else seed
     branches = experts * planned.special * quantum
-    trained = tokens_trained(grow(cells.values(), config.train.decay_share), experts, quantum)
+    tree = grow(cells.values(), config.train.decay_share)
+    trained = tokens_trained(tree, experts, quantum)
     baselines = trained - planned.steps(experts) * quantum
     ways = [_part("experts", "stacked", experts, branches, stack), _part("experts", "serial", 1, branches, seed)]
     if config.train.placement == "serial" or not stack.fits:
@@ -114,14 +118,22 @@ def price(
         parts.append(ways[0])
     parts.append(_part("baselines", "all devices", 1, baselines, seed))
     if config.sweep is not None:
-        parts.append(_sweep(config, clock, folder, topology, seed))
-    hours = sum(part.device_hours for part in parts)
+        small = _sweep_tree(config, clock, folder)
+        parts.append(_sweep(config, clock, folder, topology, seed, small))
+        tree = [*tree, *small]
     return Price(
         topology=topology.name, source=stack.source, split_fraction=fraction, assumed=assumed, parts=tuple(parts),
-        sweep_share=parts[-1].device_hours / hours if config.sweep is not None and hours else 0.0,
+        sweep_share=_share_of_last(parts) if config.sweep is not None else 0.0,
         placement=ways[0].placement, stacked_fits=_most_stacked(config, topology), other=ways[1],
         epochs=_epochs(corpus, config, planned.special * quantum),
+        disk_bytes=disk_of(tree, config, experts, config.data.tokenizer.vocab_size),
     )
+
+
+def _share_of_last(parts: Sequence[Part]) -> float:
+    """Device-hours of the last part over all."""
+    hours = sum(part.device_hours for part in parts)
+    return parts[-1].device_hours / hours if hours else 0.0
 
 
 def _split(config: Config, folder: RunFolder) -> tuple[float, bool]:
@@ -147,12 +159,19 @@ def _part(name: str, placement: str, experts: int, tokens: int, step: Compiled) 
     return Part(name, placement, experts, tokens, wall, wall * step.devices / 3600, step)
 
 
-def _sweep(config: Config, clock: Clock, folder: RunFolder, topology: Topology, like: Compiled) -> Part:
+def _sweep_tree(config: Config, clock: Clock, folder: RunFolder) -> list[Phase]:
+    """The phases of the law's runs, those chosen so far."""
+    chosen = auto_sweep.rounds_of(config, clock, folder, config.data.tokenizer.vocab_size)
+    cells = chosen.cells if chosen else sweep_cells.sweep_cells(config, clock, picks(config, clock, folder))
+    return grow(cells, config.train.decay_share)
+
+
+def _sweep(
+    config: Config, clock: Clock, folder: RunFolder, topology: Topology, like: Compiled, tree: list[Phase]
+) -> Part:
     """The law's runs, at the MFU of the main run: they are small, so it is a lower bound of their time."""
     vocab = config.data.tokenizer.vocab_size
     chosen = auto_sweep.rounds_of(config, clock, folder, vocab)
-    cells = chosen.cells if chosen else sweep_cells.sweep_cells(config, clock, picks(config, clock, folder))
-    tree = grow(cells, config.train.decay_share)
     flops = flops_of(tree, config, clock.experts, vocab)
     tokens = tokens_trained(tree, clock.experts, clock.tokens_per_step)
     name = "sweep"
@@ -202,7 +221,8 @@ def tables(found: Price, config: Config) -> list[Table]:
     table.caption_justify = "left"
     table.caption = (
         f"Together {total:,.0f} device-hours, the sweep {found.sweep_share:.1%} of it. Steps alone: no evaluation, "
-        f"saves or restarts. Up to {found.stacked_fits} experts of this size fit stacked."
+        f"saves or restarts. Up to {found.stacked_fits} experts of this size fit stacked. "
+        f"Checkpoints take {format_bytes(found.disk_bytes)} on disk."
     )
     if found.placement != config.train.placement:
         table.caption += " These do not: set train.placement=serial."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -11,8 +12,8 @@ from splitjax.config import format_count
 from splitjax.model import n_params
 from splitjax.runs.cells import explicit_fraction, main_cells
 from splitjax.runs.job import Job
-from splitjax.runs.phase_tree import tokens_trained
-from splitjax.runs.phase_work import flops_of, work_of
+from splitjax.runs.phase_tree import Cell, tokens_trained
+from splitjax.runs.phase_work import disk_of, flops_of, work_of
 from splitjax.runs.sweeping import law_splits
 
 from . import auto_sweep
@@ -34,6 +35,22 @@ def sweep_work(job: Job) -> tuple[float, int]:
     if job.rounds is not None and job.rounds.ended is None:  # rounds to come cost what the price leaves
         work *= max(1.0, auto_sweep.question_of(job).limit / job.rounds.flops)
     return work, len(job.sweep_phases)
+
+
+def disk_note(job: Job, cells: Iterable[Cell]) -> str:
+    """What the checkpoints of these cells take on disk, and what is free where they go, in words."""
+    needed = disk_of(job.phases(cells), job.config, job.clock.experts, job.vocab_size)
+    free = shutil.disk_usage(job.folder.path).free
+    short = "" if free >= needed or not free else f", and there is less: {format_bytes(free)}"
+    return f"checkpoints will take {format_bytes(needed)} on disk{short}"
+
+
+def format_bytes(count: float) -> str:
+    """`1.5 GB`, in powers of 1000 as disks are sold."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e6:.1f} MB"
 
 
 def sweep_list(job: Job) -> dict[str, Any]:

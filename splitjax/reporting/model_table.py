@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from splitjax.config import format_count
 
@@ -54,5 +55,5 @@ def losses(results: Mapping[str, Any]) -> Table:
 
 def _row(table: Table, name: str, losses: list[float | None]) -> None:
     best, cells = least(losses), map(figure, losses)
-    marked = (f"[bold]{cell}[/bold]" if loss == best else cell for loss, cell in zip(losses, cells, strict=True))
+    marked = (Text(cell, "bold") if loss == best else cell for loss, cell in zip(losses, cells, strict=True))
     table.add_row(name, *marked)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 from pathlib import Path
 from typing import Any
 
 from splitjax.config import Config, UserError, load, read_record
+from splitjax.runs import operational
 from splitjax.runs.job import Job
+from splitjax.runs.locks import LOCK, is_held
 from splitjax.runs.phase_record import FORMAT, read_phase
 from splitjax.runs.plan_record import parse_plan
 from splitjax.runs.reporter import Reporter
@@ -22,7 +23,8 @@ def status(folder: RunFolder) -> dict[str, Any]:
     Returns:
         ``{run_dir, running, stages: {name: "done" | "not done" | "out of date: why"}, phases: {name: "done" | "begun"
         | "failed" | "of another config"}, cells: {id: "done" | "begun" | "waiting" | "failed: why"}, goodput (see
-        `goodput`), report, decision}``; report and decision only where they belong to the run as it is.
+        `goodput`), changes (of operational keys, see `operational.read`), report, decision}``; report and decision only
+        where they belong to the run as it is.
 
     Raises:
         UserError: no run there.
@@ -38,11 +40,12 @@ def status(folder: RunFolder) -> dict[str, Any]:
         phases[record.parent.name] = _state(record.parent) if _ours(job, record.parent) else "of another config"
     return {
         "run_dir": str(folder.path),
-        "running": _is_locked(folder),
+        "running": is_held(folder.path / LOCK),
         "stages": stages,
         "phases": phases,
         "cells": cells_of(tree, folder),
         "goodput": goodput_of(tree, folder),
+        "changes": operational.read(folder.changes),
         "report": str(folder.report) if stages["report"] == "done" else None,
         "decision": told.get("decision") if stages["plan"] == "done" else None,
     }
@@ -94,23 +97,10 @@ def _ours(job: Job | None, phase: Path) -> bool:
     told = record["phase"]
     if job is None:
         return True
-    return {"name", "model", "seeds"} <= told.keys() and job.identity(told) == record["identity"]
+    return {"name", "model", "seeds"} <= told.keys() and record["identity"] in job.identities(told)
 
 
 def _state(phase: Path) -> str:
     if (phase / "failed.json").exists():
         return "failed"
     return "done" if (phase / "done.json").exists() else "begun"
-
-
-def _is_locked(folder: RunFolder) -> bool:
-    """Whether a process works in the folder now."""
-    lock = folder.path / ".lock"
-    if not lock.exists():
-        return False
-    with open(lock) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False

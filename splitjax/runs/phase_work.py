@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from splitjax.config import Config, Model
-from splitjax.model import flops_per_token
+from splitjax.model import flops_per_token, n_params_total
 
 from .cells import Clock
 from .phase_tree import Phase
@@ -28,6 +28,22 @@ def flops_of(phases: Iterable[Phase], config: Config, experts: int, vocab_size: 
         phase.steps(experts) * clock.tokens_per_step * flops_per_token(phase.model, vocab_size, config.train.seq_len)
         for phase in phases
     ))
+
+
+_STATE = 12
+"""Bytes a parameter of a saved model: weights and two moments in float32 (under Muon less)."""
+
+
+def disk_of(phases: Iterable[Phase], config: Config, experts: int, vocab_size: int) -> int:
+    """Bytes that the checkpoints of these phases take at most: those that stay, and one to resume from."""
+    quantum, every = Clock.of(config, experts).tokens_per_step, config.train.keep_every
+    kept, temporary = 0, 0
+    for phase in phases:
+        one = _STATE * n_params_total(phase.model, vocab_size) * phase.stack_size(experts)
+        regular = phase.stop * quantum // every - phase.start * quantum // every if every else 0
+        kept += one * (len({*phase.save_at, phase.stop}) + min(regular, config.train.keep_last or regular))
+        temporary = max(temporary, one)
+    return kept + temporary
 
 
 def work_of_step(model: Model, config: Config, clock: Clock, vocab_size: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -33,20 +34,38 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def commit() -> str:
-    """The commit of the installed checkout, "+" where files differ from it, or the package version."""
-    here = Path(__file__).parent
+def commit(here: Path = Path(__file__)) -> str:
+    """The commit of our own checkout, "+" where files differ from it; of an installed package the one that it was
+    installed from, or its version.
+
+    A virtual environment often lies in a repository of somebody's: that one does not track our files.
+
+    Args:
+        here: this file.
+    """
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
 
         def git(*args: str) -> str:
             return subprocess.run(
-                ["git", "-C", str(here), *args], capture_output=True, text=True, check=True, timeout=10
+                ["git", "-C", str(here.parent), *args], capture_output=True, text=True, check=True, timeout=10, env=own
             ).stdout.strip()
 
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", str(here)) else "")
+        git("ls-files", "--error-unmatch", "--", here.name)
+        changed = git("status", "--porcelain", "--", str(here.parent))
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
-        from splitjax import __version__
+        return _installed_from()
 
+
+def _installed_from() -> str:
+    """The commit that pip notes for an installation from a repository, else the version."""
+    from splitjax import __version__
+
+    try:
+        told = json.loads(importlib.metadata.distribution("splitjax").read_text("direct_url.json") or "{}")
+        return str(told["vcs_info"]["commit_id"])[:12]
+    except (importlib.metadata.PackageNotFoundError, KeyError, TypeError, ValueError):
         return f"splitjax {__version__}"
 
 

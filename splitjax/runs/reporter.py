@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+
+from splitjax.config import shown
 
 QUIET_SECONDS = 5.0
+
+
+class Screen(Console):
+    """Rich's console, for names and messages that came with data: no markup, no emoji, no escape sequences in them.
+
+    What is to be bold or red is a `Text` with a style.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, "highlight": False} | options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Rich calls it for every string that it shows."""
+        return super().render_str(shown(text, lines=True), **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's; a full disk or a terminal that has gone is a broken pipe as well."""
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            raise BrokenPipeError from error
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads: rich would end the process, which is for its caller to say."""
+        raise BrokenPipeError
 
 
 class Reporter:
@@ -23,7 +53,7 @@ class Reporter:
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.console = console or Console(file=sys.stderr)
+        self.console = console or Screen(file=sys.stderr)
         self._clock, self._lock = clock, threading.Lock()
         self._total = self._done = self._step_seconds = self._beside_seconds = 0.0
         self._phases_left = self._phases_done = 0
@@ -40,8 +70,8 @@ class Reporter:
 
     def __enter__(self) -> Reporter:
         if self.console.is_terminal:
-            self._bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"),
-                                 console=self.console, transient=True)
+            self._bar = Progress(TextColumn("{task.description}", markup=False), BarColumn(),
+                                 TextColumn("{task.fields[left]}", markup=False), console=self.console, transient=True)
             self._task = self._bar.add_task("", total=1.0, left="")
             self._bar.start()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -53,7 +83,8 @@ class Reporter:
         if self._thread:
             self._thread.join()
         if self._bar:
-            self._bar.stop()
+            with self._unheard():
+                self._bar.stop()
 
     def plan_work(self, work: float, phases: int) -> None:
         """Set the training work of the whole job (all stages)."""
@@ -69,18 +100,30 @@ class Reporter:
     def finish(self, note: str) -> None:
         """The stage ended; `note` is its result in a few words."""
         seconds = self._clock() - self._stage_start
-        self.say(f"[bold]{self._stage:>8}[/bold]  {note} [dim]({seconds:.0f} s)[/dim]")
+        self._print(Text.assemble((f"{self._stage:>8}", "bold"), f"  {shown(note)} ", (f"({seconds:.0f} s)", "dim")))
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
-        self.console.print(text, highlight=False, soft_wrap=True)
-        self._last_line = self._clock()
+    def say(self, text: str, style: str = "") -> None:
+        """A line that stays; shown as it is, whatever it holds."""
+        self._print(Text(shown(text), style))
 
-    def say_once(self, text: str) -> None:
+    def say_once(self, text: str, style: str = "") -> None:
         """A line that stays, however often it is told."""
         if text not in self._said:
             self._said.add(text)
-            self.say(text)
+            self.say(text, style)
+
+    def _print(self, text: Text) -> None:
+        with self._unheard():
+            self.console.print(text, highlight=False, soft_wrap=True)
+        self._last_line = self._clock()
+
+    @contextlib.contextmanager
+    def _unheard(self) -> Iterator[None]:
+        """Where nobody reads any more, or the disk of a log is full, the run goes on in silence."""
+        try:
+            yield
+        except (OSError, ValueError):
+            self.console.quiet = True
 
     def now(self, what: str) -> None:
         """What is being done, inside the stage: a phase, most of the time."""
@@ -126,9 +169,10 @@ class Reporter:
 
     def _beat(self) -> None:
         while not self._closing.wait(0.5):
-            if self._bar:
+            if self._bar and not self.console.quiet:
                 done = self._done / self._total if self._total else 0.0
-                self._bar.update(self._task, description=self._text(), completed=done, left=self._left())
+                with self._unheard():
+                    self._bar.update(self._task, description=self._text(), completed=done, left=self._left())
             elif self._clock() - self._last_line >= QUIET_SECONDS:
                 self._line()
 
@@ -138,7 +182,7 @@ class Reporter:
 
     def _text(self) -> str:
         speed = f"  {self._tokens_per_s:,.0f} tokens/s" if self._tokens_per_s else ""
-        return f"{self._stage:>8}  {self._what}{speed}"
+        return f"{self._stage:>8}  {shown(self._what)}{speed}"
 
     def _left(self) -> str:
         left = self.seconds_left()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import time
@@ -14,13 +13,14 @@ from typing import Any
 
 from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
-from splitjax.config import Config, UserError, dump, from_dict, load, read_record, write_atomic, write_record
+from splitjax.config import Config, Train, UserError, dump, from_dict, load, read_record, write_atomic, write_record
 
+from . import operational, provenance
+from .locks import LOCK, lock
+from .operational import Changed
 from .stage_records import FORMAT, LAW_AFTER, STAGES, StageRecords
 
 __all__ = ["FORMAT", "LAW_AFTER", "STAGES", "RunFolder"]
-
-LOCK_SECONDS = 2.0
 
 # The first stage that each part of the config reaches; a change there makes that stage and all after it stale.
 _FIRST_STAGE = {
@@ -43,7 +43,7 @@ _FIRST_STAGE = {
 _CHOSEN_FOR = ("model", "budget")
 _LOGS = "logs"  # where a launcher sends what its jobs print
 # Keys that change no number: free to differ between starts.
-_FREE = ("name", "run_dir", "log", "data.workers", "data.runner", "train.mesh", "train.placement")
+_FREE = ("name", "run_dir", "log", "wandb", "data.workers", "data.runner")
 
 # The type of ids that was taken where none was given: data that were prepared so go on.
 _OLD_DTYPE = ("uint16", None)
@@ -63,6 +63,9 @@ class RunFolder(StageRecords):
         self.observations = self.path / "observations.csv"
         self.answers = self.path / "answers.csv"
         self.times = self.path / "times.jsonl"
+        self.changes = self.path / "changes.json"
+        self.changed: Changed = {}
+        """Operational keys that `claim` has found changed: dotted key → (before, now)."""
         self.splits = self.path / "splits.json"
         self.rounds = self.path / "sweep.json"
         self.law = self.path / "law.json"
@@ -77,6 +80,7 @@ class RunFolder(StageRecords):
         self._claim = self.path / ".config.json"
         self.locks: tuple[int, ...] = ()
         """Descriptors of the locks held, for child processes to hold them too."""
+        self._made_here = False
 
     def phase(self, name: str) -> Path:
         """Folder of a phase."""
@@ -90,14 +94,15 @@ class RunFolder(StageRecords):
         """Write the resolved config, or check that it is the one this folder was made with.
 
         Raises:
-            UserError: keys differ and `redo` does not cover them; names the keys.
+            UserError: keys differ and `redo` does not cover them; names the keys. Operational keys may differ; that
+                they do is written down.
         """
         if redo is not None and redo not in STAGES:
             raise UserError(f"--redo {redo} is no stage", mend=f"Stages: {', '.join(STAGES)}.")
         made = self.phases.exists() or any(self._record(stage).exists() for stage in STAGES)
         known = self.config.exists() or self._claim.exists()
         if known and made:
-            self._check_same(config, redo)
+            self.changed = self._check_same(config, redo)
         elif known:  # nothing was made with it yet: a mended config may take its place
             self._forget_start()
         elif self.path.exists() and not all(map(_may_come_before, self.path.iterdir())):
@@ -108,6 +113,8 @@ class RunFolder(StageRecords):
             self.report.unlink(missing_ok=True)  # people open it without asking whether it holds
             for stage in STAGES[STAGES.index(redo) :]:
                 self._record(stage).unlink(missing_ok=True)
+        if self.changed:
+            operational.note(self.changes, self.changed, provenance.now())
         if not (made and self._claim.exists() and self._made_with() == config.resolved()):
             write_record(self._claim, {"format": FORMAT, "config": config.resolved()})
         write_atomic(self.config, dump(config))
@@ -115,13 +122,15 @@ class RunFolder(StageRecords):
     def taken(self) -> Callable[[], None]:
         """What undoes a claim, where nothing has been made since: a refused command leaves the folder as it was."""
         began = time.time() - 0.01  # file systems stamp by a coarser clock
-        paths = [self.config, self._claim, self.splits, self.rounds, *map(self._record, STAGES)]
+        paths = [self.config, self._claim, self.changes, self.splits, self.rounds, *map(self._record, STAGES)]
         before = {path: path.read_bytes() if path.exists() else None for path in paths}
 
         def undo() -> None:
             made = (self.data / "manifest.json", self.phases, *self.phases.rglob("*"))
             if any(path.lstat().st_mtime >= began for path in made if path.exists()):
                 return
+            if before[self.changes] is None:
+                self.changes.unlink(missing_ok=True)
             for path, content in before.items():
                 if content is not None and (not path.exists() or path.read_bytes() != content):
                     write_atomic(path, content)
@@ -144,6 +153,11 @@ class RunFolder(StageRecords):
             raise UserError("no such run", where=str(self.path), mend="Make it with 'splitjax run CONFIG.yaml'.")
         self._check_same(config, None)
 
+    def recipe_before(self, train: Train) -> dict[str, Any]:
+        """The recipe as records hold it that were made before operational keys were left out of hashes."""
+        made_with = self._made_with() if self.config.exists() or self._claim.exists() else {}
+        return train.recipe_before({**operational.train_of(made_with), **operational.began(self.changes)})
+
     @contextmanager
     def locked(self, part: str | None = None) -> Iterator[None]:
         """One process at a time works in a run folder; of a sweep's parts each one.
@@ -151,34 +165,31 @@ class RunFolder(StageRecords):
         Raises:
             UserError: another is at work and does not end within seconds (its workers may outlive it by a moment).
         """
-        names = [".lock"] if part is None else [".lock", f".lock-{part}"]
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            locks = [open(self.path / name, "a") for name in names]  # noqa: SIM115 - held for the whole run
-        except OSError as error:
-            raise UserError(f"cannot be written ({error.strerror})", where=str(self.path)) from error
-        with contextlib.ExitStack() as stack:
-            for lock in locks:
-                stack.enter_context(lock)
-            for lock in locks:
-                shared = part is not None and lock is locks[0]
-                if not _acquire(lock.fileno(), fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
-                    raise UserError("another splitjax process is working in it", where=str(self.path))
-            self.locks = tuple(lock.fileno() for lock in locks)
+        found = os.path.lexists(self.path)
+        with contextlib.ExitStack() as held:
+            whole = held.enter_context(lock(self.path / LOCK, shared=part is not None))
+            own = [held.enter_context(lock(self.path / f"{LOCK}-{part}"))] if part is not None else []
+            self.locks = (whole, *own)
+            self._made_here = part is None and not found
             try:
                 yield
             finally:
-                self.locks = ()
+                self.locks, self._made_here = (), False
 
     def forget_if_empty(self) -> None:
-        """Remove what `claim` and `locked` made, where no stage came to an end: a refusal leaves nothing behind."""
+        """Remove what `claim` made, where no stage came to an end, and the folder if it was made for this command.
+
+        In any other folder the locks stay. One goes with its folder under the exclusive lock alone: whoever waits for
+        it makes both anew (see `locks.lock`).
+        """
         left = list(self.path.iterdir())
         if all(path in (self.config, self._claim) or _may_come_before(path) for path in left):
-            for path in left:
-                if path.name != _LOGS:  # they tell of the refusal
-                    path.unlink(missing_ok=True)
-            if not (self.path / _LOGS).exists():
-                self.path.rmdir()
+            for path in (self.config, self._claim):
+                path.unlink(missing_ok=True)
+            if self._made_here and not (self.path / _LOGS).exists():
+                (self.path / LOCK).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # something came in just now
+                    self.path.rmdir()
 
     def _made_with(self) -> dict[str, Any]:
         """The config that the stages were made with. config.yaml says the same for people, and can be edited."""
@@ -194,15 +205,17 @@ class RunFolder(StageRecords):
         except UserError:
             return True
 
-    def _check_same(self, config: Config, redo: str | None) -> None:
-        before, now = _flat(_as_read_today(self._made_with())), _flat(config.resolved())
+    def _check_same(self, config: Config, redo: str | None) -> Changed:
+        """Refuse a config of other numbers; the operational keys that differ."""
+        made_with, asked = _as_read_today(self._made_with()), config.resolved()
+        before, now = _flat(operational.without(made_with)), _flat(operational.without(asked))
         changed = sorted(
             key for key in before.keys() | now.keys()
             if before.get(key, "absent") != now.get(key, "absent") and not key.startswith(_FREE)
             and not (key.endswith(".dtype") and (before.get(key), now.get(key)) == _OLD_DTYPE)
         )
         if not changed:
-            return
+            return operational.differences(made_with, asked)
         stages = {_first_stage(key) for key in changed}
         if config.sweep is not None and config.sweep.counts_tokens and "budget.accounting" in changed:
             stages.add("sweep")  # its cells are other ones
@@ -216,24 +229,12 @@ class RunFolder(StageRecords):
                 f"was made with another config: {keys}{more}", where=str(self.config if self._edited() else self.path),
                 mend=f"Use another run_dir, or --redo {needed} to make that stage and all after it anew.",
             )
-
-
-def _acquire(lock: int, how: int) -> bool:
-    """Take the lock, waiting a moment: the child of a process that was killed holds it until it has ended too."""
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(lock, how | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
+        return operational.differences(made_with, asked)
 
 
 def _may_come_before(path: Path) -> bool:
     """Whether it may lie in a run folder before its config: a lock, or a launcher's logs."""
-    return path.name.startswith(".lock") or path.name == _LOGS
+    return path.name.startswith(LOCK) or path.name == _LOGS
 
 
 def _as_read_today(tree: dict[str, Any]) -> dict[str, Any]:

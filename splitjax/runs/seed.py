@@ -7,9 +7,12 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
-from splitjax.config import Config, UserError, hash_file, hash_json, read_record, write_record
+from pydantic import Field
+from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
+
+from splitjax.config import Config, UserError, beside, hash_file, hash_json, read_record, write_record
 from splitjax.config.hf_shape import eos_ids
 from splitjax.evaluate.folders import ModelFolder, Params
 
@@ -21,6 +24,15 @@ _SMALL = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "chat_template.jinja",
 )
+
+
+class _SeedRecord(TypedDict):
+    path: str
+    end_id: int
+    end_token: str | None
+    vocab_size: Annotated[int, Field(ge=1)]
+    files: dict[str, str]
+    kept: NotRequired[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,7 @@ def seed_of(config: Config, run: RunFolder) -> Seed | None:
     folder, wanted = run.seed_from, (str(Path(config.seed_from.path)), config.data.tokenizer.end_token)
     if not (folder / RECORD).exists() or _kept(folder) != wanted:
         _keep(ModelFolder(Path(config.seed_from.path), config.data.tokenizer.end_token), config, folder)
-    told = read_record(folder / RECORD, "the record of a seed", {"format": FORMAT}, "Begin in another run_dir.")
+    told = _read(folder)
     for name, hash in told.get("kept", {}).items():
         if not (folder / name).is_file() or hash_file(folder / name) != hash:
             raise UserError("has changed or is gone since the run took it", where=str(folder / name),
@@ -96,13 +108,17 @@ def seed_of(config: Config, run: RunFolder) -> Seed | None:
 
 def _kept(folder: Path) -> tuple[str, str | None]:
     """Of which folder the copy is, and which token was put in the place of id 0."""
-    told = read_record(folder / RECORD, "the record of a seed", {"format": FORMAT})
-    return str(told["path"]), told["end_token"]
+    told = _read(folder)
+    return told["path"], told["end_token"]
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    again = "Begin in another run_dir."
+    return read_record(folder / RECORD, "the record of a seed", {"format": FORMAT}, again, _SeedRecord)
 
 
 def _keep(source: ModelFolder, config: Config, folder: Path) -> None:
-    work = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(work, ignore_errors=True)
+    work = beside(folder, "partial")
     try:
         work.mkdir(parents=True)
         for name in _SMALL:

@@ -67,14 +67,18 @@ class StageRecords:
         mend = f"Make the stage anew with --redo {stage}."
         return read_record(path, "the record of a stage", {"format": FORMAT, "stage": stage}, mend, _StageRecord)
 
-    def is_done(self, stage: str, inputs: Mapping[str, Any]) -> bool:
+    def is_done(self, stage: str, inputs: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> bool:
         """Whether `stage` ended with these inputs, its outputs are what it wrote, and so is all that it read.
+
+        Args:
+            before: the same inputs as an earlier splitjax wrote them down.
 
         Raises:
             UserError: an output was changed since.
         """
         record = self.done(stage)
-        if record is None or record["inputs"] != hash_json(inputs) or "read" not in record:
+        hashes = {hash_json(each) for each in (inputs, before) if each is not None}
+        if record is None or record["inputs"] not in hashes or "read" not in record:
             return False
         if not all((self.path / name).exists() for name in record["outputs"]):
             return False

@@ -6,11 +6,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
 from splitjax.config import UserError, read_record
 
 FILE = "export.json"
 FORMAT = 1
+LONGEST_WINDOW = 1 << 24
+"""Tokens that a window may be said to have: memory is asked for by it."""
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
@@ -21,6 +27,18 @@ def folder_names(names: Sequence[str]) -> list[str]:
         candidates = [plain, *(f"{plain}-{number}" for number in range(2, len(names) + 2))]
         taken.append(next(one for one in candidates if one.lower() not in {other.lower() for other in taken}))
     return taken
+
+
+class _Expert(TypedDict):
+    name: str
+    folder: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
+
+
+class _Set(TypedDict):
+    model: str
+    experts: Annotated[list[_Expert], Field(min_length=1)]
+    end_token: str
+    seq_len: Annotated[int, Field(ge=1, le=LONGEST_WINDOW)]
 
 
 @dataclass(frozen=True)
@@ -47,11 +65,10 @@ class Exported:
         Raises:
             UserError: damaged or of another format, or an expert's folder is missing.
         """
-        told = read_record(folder / FILE, "an exported set", {"format": FORMAT}, "Export it again.")
-        experts = told["experts"]
-        folders = tuple(folder / str(expert["folder"]) for expert in experts)
+        told = read_record(folder / FILE, "an exported set", {"format": FORMAT}, "Export it again.", _Set)
+        folders = tuple(folder / expert["folder"] for expert in told["experts"])
         for path in folders:
-            if path.parent != folder or not path.is_dir():
+            if not path.is_dir():
                 raise UserError("no such expert's folder in this set", where=str(path))
-        names = tuple(str(expert["name"]) for expert in experts)
-        return cls(str(told["model"]), names, folders, str(told["end_token"]), int(told["seq_len"]))
+        names = tuple(expert["name"] for expert in told["experts"])
+        return cls(told["model"], names, folders, told["end_token"], told["seq_len"])

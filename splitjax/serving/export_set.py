@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from splitjax.train import checkpoint
 
 from .export_record import FILE, FORMAT, folder_names
 from .loaded_models import router_of
+from .whole_sets import whole_or_not
 
 SHARD_BYTES = 5_000_000_000
 
@@ -134,6 +134,7 @@ class _Export:
         """The generation_config.json of the seed's folder, with the id that documents ended with in training."""
         assert self.job.seed is not None
         told = {} if generation is None else json.loads(generation)
+        told = told if isinstance(told, dict) else {}
         ends = sorted(self.job.seed.stops | {self.job.corpus.end_id})
         if generation is not None and told.get("eos_token_id") in (ends, ends[0] if len(ends) == 1 else None):
             return generation
@@ -146,26 +147,3 @@ class _Export:
 
 def _text(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-
-
-@contextmanager
-def whole_or_not(out: Path) -> Iterator[Path]:
-    """A working folder beside `out` that takes its name in the end; it is removed where anything fails.
-
-    Raises:
-        UserError: `out` is not an empty or a new folder, or the disk refuses.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError("exists and is not empty", where=str(out), mend="Give --out a new folder.")
-    work = out.absolute().with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        work.mkdir(parents=True)
-        yield work
-        if out.exists():
-            out.rmdir()
-        os.replace(work, out)
-    except OSError as error:
-        what = f"cannot be written ({error.strerror or error})"
-        raise UserError(what, where=str(out), mend="Free space or give --out another folder.") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

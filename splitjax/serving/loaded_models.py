@@ -92,6 +92,8 @@ def of_folder(folder: Path) -> Loaded:
         told = Exported.read(folder)
         sources = [ModelFolder(path, told.end_token) for path in told.folders]
         router = SavedRouter.load(folder) if len(sources) > 1 else None
+        if router is not None and router.experts != told.names:
+            raise UserError("routes to other experts than the set holds", where=str(folder / ROUTER))
         names, window = told.names, told.seq_len
     else:
         sources, router = [ModelFolder(folder)], None
@@ -106,4 +108,4 @@ def of_folder(folder: Path) -> Loaded:
 
 def _window(folder: Path) -> int:
     told = read_json(folder / hf_shape.FILE).get("max_position_embeddings")
-    return told if isinstance(told, int) and told > 1 else 2048
+    return told if isinstance(told, int) and 1 < told <= export_record.LONGEST_WINDOW else 2048

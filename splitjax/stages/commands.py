@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from splitjax.config import Config, UserError, disk_errors, hash_json, read_json
 from splitjax.data import changed_sources
@@ -15,6 +14,7 @@ from splitjax.evaluate import routers
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
 from splitjax.planning.run_costs import sweep_work, whole_work
+from splitjax.runs import operational
 from splitjax.runs.devices import Devices
 from splitjax.runs.job import Job
 from splitjax.runs.reporter import Reporter
@@ -85,6 +85,8 @@ def job_of(
             with disk_errors(folder.path), reporter or Reporter(quiet) as told:
                 job = Job(config, folder, told, command or f"splitjax.run({config.name!r})", redo=redo)
                 job.platform = platform_of_workers() if jobs > 1 else None
+                for line in operational.told(folder.changed):
+                    told.say(line)
                 _name_changed_sources(job)
                 yield job
         except UserError:
@@ -105,7 +107,7 @@ def _name_changed_sources(job: Job) -> None:
     if not hosts.first() or job.redo == "prepare" or job.folder.done("prepare") is None:
         return
     for line in changed_sources(job.config.data, job.folder.data)[:10]:
-        job.reporter.say(escape(f"{line} since the data were prepared; --redo prepare takes it up"))
+        job.reporter.say(f"{line} since the data were prepared; --redo prepare takes it up")
 
 
 def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:

@@ -11,12 +11,11 @@ from typing import Any
 
 from splitjax import law
 from splitjax.config import UserError, read_json
-from splitjax.planning.main_plan import ask
 from splitjax.runs.job import Job
 from splitjax.runs.plan_record import main_tree, read_plan
 from splitjax.runs.run_folder import LAW_AFTER
 
-from .sequence import by_first, fit_table, observed
+from .sequence import ask_of, by_first, fit_table, observed
 
 
 def measured_table(job: Job) -> law.Table:
@@ -55,8 +54,7 @@ def run_law_after(job: Job) -> None:
 
 def _note(job: Job, fitted: law.LawFit) -> str:
     before = read_plan(job.folder)
-    manifest = job.corpus.manifest
-    after = ask(job.config, job.clock, manifest.sizes_by_domain, fitted, manifest.weights)
+    after = ask_of(job, fitted)
     return f"with the measured models: {_split(after)}; before: {_split(before)}"
 
 

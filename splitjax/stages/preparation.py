@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 from splitjax import data
 from splitjax.config import Config, UserError
+from splitjax.config.processes import children
+from splitjax.config.processes.stopping import Killed
 from splitjax.runs.reporter import Reporter
 
 
@@ -51,7 +54,7 @@ def in_child(
     Raises:
         UserError: what the child refused, or that it died.
     """
-    command = [sys.executable, "-m", "splitjax.stages.preparation_child", str(out), *(["--anew"] if anew else [])]
+    command = children.python("-m", "splitjax.stages.preparation_child", str(out), *(["--anew"] if anew else []))
     # A platform with one device of ours must not be opened twice: the child works on the CPU.
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     child = subprocess.Popen(
@@ -66,11 +69,16 @@ def in_child(
         child.stdin.flush()
         for line in child.stdout:
             message = _parse(line)
+            if "killed" in message:
+                raise Killed(message["killed"])
             if "error" in message:
                 raise UserError(**message["error"])
             if "what" in message:
                 _show(reporter, message["what"], message["fraction"])
-        if code := child.wait():
+        code = child.wait()
+        if code == -signal.SIGKILL:
+            raise Killed("the process that prepares the data was killed (out of memory?); lower data.workers")
+        if code:
             raise UserError(f"preparation ended with exit code {code}", mend="Its last lines are above.")
     finally:
         if child.poll() is None:
@@ -88,7 +96,7 @@ def _parse(line: str) -> dict[str, Any]:
         message = json.loads(line)
     except ValueError:
         message = None
-    if isinstance(message, dict) and message.keys() & {"what", "error"}:
+    if isinstance(message, dict) and message.keys() & {"what", "error", "killed"}:
         return message
     sys.stderr.write(line)
     return {}

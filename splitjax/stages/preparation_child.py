@@ -11,6 +11,7 @@ from pathlib import Path
 
 from splitjax import data
 from splitjax.config import UserError, from_dict
+from splitjax.config.processes.stopping import Killed
 
 from .preparation import windows_of
 
@@ -32,6 +33,9 @@ def _child(out: str, anew: bool) -> int:
     except UserError as error:
         print(json.dumps({"error": {"what": error.what, "where": error.where, "mend": error.mend}}), flush=True)
         return 2
+    except Killed as error:
+        print(json.dumps({"killed": str(error)}), flush=True)
+        return error.exit_code
     return 0
 
 

@@ -7,19 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from splitjax import law
 from splitjax.config import Config, UserError, format_count, write_json, write_record
 from splitjax.data.small import check
 from splitjax.evaluate.folders import ModelFolder
+from splitjax.model import n_params_total
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
 from splitjax.planning.main_plan import ask, make_plan
-from splitjax.planning.run_costs import sweep_work
+from splitjax.planning.run_costs import disk_note, sweep_work
 from splitjax.runs import observations
-from splitjax.runs.cells import mixture_shares, seed_tokens
+from splitjax.runs.cells import main_cells, mixture_shares, seed_tokens
 from splitjax.runs.job import Job
+from splitjax.runs.lane_groups import lane_groups
 from splitjax.runs.model_places import places
 from splitjax.runs.phase_record import Losses
 from splitjax.runs.phase_tree import Cell, Phase, part_of, tokens_trained
@@ -65,7 +65,7 @@ def run_prepare(job: Job, in_child: bool = True) -> None:
     tokens = sum(corpus.manifest.sizes)
     note = f"{len(corpus.domains)} domains, {format_count(tokens)} train tokens, vocabulary {corpus.vocab_size}"
     for line in corpus.manifest.notes():
-        job.reporter.say(escape(line))
+        job.reporter.say(line)
     job.finish("prepare", inputs, [job.folder.data / "manifest.json"], note)
 
 
@@ -145,9 +145,20 @@ def _train_tree(job: Job, phases: list[Phase], jobs: int, grown: Callable[[Losse
     if jobs > 1:
         run_in_workers(ledger, job, jobs)
     else:
-        run_here(ledger, job.sweep_executor())
+        executor = job.sweep_executor()
+        run_here(ledger, executor, _groups(job, phases, part) if executor.together else ())
     ledger.told(part)
     return tokens
+
+
+def _groups(job: Job, phases: list[Phase], part: str) -> list[list[Phase]]:
+    """The phases side by side, as lanes.json says; a part of a sweep has a file of its own."""
+    name = "lanes" + "".join(letter if letter.isalnum() else "-" for letter in part)
+    experts, vocab = job.clock.experts, job.vocab_size
+    return lane_groups(
+        job.folder.path / f"{name}.json", phases, lambda phase: phase.stack_size(experts),
+        lambda model: n_params_total(model, vocab),
+    )
 
 
 @by_first
@@ -186,6 +197,7 @@ def run_plan(job: Job) -> None:
     plan = make_plan(job.config, job.clock, manifest.sizes_by_domain, fitted, manifest.weights)
     write_record(job.folder.plan, plan)
     job.finish("plan", inputs, [job.folder.plan], plan_note(plan), read=[_manifest(job), *_law(job)])
+    job.reporter.say(disk_note(job, main_cells(job.config, job.clock, plan["split_fraction"]).values()))
 
 
 def run_train(job: Job) -> None:
@@ -244,14 +256,15 @@ def run_report(job: Job) -> None:
     if job.skip_if_done("report", inputs):
         return
     job.reporter.stage("report", "drawing")
-    manifest, told = job.corpus.manifest, None
-    if after:
-        told = ask(
-            job.config, job.clock, manifest.sizes_by_domain, law.LawFit.load(after[0]), manifest.weights
-        )
-    page.write(folder, job.config, told)
+    page.write(folder, job.config, ask_of(job, law.LawFit.load(after[0])) if after else None)
     read = [folder.results, folder.plan, *_law(job), *([folder.observations] if _law(job) else []), *after]
     job.finish("report", inputs, [folder.report], str(folder.report), read=read)
+
+
+def ask_of(job: Job, fitted: law.LawFit) -> dict[str, Any]:
+    """What a law says of the main run's budget."""
+    manifest = job.corpus.manifest
+    return ask(job.config, job.clock, manifest.sizes_by_domain, fitted, manifest.weights)
 
 
 def _answers(job: Job) -> list[Path]:

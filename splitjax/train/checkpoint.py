@@ -22,7 +22,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Sharding
 
-from splitjax.config import UserError, disk_errors
+from splitjax.config import ReadError, UserError, disk_errors
 from splitjax.parallel import hosts
 
 from . import record, store
@@ -31,6 +31,7 @@ from .stack import Stack
 LeafSharding = Callable[[str, tuple[int, ...]], Sharding]
 """(leaf name, its shape with the expert axis) → where it goes."""
 
+MOMENTS = {"mu", "nu"}
 log = logging.getLogger("splitjax")
 
 
@@ -41,10 +42,12 @@ class Writer:
 
     Args:
         folder: holds one folder a checkpoint, named by path tokens.
+        together: its phase goes on from where others beside it stand: temporary checkpoints stay until
+            `drop_temporary`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, together: bool = False) -> None:
+        self.folder, self._together = folder, together
         self._saver: store.Saver | None = None
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
@@ -52,13 +55,16 @@ class Writer:
             _remove_leftovers(folder)
         hosts.meet(f"opened {folder.name}")
 
-    def save(self, tokens: int, stack: Stack, meta: dict[str, Any], *, temporary: bool = False) -> Path:
+    def save(
+        self, tokens: int, stack: Stack, meta: dict[str, Any], *, temporary: bool = False, last: int | None = None
+    ) -> Path:
         """Begin to save `stack` as checkpoint `tokens`; returns when the arrays may be donated.
 
         Waits for a save still under way: Orbax would skip this one without a word.
 
         Args:
             temporary: the next checkpoint, once it is committed, takes this one's place.
+            last: of the checkpoints that were saved with this, so many stay.
 
         Raises:
             UserError: the save before this one failed, or this one cannot begin.
@@ -75,8 +81,9 @@ class Writer:
         except OSError as error:
             _remove(target)
             raise _not_written(target, error) from error
-        meta = meta | {"experts": stack.experts} | ({"temporary": True} if temporary else {})
-        self._pending = self._pool.submit(self._commit, target, shapes, meta)
+        kind = record.TEMPORARY if temporary else record.REGULAR if last else None
+        meta = meta | {"experts": stack.experts} | ({kind: True} if kind else {})
+        self._pending = self._pool.submit(self._commit, target, shapes, meta, last)
         return target
 
     def check(self) -> None:
@@ -108,24 +115,33 @@ class Writer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _commit(self, target: Path, leaves: dict[str, Any], meta: dict[str, Any]) -> None:
+    def _commit(self, target: Path, leaves: dict[str, Any], meta: dict[str, Any], last: int | None) -> None:
         assert self._saver is not None
         try:
             self._saver.wait()
             if hosts.first():
                 record.write(target, leaves, meta)
-                self._drop_temporary(int(target.name))
+                self._drop(int(target.name), last)
         except Exception as error:
             _remove(target)  # half a checkpoint on a full disk keeps the disk full
             if isinstance(error, jax.errors.JaxRuntimeError):  # another process is gone: no fault of the disk
                 raise
             raise _not_written(target, error) from error
 
-    def _drop_temporary(self, below: int) -> None:
+    def _drop(self, tokens: int, last: int | None) -> None:
+        """Remove what the checkpoint at `tokens` has made useless: temporary ones, and regular ones too many."""
+        if not self._together:
+            self.drop_temporary(tokens)
+        for mark in self._saved_as(record.REGULAR, tokens + 1)[:-last] if last else ():
+            _remove(at(self.folder, mark))
+
+    def drop_temporary(self, below: int) -> None:
         """Remove the temporary checkpoints that a newer one has made useless."""
-        for tokens in saved(self.folder):
-            if tokens < below and record.is_temporary(at(self.folder, tokens)):
-                _remove(at(self.folder, tokens))
+        for mark in self._saved_as(record.TEMPORARY, below):
+            _remove(at(self.folder, mark))
+
+    def _saved_as(self, kind: str, below: int) -> list[int]:
+        return [mark for mark in saved(self.folder) if mark < below and record.kind(at(self.folder, mark)) == kind]
 
 
 def save(folder: Path, tokens: int, stack: Stack, meta: dict[str, Any]) -> Path:
@@ -145,13 +161,14 @@ def restore(
         sharding: where each leaf goes (None: the first device). The mesh that saved it does not matter.
 
     Returns:
-        The stack and the meta data given at the save (with "experts": K of the checkpoint).
+        The stack and the meta data given at the save (with "experts": K of the checkpoint). The moments are empty where
+        none were kept.
 
     Raises:
         UserError: not a checkpoint, damaged (names the file), or an expert it does not have.
     """
     tree, meta = _restore(Path(folder), experts, sharding, "")
-    return Stack(**tree), meta
+    return Stack(**{"mu": {}, "nu": {}} | tree), meta
 
 
 def restore_params(
@@ -192,7 +209,7 @@ def leaves(
             raise UserError(f"leaf '{name:.60}' cannot be read ({first:.200})", where=str(folder)) from None
 
     fields = {name.partition(".")[0] for name in kept["leaves"]}
-    if fields != set(Stack.__dataclass_fields__):
+    if set(Stack.__dataclass_fields__) - fields not in (set(), MOMENTS):
         raise UserError("its leaves are not those of a stack", where=str(folder / record.RECORD), mend=record.MEND)
     chosen = {name: about for name, about in kept["leaves"].items() if name.startswith(prefix)}
     return ((name, leaf(name, about)) for name, about in chosen.items()), kept["meta"]
@@ -223,24 +240,32 @@ def about(folder: Path) -> dict[str, Any]:
 
 
 def restore_latest(
-    folder: Path, sharding: LeafSharding | None = None, at_most: int | None = None
+    folder: Path, sharding: LeafSharding | None = None, at_most: int | None = None, identity: str | None = None
 ) -> tuple[Stack, dict[str, Any], int] | None:
     """The newest checkpoint of a phase that verifies, or None; says which ones it had to pass over.
 
     Args:
         at_most: none beyond these path tokens (None: no limit).
+        identity: of the phase that they must be of.
 
     Returns:
         (stack, meta, path tokens).
+
+    Raises:
+        ReadError: one cannot be read, and may be whole.
+        UserError: one is of another phase.
     """
     for tokens in reversed(saved(folder)):
         if at_most is not None and tokens > at_most:
             continue
         try:
             stack, meta = restore(at(folder, tokens), sharding=sharding)
+        except ReadError:
+            raise
         except UserError as damage:
             log.warning("%s: passed over, the checkpoint before it is used", damage)
             continue
+        record.must_belong(meta, identity, at(folder, tokens))
         return stack, meta, tokens
     return None
 
@@ -255,8 +280,24 @@ def saved(folder: Path) -> list[int]:
     folder = Path(folder)
     if not folder.is_dir():
         return []
-    names = (path.name for path in folder.iterdir() if (path / record.RECORD).is_file())
+    names = (path.name for path in folder.iterdir() if record.is_there(path / record.RECORD))
     return sorted(int(name) for name in names if name.isdigit())
+
+
+def belongs(folder: Path, identity: str, expert: int | None = None) -> Path:
+    """A checkpoint's folder, if the phase of this identity made it; one not there is left to its reader.
+
+    Args:
+        expert: whose own checkpoint is meant too, where it was trained apart.
+
+    Raises:
+        UserError: another made it, or its record is damaged.
+    """
+    parts = [] if expert is None else [record.part_of(folder, expert, folder.name)]
+    for path in (folder, *parts):
+        if record.is_there(path / record.RECORD):
+            record.must_belong(record.read(path)["meta"], identity, path)
+    return folder
 
 
 def last_meta(folder: Path) -> dict[str, Any]:
@@ -270,15 +311,16 @@ def last_meta(folder: Path) -> dict[str, Any]:
 
 
 def tree_of(stack: Stack) -> dict[str, Any]:
-    """Its leaves by the names that checkpoints give them."""
-    return {name: getattr(stack, name) for name in stack.__dataclass_fields__}
+    """Its leaves by the names that checkpoints give them; moments that are not kept have none."""
+    tree = {name: getattr(stack, name) for name in stack.__dataclass_fields__}
+    return {name: leaf for name, leaf in tree.items() if not isinstance(leaf, dict) or leaf}
 
 
 def _remove_leftovers(folder: Path) -> None:
     if not folder.is_dir():
         return
     for path in folder.iterdir():
-        if path.is_dir() and not (path / record.RECORD).is_file():
+        if path.is_dir() and not record.is_there(path / record.RECORD):
             _remove(path)
 
 

@@ -6,7 +6,9 @@ so nothing is read whose hash does not match.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +17,7 @@ import jax
 from pydantic import Field
 from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
-from splitjax.config import UserError, hash_file, read_record, write_record
+from splitjax.config import ReadError, UserError, hash_file, read_record, write_record
 
 from . import store
 
@@ -25,6 +27,9 @@ RECORD = "checkpoint.json"
 STATE = "state"
 BEFORE = "skipped_before"
 """In a checkpoint's meta: the steps that each expert had skipped when the phase began."""
+IDENTITY = "identity"
+"""In a checkpoint's meta: what the numbers of its phase depend on, see `runs.phase_record`."""
+TEMPORARY, REGULAR = "temporary", "regular"
 MEND = "Remove this checkpoint's folder and run again: it is made anew from the one before."
 
 
@@ -69,6 +74,8 @@ def write(folder: Path, leaves: dict[str, Any], meta: dict[str, Any]) -> None:
 def write_set(folder: Path, parts: Sequence[Path]) -> None:
     """Commit a checkpoint whose experts are checkpoints of their own, expert k in `part_of(folder, k, …)`."""
     kept = [read(part) for part in parts]
+    for one, part in zip(kept, parts, strict=True):
+        must_belong(one["meta"], kept[0]["meta"].get(IDENTITY), part)
     of_one = ("expert", "rollback")
     meta = {key: value for key, value in kept[0]["meta"].items() if key not in of_one} | {"experts": len(parts)}
     lineages = [one["meta"].get("lineage") or {} for one in kept]
@@ -101,7 +108,7 @@ def read(folder: Path) -> dict[str, Any]:
         UserError: no checkpoint, another version, or a damaged record.
     """
     where = str(folder / RECORD)
-    if not (folder / RECORD).is_file():
+    if not is_there(folder / RECORD):
         raise UserError("no complete checkpoint in this folder", where=str(folder))
     expected = {"format": FORMAT, "version": VERSION}
     record = read_record(folder / RECORD, "the record of a checkpoint", expected, MEND, _Set | _Whole)
@@ -111,12 +118,41 @@ def read(folder: Path) -> dict[str, Any]:
     return record
 
 
-def is_temporary(folder: Path) -> bool:
-    """Whether a checkpoint was saved only to resume from; a damaged record is left for its reader to name."""
+def is_there(path: Path) -> bool:
+    """Whether there is such a file. What the system does not say is not "no": the file may be whole.
+
+    Raises:
+        ReadError: it cannot be told.
+    """
     try:
-        return bool(read(folder)["meta"].get("temporary"))
-    except UserError:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        raise ReadError(f"cannot be read ({error.strerror or error})", where=str(path)) from error
+
+
+def kind(folder: Path) -> str | None:
+    """For how long a checkpoint was saved ("temporary": to resume from; "regular": `train.keep_every`; None: for
+    good); a damaged record is left for its reader to name."""
+    try:
+        meta = read(folder)["meta"]
+    except UserError:
+        return None
+    return next((kind for kind in (TEMPORARY, REGULAR) if meta.get(kind)), None)
+
+
+def must_belong(meta: Mapping[str, Any], identity: str | None, folder: Path) -> None:
+    """Refuse a checkpoint that says of itself that another phase made it.
+
+    Args:
+        identity: of the phase that would read it, if it has one. Checkpoints older than the word have none.
+
+    Raises:
+        UserError: it is another's.
+    """
+    if identity is not None and meta.get(IDENTITY, identity) != identity:
+        raise UserError("a checkpoint of another run or phase, copied here", where=str(folder), mend="Remove it.")
 
 
 def rows(folder: Path, record: dict[str, Any], experts: Sequence[int]) -> list[store.Row]:
@@ -142,7 +178,7 @@ def _verify(folder: Path, record: dict[str, Any], experts: Sequence[int] | None)
     """Hash the files that a read of `experts` (None: everything) touches."""
     files: dict[str, str] = record["files"]
     wanted = list(files) if experts is None else store.needed_files(list(files), record["leaves"], experts)
-    missing = [file for file in wanted if not (folder / STATE / file).is_file()]
+    missing = [file for file in wanted if not is_there(folder / STATE / file)]
     if missing:
         raise UserError("file of a checkpoint is missing", where=str(folder / STATE / missing[0]), mend=MEND)
     for file, digest in zip(wanted, _hashes(folder / STATE, wanted), strict=True):

@@ -9,7 +9,8 @@ from typing import Literal
 from splitjax.config import Train
 from splitjax.parallel import hosts
 
-Kind = Literal["keep", "temporary"]
+Kind = Literal["keep", "regular", "temporary"]
+"""For good, until `train.keep_last` newer ones are there, or until the next one is."""
 ASK_EVERY = 16
 """Steps between two looks at the clock: on several processes one clock decides and the others wait to hear it."""
 
@@ -33,8 +34,10 @@ class SavePolicy:
         """What to save after a step from `before` to `tokens`; all processes hear the same."""
         self._steps += 1
         kind: Kind | None = None
-        if tokens in self._marks or self.regular(before, tokens):
+        if tokens in self._marks:
             kind = "keep"
+        elif self.regular(before, tokens):
+            kind = "regular"
         elif stopping or (self._steps % ASK_EVERY == 0 and hosts.agree(self._clock() - self._saved_at > self._seconds)):
             kind = "temporary"
         if kind:

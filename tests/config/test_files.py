@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitjax.config import UserError, hash_file, hash_json, read_json, write_atomic, write_json
+from splitjax.config import (
+    UserError,
+    beside,
+    check_target,
+    hash_file,
+    hash_json,
+    read_json,
+    write_atomic,
+    write_json,
+)
 from splitjax.config import whole_files as module
 
 plain = st.recursive(
@@ -95,3 +105,35 @@ def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
 def test_a_hash_ignores_order_and_sees_every_change(value: dict[str, Any]) -> None:
     assert hash_json(dict(reversed(value.items()))) == hash_json(value)
     assert hash_json({**value, "new key " + "".join(value): 1}) != hash_json(value)
+
+
+@pytest.mark.parametrize("kind", ["folder", "device", "pipe", "nothing", "inside a file", "NUL", "long", "."])
+def test_a_place_that_no_file_can_take_is_refused_and_stays_what_it_is(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "x"
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "device":
+        os.mknod(place, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    elif kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "nothing":
+        place.symlink_to("nothing")
+    elif kind == "inside a file":
+        place.touch()
+        place = place / "y"
+    else:
+        place = {"NUL": Path("a\0b"), "long": tmp_path / ("n" * 300), ".": Path(".")}[kind]
+    before = [(path.name, path.lstat().st_mode) for path in tmp_path.iterdir()]
+    for write in (lambda: check_target(place), lambda: write_atomic(place, "text")):
+        with pytest.raises(UserError):
+            write()
+    assert [(path.name, path.lstat().st_mode) for path in tmp_path.iterdir()] == before
+
+
+def test_a_name_as_long_as_a_file_system_takes_is_written(tmp_path: Path) -> None:
+    write_atomic(tmp_path / ("n" * 255), "text")
+    assert (tmp_path / ("n" * 255)).read_text() == "text"
+
+
+def test_two_containers_with_one_process_id_take_two_temporary_names(tmp_path: Path) -> None:
+    assert beside(tmp_path / "x") != beside(tmp_path / "x")

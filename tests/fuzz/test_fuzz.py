@@ -30,6 +30,7 @@ from splitjax.train.metrics import MetricsLog
 from tests.train.helpers import make_trainer
 from tools.faults.world import tiny_tree, write_corpus
 
+from . import foreign
 from .inputs import as_json, changed, spoiled, trees
 
 
@@ -60,12 +61,15 @@ def parsers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Parser]:
     found |= {"table of lines": _table_of_lines(home), "parquet": _parquet(home)}
     found |= {"table": _table(home), "law": _law(home), "plan": _plan(home), "stage record": _stage(home)}
     found |= {"phase record": _phase(home), "manifest": _manifest(home)}
-    return found | {"checkpoint record": _checkpoint(home), "metrics": _metrics(home)}
+    found |= {"checkpoint record": _checkpoint(home), "metrics": _metrics(home)}
+    return found | {name: Parser(*made) for name, made in foreign.readers(home).items()}
 
 
 NAMES = (
     "config", "overrides", "jsonl", "table", "law", "plan", "stage record", "phase record", "manifest",
-    "checkpoint record", "metrics", "table of lines", "parquet",
+    "checkpoint record", "metrics", "table of lines", "parquet", "export.json", "router.json", "model config",
+    "weights index", "generation config", "tokenizer config", "clusterer", "task yaml", "task items",
+    "parquet documents",
 )
 
 
@@ -80,7 +84,7 @@ def test_two_thousand_inputs_are_taken_or_refused(parsers: dict[str, Parser], na
     _try(parsers[name], 2000, _by_reader)
 
 
-@pytest.mark.parametrize("name", ["config", "overrides", "table", "law", "plan", "manifest"])
+@pytest.mark.parametrize("name", ["config", "overrides", "table", "law", "plan", "manifest", "router.json"])
 def test_fifty_inputs_through_the_command_line(
     parsers: dict[str, Parser], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,7 +27,7 @@ def test_each_process_is_told_its_place(config: Path) -> None:
     processes = Local().processes(request(config, processes=3), port=1234)
     for rank, process in enumerate(processes):
         assert process.label == str(rank)
-        assert process.command[1:] == ["-m", "splitjax", "run", str(config), "train.batch_size=8"]
+        assert process.command[1:] == ["-P", "-m", "splitjax", "run", str(config), "train.batch_size=8"]
         assert process.environment == {
             "SPLITJAX_COORDINATOR": "127.0.0.1:1234",
             "SPLITJAX_PROCESSES": "3",

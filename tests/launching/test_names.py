@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from splitjax import launching
-from splitjax.config import UserError, from_dict, load
+from splitjax.config import UserError, control_character, from_dict, load
 from splitjax.launching import Options, Request, names
 
 from .test_gke import PLACE, Script, manifests
@@ -21,7 +21,7 @@ from .test_gke import PLACE, Script, manifests
 ROOT = Path(__file__).resolve().parents[2]
 TPU = sorted((ROOT / "configs" / "tpu").glob("*.yaml"))
 DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-FOLDERS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=80)
+FOLDERS = st.text(st.characters(), min_size=1, max_size=80).filter(lambda name: control_character(name) is None)
 
 
 def request(run_dir: str, **options: Any) -> Request:
@@ -115,7 +115,8 @@ def test_gke_deletes_by_the_label_of_the_run_folder(script: Script) -> None:
     ((key, value),) = labels.items()
     assert len(value) == 40
     deleted = shlex.split(script("gke", action="delete", **PLACE))
-    assert deleted == ["kubectl", "delete", "jobset,configmap", f"--selector={key}={value}", "--ignore-not-found"]
+    kinds = "jobset,configmap,secret"
+    assert deleted == ["kubectl", "delete", kinds, f"--selector={key}={value}", "--ignore-not-found"]
     other = shlex.split(script("gke", "run_dir=runs/tiny.run", action="delete", **PLACE))
     assert other[:3] == deleted[:3]
     assert other[3] != deleted[3]

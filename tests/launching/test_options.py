@@ -25,7 +25,7 @@ NEEDED: dict[str, dict[str, Any]] = {
 OTHER: dict[str, Any] = {
     "processes": 2, "nodes": 3, "parts": 2, "retries": 4, "sbatch": ("--partition=gpu",), "topology": "2xv6e:4x4",
     "on_demand": True, "zone": "other", "project": "p", "package": "splitjax[tpu]==9", "image": "other",
-    "bucket": "other", "service_account": "s",
+    "bucket": "other", "service_account": "s", "env": ("PATH",),
 }
 # No script shows local's retries: test_local starts again for real.
 TAKEN = [

@@ -82,7 +82,7 @@ def job(cluster: None, script: Script, tmp_path: Path) -> Callable[..., tuple[in
 
     def start(seconds: float, **options: object) -> tuple[int, Path]:
         text = script("slurm", f"run_dir={tmp_path / 'run'}", **options)
-        ours = f"{sys.executable} -m splitjax run"
+        ours = f"{sys.executable} -P -m splitjax run"
         assert ours in text
         text = text.replace(ours, f"{sys.executable} {tmp_path / 'program.py'} {seconds}")
         number = hand_in(text.replace("sleep 15", "sleep 5"))
@@ -114,7 +114,7 @@ def test_a_sweep_in_parts_is_three_jobs_one_after_another(cluster: None, script:
     sweep = "sweep={models: [{d_model: 8}], d_pretrain: [1k], d_special: [0]}"
     text = script("slurm", f"run_dir={tmp_path / 'run'}", sweep, parts=3, processes=2)
     (tmp_path / "say").write_text(f'[ $1 = sweep ] || set -- $1\necho $1 $4 >>{tmp_path / "told"}\n')
-    text = text.replace(f"{sys.executable} -m splitjax", f"bash {tmp_path / 'say'}")
+    text = text.replace(f"{sys.executable} -P -m splitjax", f"bash {tmp_path / 'say'}")
     last = hand_in(text)
     wait(last, "COMPLETED", seconds=90)
     told = (tmp_path / "told").read_text().split("\n")[:-1]

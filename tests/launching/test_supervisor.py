@@ -95,3 +95,73 @@ def test_a_signal_reaches_every_process_once_as_sigterm(number: int, code: int, 
     out, _ = parent.communicate(timeout=30)
     assert parent.returncode == code
     assert sorted(out.splitlines()) == ["[0] got 15", "[1] got 15"]
+
+
+LAUNCH = """
+import sys
+from splitjax.launching.supervisor import Process, supervise
+child = '''{child}'''
+outcome = supervise([Process(str(n), [sys.executable, "-c", child], {{}}) for n in range(2)])
+print(outcome.codes, file=sys.stderr)
+sys.exit(outcome.code)
+"""
+RANK = """
+import os, sys, time
+from splitjax.config.processes.stopping import end_with_launcher
+end_with_launcher()
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+def launcher(child: str) -> tuple[subprocess.Popen[str], list[int]]:
+    """A launcher of two, and the process ids that they told."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", LAUNCH.format(child=child)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    return parent, [int(parent.stdout.readline().split()[1]) for _ in range(2)]
+
+
+def gone(pids: list[int], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_ranks_end_with_their_launcher_however_it_goes(number: int) -> None:
+    parent, pids = launcher(RANK)
+    parent.send_signal(number)
+    assert gone(pids)
+    parent.communicate(timeout=20)
+    assert parent.returncode == (-9 if number == signal.SIGKILL else 129)
+
+
+def test_under_nohup_a_hang_up_is_nothing() -> None:
+    child = RANK.replace("time.sleep(60)", "time.sleep(2)")
+    script = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + LAUNCH.format(child=child)
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    parent.stdout.readline()
+    parent.send_signal(signal.SIGHUP)
+    parent.communicate(timeout=30)
+    assert parent.returncode == 0
+
+
+@pytest.mark.parametrize("closed", [">&-", "| true"])
+def test_a_child_that_prints_much_ends_though_nobody_reads_us(tmp_path: Path, closed: str) -> None:
+    child = "import os; [os.write(1, b'x' * 63 + bytes([10])) for _ in range(4096)]"
+    (tmp_path / "launch.py").write_text(LAUNCH.format(child=child))
+    command = f"set -o pipefail; {sys.executable} {tmp_path / 'launch.py'} {closed}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert "(0, 0)" in done.stderr
+
+
+def test_one_that_was_killed_may_have_had_no_memory(capfd: pytest.CaptureFixture[str]) -> None:
+    outcome = supervise([python("0", "import os; os.kill(os.getpid(), 9)")])
+    assert outcome.code == 137
+    assert "process 0 was ended by SIGKILL (out of memory?)" in capfd.readouterr().err

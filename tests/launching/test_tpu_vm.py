@@ -135,7 +135,7 @@ def test_a_worker_mounts_the_bucket_and_starts_again_after_a_preemption(worker, 
     assert done.returncode == 0, done.stderr
     told = log(cloud, 3)
     home = cloud / "home"
-    assert told == [f"{home}/bucket auto -m splitjax run {home}/{config.name} train.batch_size=8"] * 3
+    assert told == [f"{home}/bucket auto -P -m splitjax run {home}/{config.name} train.batch_size=8"] * 3
     assert (home / "mounts").read_text() == "--implicit-dirs b bucket\n"
 
 
@@ -146,7 +146,10 @@ def test_a_worker_starts_again_as_often_as_told_and_not_after_a_mistake(
     worker(f"echo ran; exit {code}", retries=retries)
     log(cloud, times)
     time.sleep(0.5)
-    assert log(cloud, times) == ["ran"] * times
+    told = log(cloud, times)
+    assert told[:times] == ["ran"] * times
+    given_up = f"splitjax: code {code}, {times} times without progress: given up (--retries {retries})"
+    assert told[times:] == ([given_up] if code != 2 else [])
 
 
 def test_a_worker_runs_one_at_a_time(worker, cloud: Path) -> None:
@@ -167,3 +170,13 @@ def test_the_installed_gcloud_knows_the_documented_flags(command: str, tmp_path:
     told = subprocess.run(["gcloud", *command.split(), "--help"], capture_output=True, text=True, env=environment)
     page = re.sub(r"\x1b\[[\d;]*m", "", told.stdout)
     assert [flag for flag in FLAGS[command]["flags"] if not re.search(rf"{flag}\b", page)] == []
+
+
+def test_a_key_reaches_the_worker_and_does_not_stay(worker, cloud: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "s3cr3t $HOME '")
+    done = worker('echo "$WANDB_API_KEY"', env=("WANDB_API_KEY",))
+    assert done.returncode == 0, done.stderr
+    assert log(cloud, 1) == ["s3cr3t $HOME '"]
+    assert not (cloud / "home" / "splitjax.env").exists()
+    kept = [path.read_text() for path in (cloud / "home").glob("*.sh")] + [(cloud / "calls").read_text()]
+    assert not any("s3cr3t" in text for text in kept)

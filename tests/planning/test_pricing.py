@@ -8,8 +8,11 @@ import pytest
 
 from splitjax import stages
 from splitjax.config import from_dict
+from splitjax.model import n_params_total
 from splitjax.planning import pricing
 from splitjax.runs.cells import Clock, main_cells
+from splitjax.runs.phase_tree import Cell, grow
+from splitjax.runs.phase_work import disk_of
 from tests.tiny import tiny_tree
 
 
@@ -66,3 +69,23 @@ def test_before_a_law_has_picked_a_guess_is_priced_and_said(tmp_path: Path) -> N
     assert (known.split_fraction, known.assumed) == (0.3, False)
     (table, *_) = pricing.tables(found, from_dict(tree))
     assert "a guess until the law has picked" in str(table.title)
+
+
+def test_the_disk_that_a_run_will_need(corpus_file: Path, tmp_path: Path) -> None:
+    """By hand: trunk and decays of one model, experts of K; 12 bytes a parameter for each mark, each regular one up to
+    keep_last, and once more for the one to resume from."""
+    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": 0.5}
+    tree.pop("sweep")
+    tree["data"]["domains"] = {"method": "label", "k": 3}
+    config, cell = from_dict(tree), Cell(from_dict(tree).model, 10, 5)
+    phases = grow([cell], config.train.decay_share)
+    one = 12 * n_params_total(config.model, 300)
+    marks = sum(phase.stack_size(3) * len({*phase.save_at, phase.stop}) for phase in phases)
+    assert disk_of(phases, config, 3, 300) == one * (marks + 3)
+    step = Clock.of(config, 3).tokens_per_step
+    keeping = from_dict(tree | {"train": tree["train"] | {"keep_every": step, "keep_last": 2}})
+    regular = sum(phase.stack_size(3) * min(2, phase.stop - phase.start) for phase in phases)
+    assert disk_of(phases, keeping, 3, 300) == one * (marks + regular + 3)
+    found = pricing.price(config, "v5e:2x2", analytic=True)
+    assert found.to_json()["disk_bytes"] > 0
+    assert f"Checkpoints take {found.disk_bytes / 1e6:.1f} MB on disk" in str(pricing.tables(found, config)[0].caption)

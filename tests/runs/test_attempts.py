@@ -100,3 +100,17 @@ def test_an_interruption_is_no_failure(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(Stopped({}), tmp_path)
     assert not list(tmp_path.glob("*/failed.json"))
+
+
+@pytest.mark.parametrize(("how", "code"), [((True, True), 75), ((True, False), 1)])
+def test_a_sweep_of_which_all_that_failed_was_killed_is_to_be_started_again(
+    tmp_path: Path, how: tuple[bool, ...], code: int
+) -> None:
+    ledger = Ledger(PHASES, lambda name: tmp_path / name, Reporter(), lambda losses: None)
+    ends = [phase for phase in PHASES if phase.ends]
+    for phase, killed in zip(ends, how, strict=False):
+        for _ in range(ATTEMPTS):
+            ledger.fail(phase, "its process ended by signal 9 (out of memory?)", killed=killed)
+    with pytest.raises(SweepError, match=r"out of memory\?") as caught:
+        ledger.told()
+    assert caught.value.exit_code == code

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from splitjax import stages
-from splitjax.config import Config, from_dict
+from splitjax.config import Config, UserError, from_dict
 from splitjax.runs.job import Job
 from splitjax.runs.phase_record import read_log
 from splitjax.runs.phase_tree import Cell
@@ -89,3 +89,17 @@ def test_a_trunk_without_a_step_is_a_phase_like_any_other(tree: dict, tmp_path: 
     (losses,) = executor.run(phases).values()
     assert len(losses) == 3
     assert [len(read_log(executor.path(phase.name))) for phase in phases] == [0, 1]
+
+
+def test_a_seed_copied_from_another_run_is_not_split(tree: dict, tmp_path: Path) -> None:
+    """Its record must name the identity of the phase in whose folder it lies."""
+    config = from_dict(tree)
+    job = Job(config, RunFolder(config.folder), Reporter())
+    executor = job.executor()
+    executor.folder = RunFolder(tmp_path)
+    trunk, experts, *_ = job.phases([Cell(config.model, 3, 2)])
+    executor._begin(trunk)
+    place = checkpoint.at(executor.path(trunk.name) / "checkpoints", experts.start * 4 * 32)
+    checkpoint.save(place.parent, int(place.name), executor._trainer(trunk).init(0), {"identity": "another"})
+    with pytest.raises(UserError, match=f"{place}: a checkpoint of another run"):
+        executor._start(experts)

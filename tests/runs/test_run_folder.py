@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,14 @@ def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
     assert folder.config.exists()
 
 
+def test_a_folder_that_was_there_before_stays_and_its_lock_too(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with folder.locked():
+        folder.claim(config())
+        folder.forget_if_empty()
+    assert [path.name for path in folder.path.iterdir()] == [".lock"]
+
+
 def test_a_config_from_before_a_key_existed_is_still_the_same(begun: RunFolder) -> None:
     tree = read_json(record(begun))["config"]
     del tree["train"]["betas"]
@@ -194,3 +203,41 @@ def test_what_was_taken_for_another_config_goes_with_it(folder: RunFolder) -> No
     folder.splits.write_text("{}")
     folder.claim(config(seed=3), "fit")
     assert folder.splits.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "device", "pipe", "link to nothing", "inside a file", "long"])
+def test_a_run_dir_that_cannot_be_one_is_a_line(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "run"
+    if kind in ("file", "inside a file"):
+        place.touch()
+        place = place / "x" if kind == "inside a file" else place
+    elif kind == "device":
+        place = Path("/dev/null")
+    elif kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "link to nothing":
+        place.symlink_to("nothing")
+    else:
+        place = tmp_path / ("n" * 300)
+    before = [(path.name, path.lstat().st_mode) for path in tmp_path.iterdir()]
+    with pytest.raises(UserError, match="cannot be written"), RunFolder(place).locked():
+        raise AssertionError("worked there")
+    assert [(path.name, path.lstat().st_mode) for path in tmp_path.iterdir()] == before
+
+
+def test_a_link_and_the_folder_where_the_user_stands_are_run_dirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there")
+    monkeypatch.chdir(tmp_path / "there")
+    for place in (tmp_path / "link", Path(".")):
+        with RunFolder(place).locked():
+            RunFolder(place).claim(config())
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there" / "config.yaml").exists()
+    (tmp_path / "there" / "config.yaml").unlink()
+    (tmp_path / "there" / ".config.json").unlink()
+    (tmp_path / "there" / "precious").touch()
+    with pytest.raises(UserError, match="not a run folder"):
+        RunFolder(Path(".")).claim(config())

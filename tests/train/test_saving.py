@@ -31,7 +31,7 @@ def test_marks_are_kept():
 
 
 def test_every_n_tokens_is_kept_at_the_first_step_beyond():
-    assert kinds(SavePolicy(recipe(keep_every=25), ()), 5) == [None, None, "keep", None, "keep"]
+    assert kinds(SavePolicy(recipe(keep_every=25), {50}), 5) == [None, None, "regular", None, "keep"]
 
 
 def test_minutes_make_temporary_ones_and_any_save_winds_the_clock():

@@ -16,6 +16,8 @@ from splitjax.config import Source, UserError, did_you_mean
 from ..documents import Document
 
 MOST_LISTED = 20
+LONGEST_LABEL = 255
+"""Bytes of a label: it names a domain, and files and figures by it."""
 
 
 @dataclasses.dataclass
@@ -87,8 +89,15 @@ def label(source: Source, row: Mapping[str, Any], where: str) -> str | None:
     Raises:
         UserError: a value that is no label.
     """
-    if source.label is not None:
-        return source.label
+    found = source.label if source.label is not None else _own_label(source, row, where)
+    if found is not None and not found.isascii() and re.search("[\ud800-\udfff]", found):
+        raise UserError("a label with half of a surrogate pair, which is no text", where=where)
+    if found is not None and ("\0" in found or len(found.encode()) > LONGEST_LABEL):
+        raise UserError(f"a label of {len(found):,} characters", where=where, mend=f"{LONGEST_LABEL} bytes at most.")
+    return found
+
+
+def _own_label(source: Source, row: Mapping[str, Any], where: str) -> str | None:
     try:
         value = field_of(row, source.label_field or "")
     except KeyError:

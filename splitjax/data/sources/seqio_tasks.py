@@ -108,7 +108,7 @@ def _registered(source: Source) -> Any:
     tensorflow.config.set_visible_devices([], "GPU")  # they are the trainer's
     name, module = source.task or "", source.module or ""
     if module not in sys.modules:
-        sys.path.insert(0, os.getcwd())  # where a user's own module lies; `splitjax` itself does not start there
+        sys.path.append(os.getcwd())  # where a user's own module lies; last, so that no ./numpy.py is run for numpy
         try:
             importlib.import_module(module)
         except Exception as error:  # whatever the user's own module does wrong

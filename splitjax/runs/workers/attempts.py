@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.markup import escape
-
 from splitjax.config import UserError, write_record
+from splitjax.config.processes.stopping import KILLED
 from splitjax.parallel import hosts
 
 from ..executor import Executor
 from ..phase_record import FORMAT, Losses
 from ..phase_tree import Phase, lost_with
 from ..reporter import Reporter
+from .side_by_side import train_together
 
 ATTEMPTS = 3
 """Starts of a phase that fails for a reason that may pass."""
@@ -25,7 +25,9 @@ ATTEMPTS = 3
 class SweepError(Exception):
     """Some cells of a sweep could not be had; the others are in observations.csv."""
 
-    exit_code = 1
+    def __init__(self, told: str, killed: bool = False) -> None:
+        super().__init__(told)
+        self.exit_code = KILLED if killed else 1  # killed from outside: launchers start again
 
 
 class Ledger:
@@ -44,6 +46,8 @@ class Ledger:
         self.failed: dict[str, str] = {}
         """Cell id → why it cannot be had."""
         self._path, self._reporter, self._grown = path, reporter, grown
+        self._killed = True
+        """Whether all that was given up was killed from outside."""
         self._attempts: Counter[str] = Counter()
         self._done: set[str] = set()
         self._gone: set[str] = set()
@@ -63,6 +67,7 @@ class Ledger:
         self._done.add(phase.name)
         bad = {cell for cell, by_domain in losses.items() if not all(map(math.isfinite, by_domain.values()))}
         if bad:
+            self._killed = False
             self._give_up(phase, "the validation loss is not finite: lower train.learning_rate", sorted(bad))
         elif hosts.first():
             (self._path(phase.name) / "failed.json").unlink(missing_ok=True)
@@ -70,18 +75,20 @@ class Ledger:
         if losses:
             self._grown(self.losses)
 
-    def fail(self, phase: Phase, reason: str, *, passing: bool = True) -> None:
+    def fail(self, phase: Phase, reason: str, *, passing: bool = True, killed: bool = False) -> None:
         """It was cut short.
 
         Args:
             passing: whether another attempt may go better.
+            killed: whether its process was, from outside.
         """
         self._attempts[phase.name] += 1
         made = self._attempts[phase.name]
         if passing and made < ATTEMPTS:
-            self._reporter.say(f"{phase.name}: {escape(reason)}; attempt {made + 1} of {ATTEMPTS}")
+            self._reporter.say(f"{phase.name}: {reason}; attempt {made + 1} of {ATTEMPTS}")
             return
         self._gone.add(phase.name)
+        self._killed = self._killed and killed
         self._give_up(phase, reason, lost_with(phase, self.phases))
 
     def told(self, parts: str = "") -> None:
@@ -91,28 +98,56 @@ class Ledger:
             more = f"; and {len(self.failed) - 5} more" if len(self.failed) > 5 else ""
             count = f"{len(self.failed)} of {len(self.failed) + len(self.losses)} cells{parts}"
             again = "The same command tries them again; the others are done."
-            raise SweepError(f"{count} failed: {reasons}{more}. {again}")
+            raise SweepError(f"{count} failed: {reasons}{more}. {again}", self._killed)
 
     def _give_up(self, phase: Phase, reason: str, cells: list[str]) -> None:
-        self._reporter.say(f"[red]{phase.name}: given up: {escape(reason)}[/red]")
+        self._reporter.say(f"{phase.name}: given up: {reason}", "red")
         self.failed |= dict.fromkeys(cells, reason)
         record = {"format": FORMAT, "attempts": self._attempts[phase.name] or 1, "reason": reason, "cells": cells}
         hosts.from_first(lambda: write_record(self._path(phase.name) / "failed.json", record))
 
 
-def run_here(ledger: Ledger, executor: Executor) -> None:
-    """Every phase of the tree in this process, one after another."""
-    for phase in ledger.phases:
-        while not ledger.closed(phase):
-            try:
-                losses = executor.attempt(phase)
-            except Exception as error:
-                if hosts.several():
-                    raise  # the other processes would wait for us in a step
-                reason, passing = reason_of(error)
-                ledger.fail(phase, reason, passing=passing)
-            else:
-                ledger.end(phase, losses)
+def run_here(ledger: Ledger, executor: Executor, groups: Sequence[Sequence[Phase]] = ()) -> None:
+    """Every phase of the tree in this process, one after another, or group after group.
+
+    Args:
+        groups: phases to train side by side, parents before children; (): each alone.
+    """
+    for group in groups or [[phase] for phase in ledger.phases]:
+        if len(group) > 1:
+            _side_by_side(ledger, executor, group)
+        for phase in group:
+            while not ledger.closed(phase):
+                try:
+                    losses = executor.attempt(phase)
+                except Exception as error:
+                    if hosts.several():
+                        raise  # the other processes would wait for us in a step
+                    _fail(ledger, phase, error)
+                else:
+                    ledger.end(phase, losses)
+
+
+def _side_by_side(ledger: Ledger, executor: Executor, group: Sequence[Phase]) -> None:
+    """A group at once. Where that fails, or a part is lost already, what is left of it goes one by one."""
+    if any(ledger.closed(phase) or not ledger.ready(phase) for phase in group):
+        return
+    try:
+        made = train_together(executor, group)
+    except Exception as error:
+        executor.reporter.say(f"{len(group)} phases side by side: {reason_of(error)[0]}; now one by one")
+        return
+    for phase in group:
+        outcome = made[phase.name]
+        if isinstance(outcome, UserError):
+            _fail(ledger, phase, outcome)
+        else:
+            ledger.end(phase, outcome)
+
+
+def _fail(ledger: Ledger, phase: Phase, error: Exception) -> None:
+    reason, passing = reason_of(error)
+    ledger.fail(phase, reason, passing=passing)
 
 
 def reason_of(error: Exception) -> tuple[str, bool]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from splitjax.config import UserError
+from splitjax.config.processes import children
 
 from ..job import Job
 from ..phase_tree import Phase
@@ -34,7 +35,7 @@ class Worker:
 
     def __init__(self, job: Job, jobs: int, inbox: queue.Queue[tuple[Worker, Message | None]]) -> None:
         self.phase: Phase | None = None
-        command = [sys.executable, "-m", "splitjax.runs.workers.worker"]
+        command = children.python("-m", "splitjax.runs.workers.worker")
         environment = dict(os.environ)
         # Workers share one accelerator: none may take three quarters of its memory for itself.
         environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / jobs:.3f}")
@@ -157,12 +158,13 @@ def _died(worker: Worker, ledger: Ledger) -> None:
     code = worker.process.returncode
     if worker.phase is not None:
         how = f"by signal {-code}" if code < 0 else f"with code {code}"
-        ledger.fail(worker.phase, f"its process ended {how}" + (" (out of memory?)" if code == -signal.SIGKILL else ""))
+        killed = code == -signal.SIGKILL
+        ledger.fail(worker.phase, f"its process ended {how}" + (" (out of memory?)" if killed else ""), killed=killed)
 
 
 def platform_of_workers() -> str:
     """What workers train on ("cpu", "gpu", "tpu"), without opening the devices here: they belong to the workers."""
-    command = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
+    command = children.python("-c", "import jax; print(jax.default_backend())")
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"JAX finds no device ({(done.stderr.splitlines() or ['no reason given'])[-1]})")

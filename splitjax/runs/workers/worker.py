@@ -44,8 +44,8 @@ class _Relay(Reporter):
     def skip(self, work: float, phase: str) -> None:
         self.tell("skip", values=[work, phase])
 
-    def say(self, text: str) -> None:
-        self.tell("say", values=[text])
+    def say(self, text: str, style: str = "") -> None:
+        self.tell("say", values=[text, style])
 
 
 def _work() -> int:

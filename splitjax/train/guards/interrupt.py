@@ -9,6 +9,7 @@ from types import FrameType, TracebackType
 
 import jax
 
+from splitjax.config.processes.stopping import heard
 from splitjax.parallel import beats, hosts
 
 
@@ -59,6 +60,7 @@ class Signals:
         return self.received
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        heard()
         if self.received is None:
             self._stop(number)
         elif number == signal.SIGINT:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from splitjax.config import UserError
+from splitjax.config import ReadError, UserError
 
 from .. import checkpoint, store
 from ..placement import Placement
@@ -45,11 +45,14 @@ class Rollback:
         start: where the phase begins.
         skipped_K: steps skipped until then.
         kept: from a checkpoint (`to_json`), or None at the start of a phase.
+        last: checkpoints that `train.keep_last` leaves (None: all).
     """
 
     def __init__(
-        self, step_tokens: int, start: int, skipped_K: np.ndarray, kept: Mapping[str, Any] | None = None
+        self, step_tokens: int, start: int, skipped_K: np.ndarray, kept: Mapping[str, Any] | None = None,
+        last: int | None = None,
     ) -> None:
+        self._depth = min(DEPTH, last or DEPTH)
         self._steps, self._window, self._start = AFTER, AFTER * step_tokens, start
         told = kept or {"skipped": skipped_K.tolist(), "left": [[] for _ in skipped_K]}
         self._skipped_K: list[int] = list(told["skipped"])
@@ -62,7 +65,7 @@ class Rollback:
             kept: whether `train.keep_every` keeps a checkpoint here.
         """
         if kept:
-            self._left_K = [[*marks, tokens][-DEPTH:] for marks in self._left_K]
+            self._left_K = [[*marks, tokens][-self._depth :] for marks in self._left_K]
         return (tokens - self._start) % self._window == 0
 
     def look(self, tokens: int, skipped: Mapping[int, int]) -> dict[int, list[int]]:
@@ -103,6 +106,8 @@ def put_back(stack: Stack, source: Path, lanes: Sequence[int], expert: int, plac
     """
     try:
         then, _ = checkpoint.leaves(source, [expert] * len(lanes), placement.leaf)  # read once
+    except ReadError:
+        raise
     except UserError as damage:
         log.warning("%s: passed over, the checkpoint before it is used", damage)
         return None
