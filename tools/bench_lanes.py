@@ -58,8 +58,6 @@ def swept(folder: Path, form: str, words: list[str], name: str) -> float:
     """Seconds of one sweep, from the start of its process to its end."""
     run = folder / name
     shutil.copytree(folder / "prepared", run)
-    for left in (".config.json", "config.yaml"):
-        (run / left).unlink()
     began = time.monotonic()
     command = [sys.executable, "-c", _SWEEP, form, *words, f"run_dir={run}"]
     programs = os.environ | {"SPLITJAX_CACHE": str(folder / "cache")}

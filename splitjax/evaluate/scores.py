@@ -98,8 +98,22 @@ def own_losses_of(
     for params_K in stacks:
         experts = jax.tree.leaves(params_K)[0].shape[0]
         tokens_KUT = tokens_MWT if experts > 1 else tokens_MWT.reshape(1, domains * windows, length)
-        made.append(_begin_losses(model, params_K, tokens_KUT, batch))
-    return [_fetch(parts).reshape(domains, -1).mean(-1, dtype=np.float64) for parts in made]
+        made.append([_begin_losses(model, *work, batch) for work in _pieces(params_K, tokens_KUT)])
+    nll = (np.concatenate([_fetch(parts) for parts in pieces]) for pieces in made)
+    return [nll_KUS.reshape(domains, -1).mean(-1, dtype=np.float64) for nll_KUS in nll]
+
+
+def _pieces(params_K: Params, tokens_KUT: np.ndarray) -> list[tuple[Params, np.ndarray]]:
+    """On one CPU a model at a time, cut out on the host: the program of one serves every stack of its shape."""
+    leaf = jax.tree.leaves(params_K)[0]
+    if [device.platform for device in leaf.devices()] != ["cpu"]:
+        return [(params_K, tokens_KUT)]
+    host = jax.tree.map(np.asarray, params_K)
+
+    def of(k: int) -> Params:
+        return jax.device_put(jax.tree.map(lambda leaf: leaf[k : k + 1], host), leaf.sharding)
+
+    return [(of(k), tokens_KUT[k : k + 1]) for k in range(len(tokens_KUT))]
 
 
 def _token_losses(model: LanguageModel, params_K: Params, tokens_KUT: np.ndarray, batch: int) -> np.ndarray:

@@ -35,6 +35,27 @@ MOMENTS = {"mu", "nu"}
 log = logging.getLogger("splitjax")
 
 
+class Background:
+    """One thread, and what writes arrays on it; opened when first asked for."""
+
+    def __init__(self) -> None:
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._saver: store.Saver | None = None
+
+    @property
+    def saver(self) -> store.Saver:
+        self._saver = self._saver or store.Saver()
+        return self._saver
+
+    def close(self) -> None:
+        """Wait for what is under way, and let go of it."""
+        self.pool.shutdown()
+        if self._saver is not None:
+            # It tells again, in its own words, what the save under way has told us.
+            with contextlib.suppress(OSError, ValueError):
+                self._saver.close()
+
+
 class Writer:
     """Saves checkpoints of one phase into one folder; the only writer of that folder.
 
@@ -42,14 +63,12 @@ class Writer:
 
     Args:
         folder: holds one folder a checkpoint, named by path tokens.
-        together: its phase goes on from where others beside it stand: temporary checkpoints stay until
-            `drop_temporary`.
+        beside: of phases that train side by side: what writes for all of them. Temporary checkpoints then stay until
+            `drop_temporary`: a phase goes on from where those beside it stand.
     """
 
-    def __init__(self, folder: Path, together: bool = False) -> None:
-        self.folder, self._together = folder, together
-        self._saver: store.Saver | None = None
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+    def __init__(self, folder: Path, beside: Background | None = None) -> None:
+        self.folder, self._beside, self._writes = folder, beside, beside or Background()
         self._pending: Future[None] | None = None
         if hosts.first():
             _remove_leftovers(folder)
@@ -60,7 +79,8 @@ class Writer:
     ) -> Path:
         """Begin to save `stack` as checkpoint `tokens`; returns when the arrays may be donated.
 
-        Waits for a save still under way: Orbax would skip this one without a word.
+        Waits for a save still under way: Orbax would skip this one without a word. Beside other phases it returns at
+        once and the arrays must be a copy that nobody donates.
 
         Args:
             temporary: the next checkpoint, once it is committed, takes this one's place.
@@ -72,19 +92,29 @@ class Writer:
         self.wait()
         target = self.folder / record.name_of(tokens)
         tree = tree_of(stack)
+        kind = record.TEMPORARY if temporary else record.REGULAR if last else None
+        meta = meta | {"experts": stack.experts} | ({kind: True} if kind else {})
+        if self._beside:
+            self._pending = self._writes.pool.submit(self._write, target, tree, meta, last)
+            return target
         hosts.meet(f"to save {target.name}")
         hosts.from_first(lambda: _make_room(target, store.size_on_disk(tree)))
-        shapes = {name: {"shape": leaf.shape, "dtype": str(leaf.dtype)} for name, leaf in store.flatten(tree).items()}
-        self._saver = self._saver or store.Saver()
+        self._begin(target, tree)
+        self._pending = self._writes.pool.submit(self._commit, target, _shapes(tree), meta, last)
+        return target
+
+    def _write(self, target: Path, tree: dict[str, Any], meta: dict[str, Any], last: int | None) -> None:
+        """A whole save, on the thread of all phases."""
+        _make_room(target, store.size_on_disk(tree))
+        self._begin(target, tree)
+        self._commit(target, _shapes(tree), meta, last)
+
+    def _begin(self, target: Path, tree: dict[str, Any]) -> None:
         try:
-            self._saver.save(target / record.STATE, tree)
+            self._writes.saver.save(target / record.STATE, tree)
         except OSError as error:
             _remove(target)
             raise _not_written(target, error) from error
-        kind = record.TEMPORARY if temporary else record.REGULAR if last else None
-        meta = meta | {"experts": stack.experts} | ({kind: True} if kind else {})
-        self._pending = self._pool.submit(self._commit, target, shapes, meta, last)
-        return target
 
     def check(self) -> None:
         """Raise the error of a background save that has failed; cheap enough for every step."""
@@ -103,11 +133,8 @@ class Writer:
         try:
             self.wait()
         finally:
-            self._pool.shutdown()
-            if self._saver is not None:
-                # It tells again, in its own words, what the save under way has told us.
-                with contextlib.suppress(OSError, ValueError):
-                    self._saver.close()
+            if not self._beside:
+                self._writes.close()
 
     def __enter__(self) -> Writer:
         return self
@@ -116,9 +143,8 @@ class Writer:
         self.close()
 
     def _commit(self, target: Path, leaves: dict[str, Any], meta: dict[str, Any], last: int | None) -> None:
-        assert self._saver is not None
         try:
-            self._saver.wait()
+            self._writes.saver.wait()
             if hosts.first():
                 record.write(target, leaves, meta)
                 self._drop(int(target.name), last)
@@ -130,7 +156,7 @@ class Writer:
 
     def _drop(self, tokens: int, last: int | None) -> None:
         """Remove what the checkpoint at `tokens` has made useless: temporary ones, and regular ones too many."""
-        if not self._together:
+        if not self._beside:
             self.drop_temporary(tokens)
         for mark in self._saved_as(record.REGULAR, tokens + 1)[:-last] if last else ():
             _remove(at(self.folder, mark))
@@ -346,6 +372,10 @@ def _make_room(target: Path, needed: int) -> None:
         _remove(target)
         lacks = f"No space left on device: needs {needed / 1e6:.1f} MB, has {disk.free / 1e6:.1f} MB"
         raise _not_written(target, OSError(lacks))
+
+
+def _shapes(tree: dict[str, Any]) -> dict[str, Any]:
+    return {name: {"shape": leaf.shape, "dtype": str(leaf.dtype)} for name, leaf in store.flatten(tree).items()}
 
 
 def _not_written(folder: Path, error: Exception) -> UserError:

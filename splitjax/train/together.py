@@ -90,8 +90,9 @@ def run_together(
         UserError: as `run_stacked`.
     """
     with Signals() as signals, Watchdog() as dog, contextlib.ExitStack() as held:
+        writes = held.enter_context(contextlib.closing(checkpoint.Background()))
         writers = {
-            i: held.enter_context(checkpoint.Writer(part.folder / CHECKPOINTS, together=True))
+            i: held.enter_context(checkpoint.Writer(part.folder / CHECKPOINTS, writes))
             for i, part in enumerate(parts) if not part.done
         }
         run = _Together(trainer, parts, writers, dog, on_row)

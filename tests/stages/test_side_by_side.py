@@ -49,13 +49,19 @@ def losses_of(config: Config) -> dict[tuple[str, str], float]:
         return {(row["run"], row["domain"]): float(row["loss"]) for row in csv.DictReader(file)}
 
 
+def logs_of(config: Config) -> dict[str, list[Any]]:
+    logs = RunFolder(config.folder).phases.glob("*/metrics.jsonl")
+    return {path.parent.name: [row["loss"] for row in read_metrics(path)] for path in logs}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("loop", ["auto", "vmap"])
 def test_24_cells_in_lanes_survive_three_kills_with_the_losses_of_one_by_one(
     one_by_one: Config, corpus_file: Path, tmp_path: Path, loop: str
 ) -> None:
     tables, logs = [], []
-    for name, kills in (("killed", 3), ("whole", 0)):
+    # Dispatched one by one a lane has the bits of its phase alone: the sweep phase by phase is the undisturbed one.
+    for name, kills in (("killed", 3), ("whole", 0))[: 1 if loop == "auto" else 2]:
         run = tmp_path / name
         config = from_dict(tree_of(corpus_file, run, loop))
         shutil.copytree(RunFolder(one_by_one.folder).data, run / "data")
@@ -66,17 +72,16 @@ def test_24_cells_in_lanes_survive_three_kills_with_the_losses_of_one_by_one(
         tables.append(RunFolder(config.folder).observations.read_bytes())
         groups = read_json(run / "lanes.json")["groups"]
         assert max(map(len, groups)) > 3, "or nothing went side by side"
-        phases = RunFolder(config.folder).phases
-        logs.append({path.parent.name: [row["loss"] for row in read_metrics(path)]
-                     for path in phases.glob("*/metrics.jsonl")})
+        logs.append(logs_of(config))
         alone, together = losses_of(one_by_one), losses_of(config)
         assert alone.keys() == together.keys()
         assert len(alone) == 24 * 3
         assert max(abs(alone[key] - together[key]) for key in alone) <= 1e-5
+    if loop == "auto":
+        tables.append(RunFolder(one_by_one.folder).observations.read_bytes())
+        logs.append(logs_of(one_by_one))
     assert tables[0] == tables[1]
     assert logs[0] == logs[1], "every loss of every step, bit for bit"
-    if loop == "auto":
-        assert tables[0] == RunFolder(one_by_one.folder).observations.read_bytes()
 
 
 def _sweep(run: Path, kills: int) -> None:
