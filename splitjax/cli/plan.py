@@ -7,7 +7,8 @@ import sys
 
 from splitjax.config import Config, UserError
 
-from . import common, law_table, law_text
+from . import common
+from .laws import law_table, law_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

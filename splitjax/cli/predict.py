@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from . import common, law_table
+from . import common
+from .laws import law_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,6 +24,7 @@ from .schema import (
     Tokenizer,
     Train,
 )
+from .shown import Shown
 from .units import PerParam, format_count, parse_count, tokens_of
 from .whole_files import (
     check_shape,
@@ -49,6 +50,7 @@ __all__ = [
     "MeshSizes",
     "Model",
     "PerParam",
+    "Shown",
     "Source",
     "Sweep",
     "Tokenizer",

@@ -9,7 +9,8 @@ from typing import Any
 
 from splitjax.config import Config, PerParam, UserError, parse_count, tokens_of, write_atomic
 
-from . import common, law_text
+from .. import common
+from . import law_text
 
 COLUMNS = "n_params,d_pretrain,d_special,loss[,domain][,weight][,run][,trunk][,seed][,u_pretrain,u_special]"
 
