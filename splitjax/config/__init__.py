@@ -7,6 +7,7 @@ whole or not at all. Does not enter: JAX, any other room, and what a setting doe
 from .editors import json_schema, schema_text
 from .errors import ReadError, UserError, control_character, did_you_mean, shown
 from .load import dump, from_dict, load, origins
+from .notebook_cells import Shown
 from .origin import Value
 from .paths import find_files, is_remote, local_copy, open_read
 from .schema import (
@@ -57,6 +58,7 @@ __all__ = [
     "PerParam",
     "ReadError",
     "RopeScaling",
+    "Shown",
     "Source",
     "Sweep",
     "Tokenizer",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from splitjax import config
 from splitjax.config import Config, UserError, did_you_mean
 from splitjax.evaluate.generate import Generator, Sampling, texts, until
 from splitjax.evaluate.prompts import as_text
@@ -37,26 +40,48 @@ class Answer:
     pieces: Iterator[str]
     weights: Mapping[str, float]
 
+    @cached_property
+    def text(self) -> str:
+        """All of it, once it is written."""
+        return "".join(self.pieces)
+
+    def __str__(self) -> str:
+        return self.text
+
     def to_json(self) -> dict[str, Any]:
         """All of it, once it is written; `confidence` is the weight of the one that writes."""
         return {
             "expert": self.expert, "how": self.how, "confidence": self.weights[self.expert],
             "weights": dict(self.weights), "prompt_tokens": self.prompt_tokens, "read_tokens": self.read_tokens,
-            "text": "".join(self.pieces),
+            "text": self.text,
         }
 
 
-def load(source: Path | Config) -> Loaded:
+Source = Config | Path | str | Loaded
+"""A config or the folder of a run, an exported set, one Hugging Face folder, or models in memory."""
+
+
+def load(source: Config | Path | str) -> Loaded:
     """The models of a run (its planned ones), of an exported set, or of a Hugging Face folder."""
     program_cache.use()
+    if not isinstance(source, Config):
+        source = found(Path(source))
     if isinstance(source, Config):
         with open_run(source) as job:
             return loaded_models.of_run(job)
     return loaded_models.of_folder(source)
 
 
+def found(path: Path) -> Config | Path:
+    """The config of a run by its file or folder; another folder is one of models."""
+    if path.is_dir():
+        run = path / "config.yaml"
+        return config.load(run, [f"run_dir={json.dumps(str(path))}"]) if run.exists() else path
+    return config.load(path)
+
+
 def generate(
-    source: Path | Config | Loaded, prompt: str | bytes, *, max_tokens: int = 128, sampling: Sampling | None = None,
+    source: Source, prompt: str | bytes, *, max_tokens: int = 128, sampling: Sampling | None = None,
     seed: int = 0, expert: str | None = None, stop: Sequence[str] = (),
 ) -> Answer:
     """Continue a prompt with the expert that its router picks.

@@ -65,6 +65,7 @@ def _bound(port: int) -> Any:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((HOST, port))
+        made.listen(128)  # clients that come before the server is up wait for it
     except (OSError, OverflowError) as error:
         made.close()
         raise error if isinstance(error, OSError) else OSError(0, "no such port") from None

@@ -14,10 +14,12 @@ from splitjax.evaluate import routers
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
 from splitjax.planning.run_costs import rest_of, sweep_work, whole_work
+from splitjax.reporting.results_view import Results
 from splitjax.reporting.verdict import verdict
 from splitjax.runs import operational
 from splitjax.runs.devices import Devices
 from splitjax.runs.job import Job
+from splitjax.runs.plan_record import read_plan
 from splitjax.runs.reporter import Reporter
 from splitjax.runs.run_folder import RunFolder
 from splitjax.runs.workers.pool import platform_of_workers
@@ -112,7 +114,7 @@ def _name_changed_sources(job: Job) -> None:
         job.reporter.say(f"{line} since the data were prepared; --redo prepare takes it up")
 
 
-def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:
+def run(config: Config, *, jobs: int = 1, **options: Any) -> Results:
     """Every stage that is not done yet, in order.
 
     Args:
@@ -139,9 +141,14 @@ def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:
         return _answer(job)
 
 
-def _answer(job: Job) -> dict[str, Any]:
+def _answer(job: Job) -> Results:
     """results.json and what it says."""
-    return hosts.from_first(lambda: read_json(job.folder.results) | {"verdict": verdict(job.folder).to_json()})
+
+    def read() -> list[dict[str, Any]]:
+        results = read_json(job.folder.results)
+        return [results | {"verdict": verdict(job.folder).to_json()}, read_plan(job.folder)]
+
+    return Results(*hosts.from_first(read))
 
 
 def prepare(config: Config, **options: Any) -> dict[str, Any]:
@@ -222,7 +229,7 @@ def train(config: Config, *, expert: int | None = None, **options: Any) -> None:
         sequence.run_train(job)
 
 
-def evaluate(config: Config, **options: Any) -> dict[str, Any]:
+def evaluate(config: Config, **options: Any) -> Results:
     """Every main model on the test split → results.json. Returns what `run` does."""
     with job_of(config, **options) as job:
         sequence.run_evaluate(job)

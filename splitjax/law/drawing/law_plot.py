@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from splitjax.config import format_count
 
-from .canvas import GREY, legend_below, log_counts, sheet
+from .canvas import GREY, legend_below, log_counts, points_by_size, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,32 +78,11 @@ def draw_law(title: str, observed: Observed, isolines: Isolines | None, beyond: 
     return figure
 
 
-SIZES = 6
-"""More sizes N than this are told by a bar of colours."""
-
-
-def _by_size(axes: Axes, n_params: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-    """Points coloured by N."""
-    from matplotlib.colors import LogNorm
-
-    sizes, norm = np.unique(n_params), LogNorm(n_params.min() / 1.01, n_params.max() * 1.01)
-    style: Any = {"s": 14, "cmap": "viridis", "norm": norm, "alpha": 0.8, "linewidths": 0}
-    if len(sizes) > SIZES:
-        points = axes.scatter(x, y, c=n_params, **style)
-        bar = axes.figure.colorbar(points, ax=axes, pad=0.01, label="N")
-        log_counts(bar.ax.yaxis)
-        return
-    for size in sizes:
-        mine = n_params == size
-        axes.scatter(x[mine], y[mine], c=n_params[mine], label=f"N = {format_count(size)}", **style)
-    legend_below(axes, len(sizes) if len(sizes) < 4 else 3)
-
-
 def _against(axes: Axes, seen: Observed) -> None:
     at = np.isfinite(seen.predicted)
     span = [seen.loss[at].min(), seen.loss[at].max()]
     axes.plot(span, span, color=GREY, linewidth=1)
-    _by_size(axes, seen.n_params, np.where(at, seen.predicted, np.nan), seen.loss)
+    points_by_size(axes, seen.n_params, np.where(at, seen.predicted, np.nan), seen.loss)
     axes.set(xlabel="predicted loss", ylabel="observed loss", title=f"{seen.fitted} rows, error {seen.error:.2%}")
 
 
@@ -112,7 +91,7 @@ def _residuals(axes: Axes, seen: Observed) -> None:
     with np.errstate(divide="ignore"):
         off = np.where(at, 100 * (seen.loss / seen.predicted - 1), np.nan)
     axes.axhline(0, color=GREY, linewidth=1)
-    _by_size(axes, seen.n_params, seen.tokens, off)
+    points_by_size(axes, seen.n_params, seen.tokens, off)
     axes.set(xscale="log", xlabel="D + D' (tokens)", ylabel="observed above predicted (%)", title="residuals")
     log_counts(axes.xaxis)
 

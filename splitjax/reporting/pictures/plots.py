@@ -24,6 +24,12 @@ _HITS = 41
 
 def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Picture:
     """Predicted validation loss over the split fraction with its band, and what was measured."""
+    made, rows = split_canvas(plan, results)
+    return made.picture(("what", "fraction", "loss", "low", "high"), rows)
+
+
+def split_canvas(plan: Mapping[str, Any], results: Mapping[str, Any]) -> tuple[Canvas, list[tuple[Any, ...]]]:
+    """The same as a figure, with its values."""
     made, (axes,) = canvas("split_curve", 5.6, 4.2)
     measured = {name: row for name, row in results["models"].items() if "fraction" in row}
     measured.pop("dense_equal_compute", None)  # another budget: it does not lie on this curve
@@ -47,7 +53,7 @@ def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Picture:
     axes.set_ylabel("validation loss, nats a token")
     axes.set_xlim(0, 100)
     legend_below(made.figure, 2)
-    return made.picture(("what", "fraction", "loss", "low", "high"), rows)
+    return made, rows
 
 
 def _draw_law(axes: Any, plan: Mapping[str, Any]) -> list[float]:
