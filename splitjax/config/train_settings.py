@@ -16,8 +16,7 @@ from pydantic import (
 )
 
 from .errors import did_you_mean
-from .expert_settings import Experts, ExpertsField
-from .mixture_settings import MixtureField
+from .expert_settings import Experts, ExpertsField, MixtureField
 from .settings import Beta, Count, Settings
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,8 +45,8 @@ from splitjax.train import Phase as Stretch
 
 from . import program_cache
 from .cells import Clock, budget_tokens
-from .devices import Devices, check_memory
-from .phase_record import FORMAT, LOG, Losses, identities_of, plain, read_done, read_phase
+from .devices import Devices, check_memory, layout_words
+from .phase_record import FORMAT, LOG, Losses, identities_of, losses_of, plain, read_done, read_phase
 from .phase_tree import Cell, Phase
 from .phase_watch import TimeLog, Watch
 from .phase_words import phase_words
@@ -231,9 +230,7 @@ class Executor:
 
     def _layout(self, phase: Phase) -> str:
         """Where a phase lies: the mesh and the processes that share it."""
-        mesh, processes = self.trainer(phase).placement.mesh, jax.process_count()
-        sizes = " × ".join(f"{axis} {size}" for axis, size in mesh.shape.items()) if mesh else "one device"
-        return f"{sizes} ({processes} process{'es' if processes > 1 else ''})"
+        return layout_words(self.trainer(phase).placement.mesh)
 
     def _run_phase(self, phase: Phase) -> Stack:
         part = self.part(phase)
@@ -370,11 +367,7 @@ class Executor:
             return None
         if not set(map(self._tokens, phase.save_at)) <= set(checkpoint.saved(path / "checkpoints")):
             return None  # another cell leaves it where nothing was saved
-        measured = {cell.id: record["validation"].get(cell.id) for cell in phase.ends}
-        if None in measured.values():
-            return None
-        # JSON has no NaN: a loss that was not finite comes back as null.
-        return {cell: {k: math.nan if v is None else v for k, v in losses.items()} for cell, losses in measured.items()}
+        return losses_of(record, [cell.id for cell in phase.ends])
 
     def _identities(self, phase: Phase) -> tuple[str, str]:
         seed = self.seed.hash if self.seed else None
@@ -389,12 +382,7 @@ class Executor:
             "phase": plain(phase),
             "layout": self._layout(phase),
             "domains": list(self.corpus.domains) if phase.on == "domains" else None,
-            "lineage": {
-                "parent": phase.parent,
-                "at_step": phase.start,
-                "split_at": phase.split_at,
-                **self.lineage,
-            },
+            "lineage": {"parent": phase.parent, "at_step": phase.start, "split_at": phase.split_at, **self.lineage},
             "tokenizer": self.corpus.tokenizer.hash,
             "manifest": self.corpus.manifest.hash,
             "identity": read_phase(self.path(phase.name))["identity"],

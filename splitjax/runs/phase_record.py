@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NotRequired
@@ -101,3 +102,12 @@ def plain(phase: Phase) -> dict[str, Any]:
         "model": phase.model.model_dump(mode="json"),
         "ends": [cell.id for cell in phase.ends],
     }
+
+
+def losses_of(record: Mapping[str, Any], cells: Sequence[str]) -> Losses | None:
+    """Validation losses of these cells, as `read_done` has them; None where one is missing."""
+    measured = {cell: record["validation"].get(cell) for cell in cells}
+    if None in measured.values():
+        return None
+    # JSON has no NaN: a loss that was not finite comes back as null.
+    return {cell: {k: math.nan if v is None else v for k, v in losses.items()} for cell, losses in measured.items()}

@@ -1,4 +1,8 @@
-"""Laws on the command line: fits of any table, questions to any law. What people typed comes in, text goes out."""
+"""Laws at the command line: fits of any table, questions to any law.
+
+Enters: options that several commands share, what was typed, and text of plain values. Does not enter: a command of its
+own.
+"""
 
 from .law_asked import (
     add_plan_arguments,
