@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from splitjax import law
-from splitjax.config import format_count
+from splitjax.config import UserError, format_count
 from splitjax.model import n_params
 from splitjax.runs.cells import explicit_fraction, main_cells
 from splitjax.runs.job import Job
@@ -157,3 +157,30 @@ def sweep_cost(job: Job) -> dict[str, float]:
         "tokens_unshared": tokens_trained(alone, experts, quantum),
         "flops": flops_of(tree, job.config, experts, vocab),
     }
+
+
+def sweep_told(job: Job, fitted: law.LawFit) -> dict[str, Any]:
+    """What the sweep cost beside the main run, and what more runs would be worth.
+
+    Returns:
+        ``{flops, of_main: over those of the planned model split at half, further: a sentence}``
+    """
+    asked = auto_sweep.question_of(job)
+    flops, rounds = sweep_cost(job)["flops"], job.rounds_so_far
+    ended = rounds.ended if job.config.sweep and job.config.sweep.auto else None
+    further = rounds.told() if ended else _one_more(asked, fitted)
+    return {"flops": flops, "of_main": flops / asked.main_flops, "further": further}
+
+
+def _one_more(asked: auto_sweep.Question, fitted: law.LawFit) -> str:
+    """The run that would narrow the split most, for a quarter of the main run's FLOPs at most; "" without draws."""
+    if not fitted.chosen.drawn:
+        return ""
+    try:
+        best = law.next_run(fitted, asked.budget(), asked.main_flops / 4)
+    except UserError:
+        return "No run for a quarter of the main run's FLOPs would say more."
+    told = ", ".join(f"{name} = {format_count(round(value))}" for name, value in (
+        ("N", best.cell.n_params), ("D", best.cell.d_pretrain), ("D'", best.cell.d_special)))
+    return (f"One more run ({told}; {best.flops:.2g} FLOPs) would narrow the split from {best.sd_before:.1%} to "
+            f"{best.sd_after:.1%} of T (standard deviation).")

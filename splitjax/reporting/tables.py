@@ -84,10 +84,11 @@ def facts(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Section:
             f"longest fitted path, D' is {outside.get('d_special', 0):.1f}× the largest fitted"
         )
     if sweep["tokens"]:
+        of_main = plan.get("sweep", {}).get("of_main", sweep["flops"] / costs["planned_flops"])
         lines.append(
-            f"The sweep is not in T: {format_count(sweep['tokens'])} tokens, {sweep['flops']:.2g} FLOPs, "
-            f"{_percent(costs['sweep_share'])} of sweep and planned model together (shared trunks saved "
-            f"{_percent(1 - sweep['tokens'] / sweep['tokens_unshared'])} of its tokens); it pays for larger N and T"
+            f"The sweep is not in T: {format_count(sweep['tokens'])} tokens, {sweep['flops']:.2g} FLOPs, {of_main:.2g} "
+            f"times the main run's (shared trunks saved {_percent(1 - sweep['tokens'] / sweep['tokens_unshared'])} of "
+            f"its tokens); it pays for larger N and T. {plan.get('sweep', {}).get('further', '')}".rstrip(". ")
         )
     if experts > 1:
         lines.append(

@@ -15,7 +15,7 @@ from splitjax.model import n_params_total
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
 from splitjax.planning.main_plan import ask, make_plan
-from splitjax.planning.run_costs import disk_note, sweep_work
+from splitjax.planning.run_costs import disk_note, sweep_told, sweep_work
 from splitjax.runs.cells import main_cells, mixture_shares, seed_tokens
 from splitjax.runs.job import Job
 from splitjax.runs.model_places import places
@@ -202,8 +202,13 @@ def run_plan(job: Job) -> None:
     job.reporter.stage("plan", "choosing the split")
     manifest, fitted = job.corpus.manifest, job.folder.law if job.config.sweep else None
     plan = make_plan(job.config, job.clock, manifest.sizes_by_domain, fitted, manifest.weights)
+    if fitted is not None:
+        plan["sweep"] = sweep_told(job, law.LawFit.load(fitted))
     write_record(job.folder.plan, plan)
     job.finish("plan", inputs, [job.folder.plan], plan_note(plan), read=[_manifest(job), *_law(job)])
+    if "sweep" in plan:
+        told = plan["sweep"]
+        job.reporter.say(f"The sweep cost {told['of_main']:.2g} times the main run's FLOPs. {told['further']}".rstrip())
     job.reporter.say(disk_note(job, main_cells(job.config, job.clock, plan["split_fraction"]).values()))
 
 

@@ -44,6 +44,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Pat
     return folder
 
 
+def test_what_the_sweep_cost_is_told_beside_the_main_run(finished: Path) -> None:
+    plan, results = (json.loads((finished / "run" / name).read_text()) for name in ("plan.json", "results.json"))
+    told, costs = plan["sweep"], results["costs"]
+    assert told["flops"] == pytest.approx(costs["sweep"]["flops"])
+    # the main run has 8k tokens, whatever the split; steps of 128 tokens leave some over
+    main = 8000 * costs["planned_flops"] / costs["planned_tokens"]
+    assert told["of_main"] == pytest.approx(costs["sweep"]["flops"] / main, rel=0.1)
+    assert told["further"].startswith("One more run (N = ")
+    said = " ".join((finished / "stderr").read_text().split())
+    assert f"The sweep cost {told['of_main']:.2g} times the main run's FLOPs. One more run (N = " in said
+    page_text = (finished / "run" / "report.html").read_text()
+    assert f"{told['of_main']:.2g} times the main run's (shared trunks" in page_text
+
+
 def test_a_run_leaves_what_the_contract_names(finished: Path) -> None:
     run = finished / "run"
     for name in ("config.yaml", "data/manifest.json", "observations.csv", "law.json", "plan.json", "results.json"):
