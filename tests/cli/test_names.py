@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import gzip
+import os
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from splitjax import cli
 from splitjax.config import UserError, find_files, to_yaml
+from splitjax.evaluate import task_files, tasks
 
 LONG = {"a long name": "n" * 300, "a long path": "a/" * 3000, "NUL": "a\0b"}
 COMMANDS = (
@@ -118,3 +121,32 @@ def test_deep_json_is_a_line_wherever_it_is_read(
     line(["predict", "--law", "law.json", "--params", "1M", "--pretrain", "1M"], capsys)
 
 
+
+
+@pytest.mark.parametrize("command", ["run @", "config @", "evaluate @", "plan --law @ --params 1M --tokens 1M"])
+def test_a_device_without_an_end_is_refused_at_once(
+    config: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    (config.parent / "zero").symlink_to("/dev/zero")
+    line([word.replace("@", "zero") for word in command.split(" ")], capsys)
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_a_task_that_is_a_device_or_a_pipe_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    for name, read in (("t.yaml", task_files.read), ("t.jsonl", tasks.read), ("t.jsonl.gz", tasks.read)):
+        place = tmp_path / name
+        if kind == "pipe":
+            os.mkfifo(place)
+        else:
+            place.symlink_to("/dev/zero")
+        with pytest.raises(UserError, match=f"{place}: .*not a regular file"):
+            read(place)
+
+
+def test_a_task_that_unpacks_to_more_than_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "_MOST", 1000)
+    (tmp_path / "t.jsonl.gz").write_bytes(gzip.compress(b" " * 100_000))
+    with pytest.raises(UserError, match="unpacks to more than"):
+        tasks.read(tmp_path / "t.jsonl.gz")
