@@ -1,8 +1,9 @@
 """Train one model on everything, or split it into domain experts, and when?
 
-The command line as functions: `run`, `prepare`, `sweep`, `fit`, `plan`, `predict`, `report`, `launch`. They are
-imported on first use, so that ``import splitjax`` is instant. `splitjax.train` and `splitjax.evaluate` are rooms; the
-stages of those names are `splitjax.stages.train` and `splitjax.stages.evaluate`.
+The command line as functions: `run`, `prepare`, `sweep`, `fit`, `plan`, `predict`, `propose`, `report`, `generate`,
+`export`, `launch`; `open_run` gives what a run folder holds. They are imported on first use, so that
+``import splitjax`` is instant. `splitjax.train` and `splitjax.evaluate` are rooms; the stages of those names are
+`splitjax.stages.train` and `splitjax.stages.evaluate`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _HOME = {
     "fit": "splitjax.law",
     "plan": "splitjax.law",
     "predict": "splitjax.law",
+    "propose": "splitjax.law",
     "Table": "splitjax.law",
     "load": "splitjax.config",
     "run": "splitjax.stages",
@@ -27,6 +29,8 @@ _HOME = {
     "compile_step": "splitjax.planning",
     "price": "splitjax.planning",
     "export": "splitjax.serving",
+    "generate": "splitjax.serving",
+    "open_run": "splitjax.stages",
     "report": "splitjax.stages",
     "launch": "splitjax.launching",
 }
@@ -39,6 +43,10 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def accelerator_in_sight() -> bool:

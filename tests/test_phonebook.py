@@ -12,8 +12,8 @@ import pytest
 
 from splitjax.config import load, read_json
 from splitjax.model import n_params
-from splitjax.runs import observations
 from splitjax.runs.job import Job
+from splitjax.runs.sweeping import observations
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))

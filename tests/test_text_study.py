@@ -25,7 +25,7 @@ from study.spec import Part, Study, read_spec  # noqa: E402
 from splitjax import law  # noqa: E402
 from splitjax.config import UserError  # noqa: E402
 from splitjax.model import n_params  # noqa: E402
-from splitjax.runs.observations import rows_of  # noqa: E402
+from splitjax.runs.sweeping.observations import rows_of  # noqa: E402
 from splitjax.runs.workers.attempts import SweepError  # noqa: E402
 
 NAMES = ("text_study", "text_study_quick")

@@ -36,6 +36,7 @@ COMMANDS = {
     "compile": "one step compiled for a named topology, no TPU needed: memory, FLOPs, collectives, predicted time",
     "export": "experts as Hugging Face folders, with the router and model cards",
     "generate": "text from the expert that the router picks for a prompt",
+    "serve": "the same over OpenAI's completions protocol, on this machine alone",
     "report": "one HTML page with plots and tables",
     "launch": "the same run elsewhere: several processes here, Slurm, TPU VMs, GKE",
     "status": "what is done, running, failed",

@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -44,13 +44,20 @@ def refuse_redo(args: argparse.Namespace) -> None:
         raise UserError("there is no run whose stages could be made anew", where="--redo")
 
 
-def refuse_options(args: argparse.Namespace, add: Callable[[argparse.ArgumentParser], None], why: str) -> None:
-    """Refuse options of the other form of a command instead of ignoring them."""
+def refuse_options(
+    args: argparse.Namespace, add: Callable[[argparse.ArgumentParser], None], why: str, *, but: Collection[str] = ()
+) -> None:
+    """Refuse options of the other form of a command, but for some, instead of ignoring them."""
+    for name in given(args, add):
+        if name not in but:
+            raise UserError(f"--{name.replace('_', '-')} {why}")
+
+
+def given(args: argparse.Namespace, add: Callable[[argparse.ArgumentParser], None]) -> list[str]:
+    """Which options of a group were used."""
     other = argparse.ArgumentParser(add_help=False)
     add(other)
-    for name, default in vars(other.parse_args([])).items():
-        if getattr(args, name) != default:
-            raise UserError(f"--{name.replace('_', '-')} {why}")
+    return [name for name, default in vars(other.parse_args([])).items() if getattr(args, name) != default]
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
@@ -169,17 +176,10 @@ def _write(text: str, out: TextIO) -> None:
         raise BrokenPipeError from error
 
 
-def screen() -> Any:
-    """Rich's console on standard output, for tables and names that came with data."""
-    from splitjax.runs.reporter import Screen
-
-    return Screen()
-
-
 def print_tables(tables: Iterable[Any]) -> None:
-    """Rich tables on standard output, wide enough for their columns wherever that goes."""
-    console = screen()
-    if not console.is_terminal:
-        console.width = 160
+    """Rich tables on standard output, 80 columns wide wherever that goes, with every number whole."""
+    from splitjax.reporting.narrow import console, narrow
+
+    out = console()
     for table in tables:
-        console.print(table)
+        out.print(narrow(table))

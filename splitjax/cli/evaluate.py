@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--limit", metavar="N", type=int, help="items a task (all)")
     parser.add_argument(
+        "--num-fewshot", metavar="N", type=int, help="examples before each item (as the task says, else none)"
+    )
+    parser.add_argument(
         "--data", metavar="RUN", help="score CONFIG, an exported set or Hugging Face folder, on this run's test windows"
     )
     common.add_json_argument(parser)
@@ -26,13 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.tasks is not None:
         return _lm_eval(args)
-    if args.limit is not None:
-        raise UserError("--limit needs --tasks")
+    for option in ("limit", "num_fewshot"):
+        if getattr(args, option) is not None:
+            raise UserError(f"--{option.replace('_', '-')} needs --tasks")
     if args.data is not None or common.is_models(Path(args.config)):
         return _folder(args)
     config = common.job_config(args)
     from splitjax import stages
-    from splitjax.reporting import closing_table
+    from splitjax.reporting.closing import closing
+    from splitjax.reporting.narrow import console
 
     found = stages.evaluate(config, **common.options_of(args))
     if not common.speaks():
@@ -40,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         common.print_json(found)
         return 0
-    common.screen().print(closing_table(found))
+    console().print(closing(found))
     return 0
 
 
@@ -51,6 +56,8 @@ def _lm_eval(args: argparse.Namespace) -> int:
         raise UserError("--data is for a folder of models, without --tasks")
     if args.limit is not None and args.limit < 1:
         raise UserError(f"{args.limit} items", where="--limit", mend="Give 1 or more.")
+    if args.num_fewshot is not None and not 0 <= args.num_fewshot <= 1000:
+        raise UserError(f"{args.num_fewshot} examples", where="--num-fewshot", mend="Give 0 to 1000.")
     tasks = [name for name in args.tasks.split(",") if name]
     if not tasks:
         raise UserError("names no task", where="--tasks")
@@ -61,7 +68,7 @@ def _lm_eval(args: argparse.Namespace) -> int:
         source = common.config_of(args)
     from splitjax.serving import task_scores
 
-    found = task_scores.evaluate(source, tasks, limit=args.limit)
+    found = task_scores.evaluate(source, tasks, limit=args.limit, shots=args.num_fewshot)
     if args.json:
         common.print_json(found)
     else:

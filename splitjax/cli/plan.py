@@ -7,13 +7,13 @@ import sys
 
 from splitjax.config import Config, UserError
 
-from . import common, law_table
+from . import common, laws
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_config_arguments(parser, needed=False)
     common.add_json_argument(parser)
-    law_table.add_plan_arguments(parser)
+    laws.add_plan_arguments(parser)
     parser.add_argument("--topology", metavar="NAME", help="what the run costs there: v5p:4x4x4, 8xv5e:4x4, h100:8")
     parser.add_argument("--estimate", action="store_true", help="do not compile for --topology, estimate")
 
@@ -27,18 +27,23 @@ def run(args: argparse.Namespace) -> int:
         if args.config:
             raise UserError(f"both --law and '{args.config}'", where="splitjax plan", mend="Give one of them.")
         common.refuse_redo(args)
-        return law_table.plan_law(args)
+        return laws.plan_law(args)
+    if not args.config and args.propose:
+        common.refuse_redo(args)
+        return laws.first_runs(args)
     if not args.config:
         raise UserError("no config and no law", where="splitjax plan", mend="Give a CONFIG.yaml, or --law law.json.")
-    common.refuse_options(args, law_table.add_plan_arguments, "goes with --law; a run's plan is set by its config")
-    config = common.config_of(args)
+    config, asks = common.config_of(args), common.given(args, laws.add_plan_arguments)
     if args.topology:
+        common.refuse_options(args, laws.add_plan_arguments, "asks a law, and --topology prices a config")
         return _price(args, config)
+    if asks:
+        common.refuse_redo(args)
+        return laws.plan_again(args, config)
     from splitjax.stages.commands import plan_run
 
     found = plan_run(config, **common.options_of(args))
-    if args.json:
-        common.print_json(found)
+    common.print_json(found) if args.json else print(laws.run_plan_text(found))
     return 0
 
 

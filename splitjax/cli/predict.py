@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from . import common, law_table
+from . import common, laws
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_json_argument(parser)
-    law_table.add_predict_arguments(parser)
+    laws.add_predict_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    return law_table.predict_loss(args)
+    return laws.predict_loss(args)

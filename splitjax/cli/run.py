@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import argparse
 
-from . import common
+from . import common, laws
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_config_arguments(parser)
     common.add_json_argument(parser)
     common.add_jobs_argument(parser)
+    _add_questions(parser)
+
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    laws.add_question_arguments(parser, "asked of a run's law", "instead of running; its files stay as they are")
 
 
 def run(args: argparse.Namespace) -> int:
+    if common.given(args, _add_questions):
+        common.refuse_redo(args)
+        return laws.plan_again(args, common.config_of(args))
     config = common.job_config(args)  # before the heavy imports: a typing error answers at once
     from splitjax import stages
-    from splitjax.reporting import closing_table
-    from splitjax.reporting.verdict import headline
-    from splitjax.runs.plan_record import read_plan
+    from splitjax.reporting.closing import closing
+    from splitjax.reporting.narrow import console
     from splitjax.runs.run_folder import RunFolder
 
     results = stages.run(config, jobs=args.jobs, **common.options_of(args))
@@ -27,9 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         common.print_json(results)
         return 0
-    folder = RunFolder(config.folder)
-    screen = common.screen()
-    screen.print(closing_table(results))
-    screen.print(headline(read_plan(folder), results), style="bold")
-    screen.print(f"Report: {folder.report}", soft_wrap=True)
+    out = console()
+    out.print(closing(results))
+    out.print(f"Report: {RunFolder(config.folder).report}", soft_wrap=True)
     return 0

@@ -34,10 +34,13 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from rich.live import Live
 
+    from splitjax.reporting.narrow import console
+
+    out = console()
     if not args.watch:
-        common.screen().print(table(found))
+        out.print(table(found))
         return 0
-    with Live(table(found), console=common.screen(), auto_refresh=False) as live:
+    with Live(table(found), console=out, auto_refresh=False) as live:
         while found["running"]:
             time.sleep(SECONDS)
             found = status(folder)
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def table(found: Mapping[str, Any]) -> Table:
-    """Stages, then the cells of the sweep that are not simply done, then the phases at work."""
+    """Stages, what is at work, then the cells of the sweep and what failed."""
     from rich.table import Table
     from rich.text import Text
 
@@ -59,17 +62,31 @@ def table(found: Mapping[str, Any]) -> Table:
     for stage, state in found["stages"].items():
         shown.add_row(stage, state)
     shown.add_section()
+    if progress := found["progress"]:
+        shown.add_row("now", f"{progress['stage']}: {progress['what']}")
+        shown.add_row("", _progress(progress))
     if cells := found["cells"]:
         counts = Counter(state.partition(":")[0] for state in cells.values())
         shown.add_row("cells", ", ".join(f"{count} {state}" for state, count in counts.items()))
-    for cell, state in cells.items():
-        if state not in ("done", "waiting"):
-            shown.add_row(cell, Text(common.shown(state), "red") if state.startswith("failed") else state)
-    shown.add_section()
-    for phase, state in found["phases"].items():
-        if state != "done":
-            shown.add_row(phase, state)
+    counts = Counter(found["phases"].values())
+    shown.add_row("phases", ", ".join(f"{count} {state}" for state, count in counts.items()) or "none yet")
+    for failure in found["failures"]:
+        shown.add_row(Text("failed", "red"), f"{failure['what']}: {failure['reason']}")
+    for change in found["changes"]:
+        keys = (f"train.{key} {before} → {after}" for key, (before, after) in change["train"].items())
+        shown.add_row("changed", f"{change['made']}: {', '.join(keys)}")
     if found["goodput"]:
         shown.add_row("goodput", told(found["goodput"]))
-    shown.add_row("phases", f"{sum(state == 'done' for state in found['phases'].values())} done")
     return shown
+
+
+def _progress(told: Mapping[str, Any]) -> str:
+    """Per cent, loss, time left: those that are known yet."""
+    from splitjax.runs.reporter import time_left
+
+    share, loss, left = told["trained"], told["loss"], told["seconds_left"]
+    parts = (
+        None if share is None else f"{share:.0%} trained", None if loss is None else f"loss {loss:.3f}",
+        None if left is None else time_left(left),
+    )
+    return ", ".join(filter(None, parts)) or "no speed yet"

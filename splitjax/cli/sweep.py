@@ -42,8 +42,7 @@ def _list(config: Config, as_json: bool) -> int:
     if as_json:
         common.print_json(told)
         return 0
-    for table in sweep_tables(told):
-        common.screen().print(table)
+    common.print_tables(sweep_tables(told))
     return 0
 
 

@@ -7,6 +7,7 @@ whole or not at all. Does not enter: JAX, any other room, and what a setting doe
 from .editors import json_schema, schema_text
 from .errors import ReadError, UserError, control_character, did_you_mean, shown
 from .load import dump, from_dict, load, origins
+from .notebook_cells import Shown
 from .origin import Value
 from .paths import find_files, is_remote, local_copy, open_read
 from .schema import (
@@ -19,11 +20,13 @@ from .schema import (
     Law,
     MeshSizes,
     Model,
+    RopeScaling,
     Source,
     Sweep,
     Tokenizer,
     Train,
 )
+from .train_settings import OPERATIONAL, SAME_BITS
 from .units import PerParam, format_count, parse_count, tokens_of
 from .whole_files import (
     beside,
@@ -41,6 +44,8 @@ from .whole_files import (
 from .yaml_text import to_yaml
 
 __all__ = [
+    "OPERATIONAL",
+    "SAME_BITS",
     "Auto",
     "Budget",
     "Config",
@@ -52,6 +57,8 @@ __all__ = [
     "Model",
     "PerParam",
     "ReadError",
+    "RopeScaling",
+    "Shown",
     "Source",
     "Sweep",
     "Tokenizer",

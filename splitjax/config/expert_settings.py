@@ -1,14 +1,14 @@
-"""What single experts have of their own: `train.experts`, by domain."""
+"""What is set domain by domain: `train.experts`, what single experts have of their own, and `train.mixture`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-from .errors import did_you_mean
+from .errors import UserError, did_you_mean
 from .units import parse_count
 
 EVERYBODY = "*"
@@ -123,3 +123,47 @@ def _dump(value: Experts) -> dict[str, dict[str, Any]]:
 
 
 ExpertsField = Annotated[Experts, BeforeValidator(_parse), PlainSerializer(_dump)]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What the trunk's mixture is made of: weights as they were given, sorted by domain; hashable."""
+
+    given: tuple[tuple[str, float], ...]
+
+    def of(self, domains: Sequence[str]) -> tuple[float, ...]:
+        """The weight of each of these domains.
+
+        Raises:
+            UserError: a domain that is none of them, or one that has no weight.
+        """
+        told = dict(self.given)
+        for name in told:
+            if name not in domains:
+                raise UserError(f"no domain '{name}'", where="train.mixture", mend=did_you_mean(name, domains))
+        for name in domains:
+            if name not in told:
+                raise UserError(f"gives '{name}' no weight", where="train.mixture",
+                                mend="Name every domain; 0 leaves one out of the trunk.")
+        return tuple(told[name] for name in domains)
+
+
+def _parse_mixture(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    for name, weight in value.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+            raise ValueError(f"the weight of '{name}' is {weight!r:.60}, not a number from 0")
+    if not sum(value.values()) > 0:
+        raise ValueError("no domain has a weight above 0")
+    return Mixture(tuple(sorted((str(name), float(weight)) for name, weight in value.items())))
+
+
+def _dump_mixture(value: Mixture | None) -> dict[str, Any] | None:
+    return dict(value.given) if value else None
+
+
+MixtureField = Annotated[
+    Mixture | None, BeforeValidator(_parse_mixture), PlainSerializer(_dump_mixture),
+    WithJsonSchema({"type": ["object", "null"], "additionalProperties": {"type": "number", "minimum": 0}}),
+]

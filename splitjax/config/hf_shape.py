@@ -10,12 +10,19 @@ from pydantic import Field, ValidationError
 from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
 from .errors import UserError
-from .model_settings import Model
+from .model_settings import Model, RopeScaling
 from .whole_files import check_shape, read_json
 
 FILE = "config.json"
 TOKENIZER = "tokenizer.json"
 GENERATION = "generation_config.json"
+_KINDS = ("llama", "qwen2", "qwen3")
+_ROPE: dict[str, tuple[str, ...]] = {
+    "default": (), "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+"""Types of rotary positions, with the keys that each needs."""
+_ROPE_KEYS = {"rope_type", "type", "rope_theta", "partial_rotary_factor", *_ROPE["llama3"]}
 _NEEDED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
 
@@ -51,24 +58,22 @@ def model_of_config(told: Mapping[str, Any], where: str = FILE) -> tuple[Model, 
     if not isinstance(told, Mapping):
         raise UserError("not a model's config", where=where)
     kind = told.get("model_type")
-    if kind not in ("llama", "qwen3"):
-        raise UserError(f"model_type '{kind}' is not supported", where=where, mend="Known: llama, qwen3.")
+    if kind not in _KINDS:
+        raise UserError(f"model_type '{kind}' is not supported", where=where, mend=f"Known: {', '.join(_KINDS)}.")
     if missing := [key for key in _NEEDED if not isinstance(told.get(key), int)]:
         raise UserError(f"'{missing[0]}' is missing or no whole number", where=where)
     check_shape({key: told[key] for key in told.keys() & _Told.__annotations__.keys()}, _Told, where)
-    rope = dict(told.get("rope_parameters") or {})
     unwanted = {
         "hidden_act": told.get("hidden_act", "silu") != "silu",
-        "attention_bias": bool(told.get("attention_bias")),
         "mlp_bias": bool(told.get("mlp_bias")),
         "use_sliding_window": bool(told.get("use_sliding_window")),
         "layer_types": any(kind != "full_attention" for kind in told.get("layer_types") or ()),
-        "rope_scaling": bool(told.get("rope_scaling")) or rope.get("rope_type", "default") != "default",
         "partial_rotary_factor": (told.get("partial_rotary_factor") or 1) != 1,
         "quantization_config": bool(told.get("quantization_config")),
     }
     if found := [key for key, present in unwanted.items() if present]:
         raise UserError(f"'{found[0]}' asks for a feature that this model does not have", where=where)
+    theta, scaling = _rope(told, where)
     try:
         shape = Model(
             d_model=told["hidden_size"],
@@ -79,7 +84,9 @@ def model_of_config(told: Mapping[str, Any], where: str = FILE) -> tuple[Model, 
             d_ff=told["intermediate_size"],
             qk_norm=kind == "qwen3",
             tied_embeddings=bool(told.get("tie_word_embeddings")),
-            rope_theta=float(rope.get("rope_theta") or told.get("rope_theta") or 10_000.0),
+            attention_bias="qkv" if kind == "qwen2" else "all" if told.get("attention_bias") else None,
+            rope_theta=theta,
+            rope_scaling=scaling,
             norm_eps=float(told.get("rms_norm_eps") or 1e-6),
         )
     except ValidationError as error:
@@ -89,6 +96,40 @@ def model_of_config(told: Mapping[str, Any], where: str = FILE) -> tuple[Model, 
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"describes no model of this kind ({error!s:.200})", where=where) from None
     return shape, told["vocab_size"]
+
+
+def _rope(told: Mapping[str, Any], where: str) -> tuple[float, RopeScaling | None]:
+    """Base and scaling of the rotary positions, read where transformers reads them.
+
+    Raises:
+        UserError: another type, a key that is not known, or a value that does not fit; names the key.
+    """
+    key = "rope_scaling" if told.get("rope_scaling") else "rope_parameters"
+    rope = told.get(key) or {}
+    if not isinstance(rope, Mapping):
+        raise UserError(f"'{key}' is {rope!r:.60}, no mapping", where=where)
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if not isinstance(kind, str) or kind not in _ROPE:
+        raise UserError(f"'{key}' of type '{kind}' asks for a feature that this model does not have", where=where,
+                        mend=f"Known: {', '.join(_ROPE)}.")
+    if strange := sorted(map(str, rope.keys() - _ROPE_KEYS)):
+        raise UserError(f"'{key}.{strange[0]}' is not known", where=where)
+    if (rope.get("partial_rotary_factor") or 1) != 1:
+        raise UserError(f"'{key}.partial_rotary_factor' asks for a feature that this model does not have", where=where)
+    values = {name: rope.get(name) for name in _ROPE[kind]}
+    if "original_max_position_embeddings" in values:  # some writers put it beside, older ones nowhere
+        name = "original_max_position_embeddings"
+        values[name] = told.get(name) or values[name] or told.get("max_position_embeddings")
+    base = rope.get("rope_theta") or told.get("rope_theta") or 10_000.0
+    for name, value in ({"rope_theta": base} | {f"{key}.{name}": value for name, value in values.items()}).items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            wrong = "missing" if value is None else f"{value!r:.60}, no number above 0"
+            raise UserError(f"'{name}' is {wrong}", where=where)
+    try:
+        return float(base), None if kind == "default" else RopeScaling.model_validate({"type": kind} | values)
+    except ValidationError as error:
+        what = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UserError(f"'{key}': {what}", where=where) from None
 
 
 def end_token_of(folder: Path) -> str | None:

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from .errors import did_you_mean
 from .presets import PRESETS
 from .settings import Settings
 
 
+class RopeScaling(Settings):
+    """Rotary positions stretched beyond the context that a checkpoint was first trained on."""
+
+    type: Literal["linear", "llama3"] = Field(
+        description="linear: all frequencies are divided by factor; llama3: those that turn seldom in a context."
+    )
+    factor: float = Field(gt=0, description="What frequencies are divided by.")
+    low_freq_factor: float | None = Field(
+        None, gt=0, description="Turns in the context before, up to which factor applies whole (llama3)."
+    )
+    high_freq_factor: float | None = Field(
+        None, gt=0, description="Turns from which on it does not apply, between both by degrees (llama3)."
+    )
+    original_max_position_embeddings: int | None = Field(None, ge=1, description="Tokens of that context (llama3).")
+
+    @model_validator(mode="after")
+    def _keys_of_its_type(self) -> RopeScaling:
+        own = ("low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+        for key in own:
+            if (getattr(self, key) is None) == (self.type == "llama3"):
+                raise ValueError(f"type={self.type} {'needs' if self.type == 'llama3' else 'takes no'} '{key}'")
+        if self.low_freq_factor and self.high_freq_factor and self.low_freq_factor >= self.high_freq_factor:
+            raise ValueError(f"high_freq_factor={self.high_freq_factor} is not above low_freq_factor")
+        return self
+
+
 class Model(Settings):
-    """A decoder-only transformer of the Llama/Qwen3 family; a preset's name stands for its sizes."""
+    """A decoder-only transformer of the Llama/Qwen family; a preset's name stands for its sizes."""
 
     d_model: int = Field(128, ge=8, le=1 << 17, description="Residual width.")
     n_layers: int = Field(4, ge=1, le=1 << 12, description="Blocks.")
@@ -24,7 +50,11 @@ class Model(Settings):
     )
     qk_norm: bool = Field(True, description="RMS-normalise queries and keys (Qwen3).")
     tied_embeddings: bool = Field(False, description="Output head shares the embedding.")
+    attention_bias: Literal["qkv", "all"] | None = Field(
+        None, description="Biases of attention; qkv: queries, keys, values (Qwen2); all: the output too (null: none)."
+    )
     rope_theta: float = Field(10_000.0, gt=0, description="RoPE base.")
+    rope_scaling: RopeScaling | None = None
     attention_cap: float | None = Field(
         None, gt=0, description="Soft cap c of attention scores, c · tanh(score / c), as in Gemma 2 (null: none)."
     )
@@ -46,6 +76,11 @@ class Model(Settings):
             raise ValueError(f"head_dim={self.width_of_head} is odd; RoPE rotates pairs")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_absent_keys(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A model without them is what it was before there were such keys: records and runs of then go on."""
+        return {key: value for key, value in dump(self).items() if value is not None or key not in _YOUNGER}
+
     @property
     def kv_heads(self) -> int:
         return self.n_kv_heads or self.n_heads
@@ -57,6 +92,9 @@ class Model(Settings):
     @property
     def width_of_ffn(self) -> int:
         return self.d_ff or -(-8 * self.d_model // 3 // 16) * 16
+
+
+_YOUNGER = ("attention_bias", "rope_scaling")
 
 
 def _expanded(model: object) -> object:

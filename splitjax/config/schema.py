@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from . import seed_settings
 from .data_settings import Data, Domains, Source, Tokenizer
-from .model_settings import Model
+from .model_settings import Model, RopeScaling
 from .paths import refuse_remote
 from .seed_settings import SeedFrom
 from .settings import Fraction, Many, Settings, Split, TokenCount
@@ -17,8 +17,8 @@ from .sweep_settings import Sweep
 from .train_settings import MeshSizes, Train
 
 __all__ = [
-    "Budget", "Config", "Data", "Domains", "Evaluate", "Law", "MeshSizes", "Model", "Source", "Sweep", "Tokenizer",
-    "Train",
+    "Budget", "Config", "Data", "Domains", "Evaluate", "Law", "MeshSizes", "Model", "RopeScaling", "Source", "Sweep",
+    "Tokenizer", "Train",
 ]
 
 
@@ -76,8 +76,8 @@ class Config(Settings):
     log: Many[Literal["tensorboard", "wandb"]] = Field((), description="Where metrics go beside metrics.jsonl.")
     wandb: Wandb = Wandb()
     seed_from: SeedFrom | None = Field(
-        None, description="path: a Hugging Face folder (Llama, Qwen3) to start from instead of fresh weights; tokens: "
-        "what it was trained on, for the law's D (null: unknown)."
+        None, description="path: a Hugging Face folder (Llama, Qwen2, Qwen3) to start from instead of fresh weights; "
+        "tokens: what it was trained on, for the law's D (null: unknown)."
     )
     data: Data
     model: Model = Model()

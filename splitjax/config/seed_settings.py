@@ -18,7 +18,7 @@ from .sweep_settings import Sweep
 
 @dataclass(frozen=True)
 class SeedFrom:
-    """A Hugging Face folder of Llama or Qwen3 type.
+    """A Hugging Face folder of Llama, Qwen2 or Qwen3 type.
 
     Attributes:
         path: the folder, relative to the working directory.

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from .errors import did_you_mean
-from .expert_settings import Experts, ExpertsField
+from .expert_settings import Experts, ExpertsField, MixtureField
 from .settings import Beta, Count, Settings
 
 
@@ -42,6 +50,15 @@ def _mesh(value: object) -> object:
 def _dump_mesh(value: MeshSizes | None) -> dict[str, Any] | None:
     return asdict(value) if value else None
 
+
+OPERATIONAL = (
+    "mesh", "placement", "attention", "layers", "remat", "loss_blocks", "microbatches", "expert_loop",
+    "checkpoint_minutes", "keep_last",
+)
+"""Keys that say how a step is computed and not what: they may change while a run is stopped."""
+SAME_BITS = ("checkpoint_minutes", "keep_last")
+"""Those of them that change no bit; the others change the rounding."""
+_NEVER_HASHED = {"mesh", "placement", "keep_last"}
 
 Mesh = Annotated[MeshSizes | None, BeforeValidator(_mesh), PlainSerializer(_dump_mesh)]
 
@@ -106,6 +123,10 @@ class Train(Settings):
         "stacked", description="stacked: all experts in one program; serial: one after another, the rest on disk; "
         "separate: each a job of its own, 'splitjax train CONFIG --expert K' (a sweep's are stacked)."
     )
+    mixture: MixtureField = Field(
+        None, description="What the trunk reads: weights by domain, {code: 2, prose: 1}; 0: not in the trunk (null: by "
+        "the domains' tokens)."
+    )
     domain_stream: Literal["continue", "restart"] = Field(
         "continue", description="An expert's text: from where the trunk left its domain, or from its beginning again."
     )
@@ -128,6 +149,11 @@ class Train(Settings):
             raise ValueError("keep_last limits what keep_every keeps: give both")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_absent_mixture(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where none is given, the recipe is what it was before there was one: runs that stand go on."""
+        return {key: value for key, value in dump(self).items() if value is not None or key != "mixture"}
+
     @property
     def part_size(self) -> int:
         """Windows that are on the devices at once, of one model."""
@@ -139,5 +165,14 @@ class Train(Settings):
         return {"wsd": self.decay_fraction, "cosine": 1.0, "constant": 0.0}[self.schedule]
 
     def recipe(self) -> dict[str, Any]:
-        """What the numbers of a run depend on: where the experts lie does not belong to it."""
-        return self.model_dump(mode="json", exclude={"mesh", "placement", "keep_last"})
+        """What the numbers of a run depend on, but for their rounding: without the operational keys."""
+        return self.model_dump(mode="json", exclude=set(OPERATIONAL))
+
+    def recipe_before(self, began: Mapping[str, Any]) -> dict[str, Any]:
+        """The recipe as hashes held it before the operational keys were left out of them.
+
+        Args:
+            began: operational keys as the run began with them, as JSON; those not given are as they are here.
+        """
+        own = self.model_dump(mode="json", include=set(OPERATIONAL) - _NEVER_HASHED)
+        return self.recipe() | {key: began.get(key, value) for key, value in own.items()}

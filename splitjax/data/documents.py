@@ -12,12 +12,21 @@ SPLITS = ("train", "validation", "test")
 
 
 class Document(NamedTuple):
-    """One text and what its source gives with it: a label, ids where it is tokenised already, an embedding."""
+    """One text and what its source gives with it: a label, ids where it is tokenised already, an embedding.
 
-    text: str
+    Attributes:
+        data: the text in UTF-8, which never takes more than a source's own file does.
+    """
+
+    data: bytes
     label: str | None = None
     ids: NDArray[np.integer] | None = None
     vector: NDArray[np.float32] | None = None
+
+    @property
+    def text(self) -> str:
+        """The text."""
+        return self.data.decode()
 
 
 class Question(NamedTuple):

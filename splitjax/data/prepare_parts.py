@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,10 +29,13 @@ from .spool import Spool
 from .tokenizing.choice import given
 from .tokenizing.tokenizer import Tokenizer
 
-_BATCH_CHARS = 1 << 22
-_LONG_CHARS = 1 << 20
+_BATCH = 1 << 22
+"""Bytes of documents that are worked on at a time."""
+_LONG = 1 << 20
+"""Bytes from which a document is worked on alone, piece after piece."""
 _MOST_OPEN = 128
 T = TypeVar("T")
+Ids = Sequence[int] | NDArray[np.integer]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,18 +55,19 @@ class ReadPart:
         vectors: list[NDArray[np.float32]] = []
         sketches = [np.empty((0, BINS), np.uint32)]
         with open(self.spool.path("txt"), "wb") as file:
-            for documents in _batches(self._documents(), lambda document: len(document.text)):
-                texts = [document.text.encode() for document in documents]
+            for documents in _batches(self._documents(), lambda document: len(document.data)):
+                texts = [document.data for document in documents]
                 file.write(b"".join(texts))
                 columns["size"] += map(len, texts)
-                columns["chars"] += (len(document.text) for document in documents)
-                columns["blank"] += (not document.text or document.text.isspace() for document in documents)
+                columns["chars"] += map(_chars, texts)
+                columns["blank"] += map(_blank, texts)
                 columns["label"] += (labels.setdefault(document.label, len(labels)) for document in documents)
                 digests += map(digest, texts)
                 ids += (document.ids for document in documents if document.ids is not None)
                 vectors += (document.vector for document in documents if document.vector is not None)
                 if self.data.near_duplicates is not None:
                     sketches.append(minhash.sketches(texts))
+                del documents, texts  # or they would be held beside the next
         for name, values in columns.items():
             self.spool.save_array(name, np.array(values, np.int64))
         self.spool.path("skipped.json").write_text(json.dumps(dataclasses.asdict(self._skips)))
@@ -106,33 +111,37 @@ class Tokenise:
         lengths = np.zeros(len(keep), np.int64)
         with open(self.spool.path("tokens"), "wb") as file:
             for row, ids in zip(kept, found, strict=True):
-                tokens = np.array(ids, dtype)
-                if (tokens == self.end_id).any():
-                    raise UserError("the tokenizer found an end of text inside a document", where="data.tokenizer")
-                file.write(tokens.tobytes())
-                lengths[row] = len(ids)
+                for some in ids:
+                    tokens = np.array(some, dtype)
+                    if (tokens == self.end_id).any():
+                        raise UserError("the tokenizer found an end of text inside a document", where="data.tokenizer")
+                    file.write(tokens.tobytes())
+                    lengths[row] += len(some)
         self.spool.save_array("length", lengths)
 
-    def _encoded(self, kept: NDArray[np.int64], tokenizer: Tokenizer) -> Iterator[Sequence[int] | NDArray[np.int32]]:
-        def encode(texts: list[str]) -> list[Any]:
-            short = iter(tokenizer.encode_batch([text for text in texts if len(text) < _LONG_CHARS]))
-            return [next(short) if len(text) < _LONG_CHARS else tokenizer.encode_long(text) for text in texts]
-
-        batches = _batches(self.spool.texts(kept), len)
+    def _encoded(self, kept: NDArray[np.int64], tokenizer: Tokenizer) -> Iterator[Iterable[Ids]]:
+        """The ids of each document, in one or in several stretches."""
+        long_N = self.spool.array("size").astype(np.int64)[kept] >= _LONG
+        texts, done = self.spool.texts(kept[~long_N]), 0
         # One batch is encoded (on all cores, without the GIL) while the one before is written.
         with ThreadPoolExecutor(1) as ahead:
-            now = None
-            for texts in batches:
-                then = ahead.submit(encode, texts)
-                yield from now.result() if now else ()
-                now = then
-            yield from now.result() if now else ()
+            for place in [*np.flatnonzero(long_N).tolist(), len(kept)]:
+                now = None
+                for batch in _batches(itertools.islice(texts, place - done), len):
+                    then = ahead.submit(tokenizer.encode_batch, batch)
+                    yield from ([ids] for ids in now.result()) if now else ()
+                    now = then
+                yield from ([ids] for ids in now.result()) if now else ()
+                if place < len(kept):
+                    yield tokenizer.encode_long(self.spool.chunks(int(kept[place])))
+                done = place + 1
 
-    def _kept_ids(self, kept: NDArray[np.int64]) -> Iterator[list[int]]:
-        counts, ids = self.spool.array("id_count").astype(np.int64), self.spool.array("ids")
+    def _kept_ids(self, kept: NDArray[np.int64]) -> Iterator[Iterable[Ids]]:
+        counts = self.spool.array("id_count").astype(np.int64)
+        ids = self.spool.array("ids").astype(np.uint32, copy=False)
         starts = np.cumsum(counts) - counts
         for row in kept:
-            yield ids[starts[row] : starts[row] + counts[row]].tolist()
+            yield [ids[starts[row] : starts[row] + counts[row]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,13 +192,27 @@ class AssignCluster:
         self.spool.save_array("cluster", cluster)
 
 
-def _batches(items: Iterable[T], chars: Callable[[T], int]) -> Iterator[list[T]]:
+def _chars(text: bytes) -> int:
+    """Characters of UTF-8: bytes that go on with none."""
+    if len(text) < _LONG:
+        return len(text.decode())
+    parts = (np.frombuffer(text, np.uint8, min(_LONG, len(text) - at), at) for at in range(0, len(text), _LONG))
+    return sum(int(((part & 0xC0) != 0x80).sum()) for part in parts)
+
+
+def _blank(text: bytes) -> bool:
+    """Whether it is white space alone."""
+    head = text[:_LONG].decode(errors="ignore")
+    return (not head or head.isspace()) and not text.decode().strip()
+
+
+def _batches(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
     batch: list[T] = []
     held = 0
     for item in items:
         batch.append(item)
-        held += chars(item)
-        if held >= _BATCH_CHARS:
+        held += size(item)
+        if held >= _BATCH:
             yield batch
             batch, held = [], 0
     if batch:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from splitjax.config import UserError
 
 RECORD_TOKENS = 4096
+_STRETCH = 64 * RECORD_TOKENS
+"""Tokens of a document that are in memory at a time."""
 _MOST_OPEN = 128
 """Shards open at a time, over all runs: a process may open 1,024 files where nobody has said otherwise."""
 
@@ -42,11 +44,13 @@ def write_shard(
         writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
         pending, end = np.empty(0, dtype), np.array([end_id], dtype)
         for tokens in documents:
-            pending = np.concatenate([pending, end, tokens.astype(dtype)])
-            whole = len(pending) // RECORD_TOKENS * RECORD_TOKENS
-            for start in range(0, whole, RECORD_TOKENS):
-                writer.write(pending[start : start + RECORD_TOKENS].tobytes())
-            pending = pending[whole:]
+            pending = np.concatenate([pending, end])
+            for first in range(0, max(len(tokens), 1), _STRETCH):
+                pending = np.concatenate([pending, tokens[first : first + _STRETCH].astype(dtype)])
+                whole = len(pending) // RECORD_TOKENS * RECORD_TOKENS
+                for start in range(0, whole, RECORD_TOKENS):
+                    writer.write(pending[start : start + RECORD_TOKENS].tobytes())
+                pending = pending[whole:].copy()  # or the whole stretch would be held with it
         if len(pending):
             writer.write(pending.tobytes())
         writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .sources.rows import Skips
+
+_CHUNK = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,3 +49,14 @@ class Spool:
             for index in indices:
                 file.seek(int(starts[index]))
                 yield file.read(int(sizes[index])).decode()
+
+    def chunks(self, index: int) -> Iterator[str]:
+        """One document, a stretch of it at a time."""
+        sizes = self.array("size").astype(np.int64)
+        left, decoder = int(sizes[index]), codecs.getincrementaldecoder("utf-8")()
+        with open(self.path("txt"), "rb") as file:
+            file.seek(int(sizes[:index].sum()))
+            while left:
+                data = file.read(min(left, _CHUNK))
+                left -= len(data)
+                yield decoder.decode(data)

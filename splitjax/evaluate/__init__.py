@@ -8,10 +8,10 @@ from .compare import Gain, by_domain, gain, perplexity
 from .routers import Router, Seen
 from .saved_router import Choice, PromptRouter, SavedRouter
 from .scorer import Scorer
-from .scores import Scores, all_losses, own_losses, score
+from .scores import Scores, all_losses, own_losses, own_losses_of, score
 from .served import Served
 
 __all__ = [
     "Choice", "Gain", "PromptRouter", "Router", "SavedRouter", "Scorer", "Scores", "Seen", "Served", "all_losses",
-    "by_domain", "gain", "own_losses", "perplexity", "score",
+    "by_domain", "gain", "own_losses", "own_losses_of", "perplexity", "score",
 ]

@@ -10,7 +10,9 @@ from typing import Any
 from splitjax import config
 from splitjax.config import UserError
 from splitjax.config.hf_shape import TOKENIZER, end_token_of, eos_ids, read_shape
-from splitjax.data.tokenizing.fast_tokenizer import FastTokenizer, adopt
+from splitjax.data.tokenizing.fast_tokenizer import adopt
+from splitjax.data.tokenizing.sentencepiece_tokenizer import EXPORTED, read_exported
+from splitjax.data.tokenizing.tokenizer import Tokenizer
 from splitjax.model import from_huggingface
 from splitjax.model.weights import Weights
 
@@ -19,7 +21,7 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A folder of Llama or Qwen3 type; nothing heavy is read before it is asked for.
+    """A folder of Llama, Qwen2 or Qwen3 type; nothing heavy is read before it is asked for.
 
     Args:
         end_token: the token that begins and ends documents; None: the folder's own choice (see `end_token_of`).
@@ -44,16 +46,20 @@ class ModelFolder:
         return read_shape(self.path)[1]
 
     @cached_property
-    def tokenizer(self) -> FastTokenizer:
+    def tokenizer(self) -> Tokenizer:
         """Its tokenizer.
 
         Raises:
-            UserError: no tokenizer.json, or one with ids beyond the vocabulary.
+            UserError: no tokenizer.json and no SentencePiece model of ours, or one with ids beyond the vocabulary.
         """
         where = self.path / TOKENIZER
-        if not where.is_file():
+        found: Tokenizer
+        if where.is_file():
+            found = adopt(where, self.end_token or end_token_of(self.path))
+        elif (self.path / EXPORTED).is_file():
+            found = read_exported(self.path, self.end_token)
+        else:
             raise UserError("no such file", where=str(where), mend="Only tokenizers with a tokenizer.json are read.")
-        found = adopt(where, self.end_token or end_token_of(self.path))
         if found.vocab_size > self.vocab_size:
             raise UserError(f"has {found.vocab_size} tokens, the model {self.vocab_size}", where=str(where))
         return found

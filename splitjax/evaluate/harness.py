@@ -8,7 +8,7 @@ from typing import Any
 
 from splitjax.config import UserError, did_you_mean
 
-from . import task_files, templates
+from . import task_data, task_files, templates
 from .generate import Generator, Sampling, until
 from .served import Served
 from .tasks import shared_prompt
@@ -26,13 +26,16 @@ def language_model(served: Served) -> Any:
     return _class()(served)
 
 
-def evaluate(served: Served, names: Sequence[str], limit: int | None = None, samples: bool = False) -> dict[str, Any]:
-    """Zero-shot results of lm-eval's tasks: {task: {metric: value}}, or all that lm-eval returns.
+def evaluate(
+    served: Served, names: Sequence[str], limit: int | None = None, samples: bool = False, shots: int | None = None
+) -> dict[str, Any]:
+    """Results of lm-eval's tasks: {task: {metric: value, num_fewshot: examples}}, or all that lm-eval returns.
 
     Args:
         names: of tasks or groups, or paths of a task's YAML.
         limit: items a task; None: all.
         samples: return lm-eval's own results, each item's answers included.
+        shots: examples before each item; None: as many as the task itself says (`num_fewshot`), else none.
 
     Raises:
         UserError: no such task, or its data are neither local nor cached (this machine is not asked to go online).
@@ -41,24 +44,30 @@ def evaluate(served: Served, names: Sequence[str], limit: int | None = None, sam
     import lm_eval
     from lm_eval.tasks import TaskManager
 
-    files = {name: _task_file(name) for name in names if name.endswith((".yaml", ".yml"))}
+    files = {name: _task_file(name, shots) for name in names if name.endswith((".yaml", ".yml"))}
     manager = TaskManager(include_defaults=len(files) < len(names))  # to list lm-eval's own takes it half a minute
     wanted = [files[name] if name in files else _known(name, manager.all_tasks) for name in names]
     # datasets and the hub raise the first two for data that are not here, lm-eval any for a file that does not fit.
-    expected = (OSError, ValueError, *((ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError,
-                                        SyntaxError, TypeError) if files else ()))
+    # AssertionError: fewer items than examples asked for.
+    expected = (AssertionError, OSError, ValueError, *((ArithmeticError, AttributeError, LookupError, MemoryError,
+                                                        RecursionError, SyntaxError, TypeError) if files else ()))
     try:
-        with templates.sandboxed(list(files)):
+        with templates.sandboxed(files):
             found = lm_eval.simple_evaluate(
-                model=lm, tasks=wanted, num_fewshot=0, limit=limit, task_manager=manager, bootstrap_iters=100,
+                model=lm, tasks=wanted, num_fewshot=shots, limit=limit, task_manager=manager, bootstrap_iters=100,
                 log_samples=samples, verbosity="ERROR",
             )
     except expected as error:
+        if lacks := _lacking_split(error, files):
+            raise lacks from None
         raise UserError(
             f"lm-eval could not run it ({' '.join(str(error).split())[:300] or type(error).__name__})",
             where=",".join(names), mend="Its data must be local or in the cache.",
         ) from error
-    return found if samples else {task: _plain(metrics) for task, metrics in found["results"].items()}
+    if samples:
+        return found
+    counts = found.get("n-shot", {})
+    return {task: _plain(metrics) | {"num_fewshot": counts.get(task, 0)} for task, metrics in found["results"].items()}
 
 
 def _class() -> Any:
@@ -129,9 +138,14 @@ def _known(name: str, known: Sequence[str]) -> str:
     return name
 
 
-def _task_file(name: str) -> dict[str, Any]:
-    """The settings in a task's YAML file, in which nothing may name code."""
+def _task_file(name: str, shots: int | None) -> dict[str, Any]:
+    """The settings in a task's YAML file, in which nothing may name code; `shots` go before its `num_fewshot`."""
     told = task_files.read(name)
+    task_data.check(told)
+    if shots is not None:
+        told["num_fewshot"] = shots
+    if told.get("num_fewshot"):
+        _give_examples(name, told)
     from lm_eval.api import metrics, registry
 
     assert metrics  # they are known once it is imported
@@ -139,6 +153,33 @@ def _task_file(name: str) -> dict[str, Any]:
         if metric not in registry.METRIC_REGISTRY:  # lm-eval would look for a script of that name
             raise UserError(f"this lm-eval has no metric '{metric}'", where=name)
     return told
+
+
+def _give_examples(name: str, told: dict[str, Any]) -> None:
+    """Say where the examples are from: where that is left to lm-eval, the item that is asked may be one of them.
+
+    Raises:
+        UserError: they could only be from the split that is asked, which lm-eval keeps apart in a test split alone.
+    """
+    own = (told.get("fewshot_config") or {}).get("split") or told.get("fewshot_split") or told.get("training_split")
+    asked = "test_split" if told.get("test_split") else "validation_split"
+    split = own or told.get("validation_split") or told["test_split"]
+    if asked == "validation_split" and split == told[asked]:
+        raise UserError(f"the examples of num_fewshot would be from '{split}', which is what is asked", where=name,
+                        mend="Give a fewshot_split or training_split.")
+    told["fewshot_split"] = split
+
+
+def _lacking_split(error: BaseException, files: Mapping[str, Mapping[str, Any]]) -> UserError | None:
+    """What is said of a split that a task's data do not have; None where that is not what is wrong."""
+    if not isinstance(error, KeyError):
+        return None
+    for name, told in files.items():
+        for key in ("test_split", "validation_split", "training_split", "fewshot_split"):
+            if told.get(key) is not None and f"'{told[key]}'" in f"{error} '{error.args[0]}'":
+                return UserError(f"its data have no split '{told[key]}'", where=f"{name}: {key}",
+                                 mend="Splits are the keys of dataset_kwargs.data_files; one file alone is 'train'.")
+    return None
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -122,10 +122,17 @@ class Choice:
     Attributes:
         expert: index of the most trusted expert.
         weights_K: of all experts; 0 for those that are not used. A router of one expert has a single 1.
+        belief_K: how much the router would trust each, were all of them used; the same where it cannot say.
     """
 
     expert: int
     weights_K: NDArray[np.float64]
+    belief_K: NDArray[np.float64]
+
+    @property
+    def confidence(self) -> float:
+        """Of the expert that answers."""
+        return float(self.belief_K[self.expert])
 
 
 class PromptRouter:
@@ -149,18 +156,29 @@ class PromptRouter:
         """`choose` of each, in few passes."""
         if not prompts:
             return []
-        logw_UK = self.log_weights(prompts)
-        return [Choice(int(row_K.argmax()), np.exp(row_K)) for row_K in logw_UK]
+        if self.router is None:
+            return [Choice(0, np.ones(1), np.ones(1)) for _ in prompts]
+        seen = self._seen(prompts)
+        logw_UK, wide = self.router.log_weights(seen), self.router
+        if any(field.name == "top" for field in dataclasses.fields(wide)):  # type: ignore[arg-type]
+            wide = dataclasses.replace(wide, top=self.scorer.experts)  # type: ignore[type-var]
+        belief_UK = np.exp(wide.log_weights(seen))
+        return [Choice(int(row_K.argmax()), np.exp(row_K), belief_K)
+                for row_K, belief_K in zip(logw_UK, belief_UK, strict=True)]
 
     def log_weights(self, prompts: Sequence[Prompt]) -> routers.LogWeights:
         """Log weights (U, K) after each prompt. Only the last window of a long one is scored by experts."""
         if self.router is None:
             return np.zeros((len(prompts), 1))
+        return self.router.log_weights(self._seen(prompts))
+
+    def _seen(self, prompts: Sequence[Prompt]) -> Seen:
+        """What the router may read of each."""
+        assert self.router is not None
         if not self.router.reads_losses:
-            return self.router.log_weights(Seen([self._text(prompt) for prompt in prompts]))
+            return Seen([self._text(prompt) for prompt in prompts])
         told = self.scorer.all([self._sequence(prompt) for prompt in prompts])
-        nll_KU = np.stack([one.nll_KS.sum(axis=1, dtype=np.float64) for one in told], axis=1)
-        return self.router.log_weights(Seen([""] * len(prompts), nll_KU))
+        return Seen([""] * len(prompts), np.stack([one.nll_KS.sum(axis=1, dtype=np.float64) for one in told], axis=1))
 
     def _text(self, prompt: Prompt) -> str:
         if isinstance(prompt, str | bytes):

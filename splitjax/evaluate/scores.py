@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -85,15 +86,45 @@ def all_losses(model: LanguageModel, params_K: Params, tokens_UT: np.ndarray, ba
 
 def own_losses(model: LanguageModel, params_K: Params, tokens_MWT: np.ndarray, batch: int) -> np.ndarray:
     """Nats a token of each domain (M,) under its own expert; a stack of one scores them all."""
+    return own_losses_of(model, [params_K], tokens_MWT, batch)[0]
+
+
+def own_losses_of(
+    model: LanguageModel, stacks: Sequence[Params], tokens_MWT: np.ndarray, batch: int
+) -> list[np.ndarray]:
+    """`own_losses` of several stacks of one shape in one pass: nobody waits before all of it is under way."""
     domains, windows, length = tokens_MWT.shape
-    experts = jax.tree.leaves(params_K)[0].shape[0]
-    tokens_KUT = tokens_MWT if experts > 1 else tokens_MWT.reshape(1, domains * windows, length)
-    nll_KUS = _token_losses(model, params_K, tokens_KUT, batch)
-    return nll_KUS.reshape(domains, -1).mean(-1, dtype=np.float64)
+    made = []
+    for params_K in stacks:
+        experts = jax.tree.leaves(params_K)[0].shape[0]
+        tokens_KUT = tokens_MWT if experts > 1 else tokens_MWT.reshape(1, domains * windows, length)
+        made.append([_begin_losses(model, *work, batch) for work in _pieces(params_K, tokens_KUT)])
+    nll = (np.concatenate([_fetch(parts) for parts in pieces]) for pieces in made)
+    return [nll_KUS.reshape(domains, -1).mean(-1, dtype=np.float64) for nll_KUS in nll]
+
+
+def _pieces(params_K: Params, tokens_KUT: np.ndarray) -> list[tuple[Params, np.ndarray]]:
+    """On one CPU a model at a time, cut out on the host: the program of one serves every stack of its shape."""
+    leaf = jax.tree.leaves(params_K)[0]
+    if [device.platform for device in leaf.devices()] != ["cpu"]:
+        return [(params_K, tokens_KUT)]
+    host = jax.tree.map(np.asarray, params_K)
+
+    def of(k: int) -> Params:
+        return jax.device_put(jax.tree.map(lambda leaf: leaf[k : k + 1], host), leaf.sharding)
+
+    return [(of(k), tokens_KUT[k : k + 1]) for k in range(len(tokens_KUT))]
 
 
 def _token_losses(model: LanguageModel, params_K: Params, tokens_KUT: np.ndarray, batch: int) -> np.ndarray:
     """Token losses (K, U, S) of U windows a model, `batch` at a time; the last batch is padded."""
+    return _fetch(_begin_losses(model, params_K, tokens_KUT, batch))
+
+
+def _begin_losses(
+    model: LanguageModel, params_K: Params, tokens_KUT: np.ndarray, batch: int
+) -> list[tuple[jax.Array, int]]:
+    """Losses (K, B, S) of each batch, still on the devices, and how many of its windows count."""
     count, mesh = tokens_KUT.shape[1], mesh_of(params_K)
     batch = min(batch, count)
     parts = []
@@ -103,7 +134,11 @@ def _token_losses(model: LanguageModel, params_K: Params, tokens_KUT: np.ndarray
         if missing:
             part_KBT = np.pad(part_KBT, ((0, 0), (0, missing), (0, 0)))
         parts.append((_losses_of_batch(model, mesh, params_K, _put(part_KBT, mesh)), batch - missing))
-    # Fetched at the end: the device works on the next batch while nobody waits for this one.
+    return parts
+
+
+def _fetch(parts: list[tuple[jax.Array, int]]) -> np.ndarray:
+    """Fetched at the end: the device works on the next batch while nobody waits for this one."""
     return np.concatenate([np.asarray(nll_KBS)[:, :wanted] for nll_KBS, wanted in parts], axis=1)
 
 

@@ -19,6 +19,8 @@ from splitjax.config.paths import open_record
 
 _BYTES = 1_000_000
 """The most that a task's file may hold."""
+_DEPTH, _FILES = 8, 32
+"""Of files that include others: how deep, and how many in all."""
 METRICS = frozenset({
     "acc", "acc_norm", "acc_bytes", "acc_mutual_info", "bits_per_byte", "bleu", "brier_score", "byte_perplexity",
     "bypass", "chrf", "exact_match", "f1", "likelihood", "mcc", "perplexity", "ter", "word_perplexity",
@@ -36,32 +38,73 @@ _OUTPUTS = frozenset({"generate_until", "loglikelihood", "loglikelihood_rolling"
 _LOADERS = frozenset({"csv", "json", "parquet", "text"})
 """What reads local files without building objects from them."""
 _CODE = frozenset({
-    "class", "custom_dataset", "doc_to_audio", "doc_to_image", "function", "group", "include", "process_docs",
-    "process_results", "python_task", "unsafe_code", "use_prompt",
+    "class", "custom_dataset", "doc_to_audio", "doc_to_image", "function", "group", "process_docs", "process_results",
+    "python_task", "unsafe_code", "use_prompt",
 })
+_NEEDED = ("dataset_path", "doc_to_text", "doc_to_target")
 _HUB = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _NAME = re.compile(r"\w[\w.+-]{0,99}")
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The settings in a task's file, each checked.
+    """The settings in a task's file and in those that it includes, each checked; its own go before theirs.
 
     Raises:
-        UserError: cannot be read, names something that could run code, or a setting that is not known or does not fit.
+        UserError: cannot be read, names something that could run code, or a setting that is not known, does not fit or
+            is missing; or includes itself, a file outside its folder, or too many.
     """
     path = Path(path)
+    told = _merged(path, path.resolve().parent, (), [])
+    if "task" not in told:
+        raise UserError("names no 'task'", where=str(path))
+    needed = [*_NEEDED, *(["doc_to_choice"] if told.get("output_type") == "multiple_choice" else [])]
+    if missing := [key for key in needed if told.get(key) is None]:
+        raise UserError(f"has no '{missing[0]}', which a task needs", where=str(path))
+    if told.get("test_split") is None and told.get("validation_split") is None:
+        raise UserError("has neither 'test_split' nor 'validation_split': one of them is asked", where=str(path))
+    return told
+
+
+def _merged(path: Path, root: Path, above: tuple[Path, ...], files: list[Path]) -> dict[str, Any]:
+    """The settings of a file over those of the files that it includes, of which the last goes before the others.
+
+    Args:
+        root: the folder in which all of them must lie.
+        above: the files that include this one.
+        files: read so far; grows.
+    """
+    files.append(path)
+    if len(above) > _DEPTH or len(files) > _FILES:
+        raise UserError(f"includes files more than {_DEPTH} deep, or more than {_FILES}", where=str((*above, path)[0]))
+    told = _settings_of(path)
+    included = told.pop("include", None) or []
+    merged: dict[str, Any] = {}
+    for name in [included] if isinstance(included, str) else included:
+        inner = path.parent / name
+        if not inner.resolve().is_relative_to(root):
+            raise UserError(f"includes '{name}', which lies outside its task's folder", where=str(path))
+        if inner.resolve() in {each.resolve() for each in (*above, path)}:
+            raise UserError(f"includes '{name}', which includes it", where=str(path))
+        merged |= _merged(inner, root, (*above, path), files)
+    return merged | told
+
+
+def _settings_of(path: Path) -> dict[str, Any]:
+    """What one file says, each setting checked."""
     try:
+        if not path.is_file():
+            raise FileNotFoundError("no such file")
         if path.stat().st_size > _BYTES:
             raise UserError(f"more than {_BYTES:,} bytes for a task", where=str(path))
         with open_record(path, _BYTES) as file:
             told = _Loader(file.read().decode()).get_single_data()
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"no task can be read ({' '.join(str(error).split())})", where=str(path)) from None
-    if not isinstance(told, dict) or not isinstance(told.get("task"), str):
+    if not isinstance(told, dict) or not isinstance(told.get("task", ""), str):
         raise UserError("names no 'task'", where=str(path))
     for key, value in told.items():
         _check(str(path), str(key), value)
-    return told
+    return {str(key): value for key, value in told.items()}
 
 
 class _Loader(yaml.SafeLoader):
@@ -230,7 +273,7 @@ _GENERATION = _mapping({
     "top_k": _whole(0, 1_000_000), "top_p": _number,
 })
 _SETTINGS: dict[str, Callable[[Any], None]] = {
-    "task": _name, "task_alias": _text, "tag": _texts, "metadata": _plain,
+    "include": _texts, "task": _name, "task_alias": _text, "tag": _texts, "metadata": _plain,
     "dataset_path": _data, "dataset_name": _text, "dataset_kwargs": _LOADING,
     "training_split": _text, "validation_split": _text, "test_split": _text, "fewshot_split": _text,
     "doc_to_text": _field, "doc_to_target": _target, "doc_to_choice": _fields, "description": _text,

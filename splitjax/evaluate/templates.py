@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from splitjax.config import UserError
+from splitjax.config import UserError, did_you_mean
 
 SECONDS = 10
 """That a template may take."""
@@ -25,10 +25,11 @@ class Renderer:
 
     Args:
         where: the files that the templates are from, for messages.
+        fields: settings that name a field or are a template; lm-eval takes a name that is no field for a text.
     """
 
-    def __init__(self, where: str, seconds: int = SECONDS) -> None:
-        self.where, self._seconds = where, seconds
+    def __init__(self, where: str, seconds: int = SECONDS, fields: frozenset[str] = frozenset()) -> None:
+        self.where, self._seconds, self._fields = where, seconds, fields
         # -P: the folder of the script holds modules with common names.
         self._child = subprocess.Popen(
             [sys.executable, "-P", str(_CHILD), str(seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -40,8 +41,12 @@ class Renderer:
         """The text of a template for an item.
 
         Raises:
-            UserError: it is no template, reaches for what it may not, or takes too long or too much.
+            UserError: it is no template but the name of a field that the item lacks, reaches for what it may not, or
+                takes too long or too much.
         """
+        if template in self._fields and template.isidentifier() and template not in doc:
+            mend = f"{did_you_mean(template, [str(name) for name in doc])} A text is written {{{{'{template}'}}}}."
+            raise UserError(f"its data have no field '{template}'", where=self.where, mend=mend)
         try:
             answer = self._ask(json.dumps({"template": template, "doc": dict(doc)}, default=str).encode())
         except (OSError, EOFError):
@@ -83,11 +88,11 @@ class Renderer:
 
 
 @contextlib.contextmanager
-def sandboxed(files: list[str]) -> Iterator[None]:
+def sandboxed(files: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
     """While this lasts lm-eval renders every template in the sandbox, those of its own tasks too.
 
     Args:
-        files: of tasks; with none of them lm-eval stays as it is.
+        files: of tasks, with the settings of each; with none of them lm-eval stays as it is.
 
     Raises:
         UserError: this lm-eval renders in another way.
@@ -98,10 +103,11 @@ def sandboxed(files: list[str]) -> Iterator[None]:
     from lm_eval import utils
 
     if not callable(getattr(utils, "apply_template", None)) or not hasattr(utils, "env"):
-        raise UserError("this lm-eval renders templates in a way that is not known to be safe", where=files[0],
+        raise UserError("this lm-eval renders templates in a way that is not known to be safe", where=next(iter(files)),
                         mend="Take lm-eval 0.4.13.")
     before = utils.apply_template, utils.env
-    renderer = Renderer(", ".join(files))
+    fields = [told.get(key) for told in files.values() for key in ("doc_to_text", "doc_to_target", "doc_to_choice")]
+    renderer = Renderer(", ".join(files), fields=frozenset(one for one in fields if isinstance(one, str)))
     utils.apply_template, utils.env = renderer, None
     try:
         yield

@@ -10,6 +10,7 @@ from .attention import documents
 from .axes import logical_axes
 from .counts import flops_per_token, n_params, n_params_total
 from .huggingface import (
+    architecture,
     from_huggingface,
     huggingface_config,
     huggingface_tensors,
@@ -22,6 +23,7 @@ __all__ = [
     "Group",
     "LanguageModel",
     "Params",
+    "architecture",
     "documents",
     "flops_per_token",
     "from_huggingface",

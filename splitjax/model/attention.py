@@ -12,6 +12,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from splitjax import config
+
 Positions = tuple[np.ndarray, np.ndarray] | tuple[Array, Array]
 """cos and sin of every position."""
 
@@ -29,14 +31,29 @@ def documents(tokens_BS: Array, end_id: int = 0) -> Array:
     return jnp.cumsum(tokens_BS == end_id, axis=-1, dtype=jnp.int32)
 
 
-def rotary(length: int, width: int, theta: float) -> Positions:
+def rotary(length: int, width: int, theta: float, scaling: config.RopeScaling | None = None) -> Positions:
     """cos and sin tables (S, X/2) in float32, as in RoFormer (Su et al. 2021).
 
     Constants of the program: traced, XLA would take every cosine anew for each head of each layer.
     """
     frequency = theta ** (-np.arange(0, width, 2, dtype=np.float32) / width)
+    if scaling is not None:
+        frequency = frequency * _stretch(frequency, scaling)
     angle_SX = np.arange(length, dtype=np.float32)[:, None] * frequency.astype(np.float32)
     return np.cos(angle_SX), np.sin(angle_SX)
+
+
+def _stretch(frequency: np.ndarray, scaling: config.RopeScaling) -> np.ndarray | float:
+    """What a context of `factor` times the length multiplies each frequency with."""
+    if scaling.type == "linear":
+        return 1 / scaling.factor
+    low, high, context = scaling.low_freq_factor, scaling.high_freq_factor, scaling.original_max_position_embeddings
+    assert low is not None
+    assert high is not None
+    assert context is not None
+    turns = context * frequency / (2 * np.pi)
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return np.asarray(kept + (1 - kept) / scaling.factor)
 
 
 @jax.custom_vjp

@@ -25,8 +25,10 @@ def logical_axes(path: tuple[str, ...], ndim: int) -> tuple[str | None, ...]:
     own: tuple[str | None, ...]
     if path[-1] == "embedding":
         own = ("vocab", "embed")
-    elif path[-1] == "scale":
-        own = (None,)
+    elif path[-1] == "scale" or path[-2:] == ("out", "bias"):
+        own = (None,)  # added to the residual stream, whose width no axis cuts
+    elif path[-1] == "bias":
+        own = _KERNELS[path[-2]][1:]
     else:
         own = _KERNELS[path[-2]]
     leading = ("expert", "layers") if path[0] == "layers" else ("expert",)

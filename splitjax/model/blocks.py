@@ -14,15 +14,15 @@ from .attention import Attend, Positions, rotate
 
 
 class Linear(nnx.Linear):
-    """A bias-free projection: float32 weights, arithmetic in `dtype`.
+    """A projection, without a bias unless asked for: float32 weights, arithmetic in `dtype`.
 
     It multiplies (B·S, D) rows: with batch and sequence apart, XLA on CPU transposes copies of both operands
     for every weight gradient, and a feed-forward layer takes half as long again.
     """
 
-    def __init__(self, n_in: int, n_out: int, std: float, dtype: Any, rngs: nnx.Rngs) -> None:
+    def __init__(self, n_in: int, n_out: int, std: float, dtype: Any, rngs: nnx.Rngs, bias: bool = False) -> None:
         initial = nnx.initializers.normal(std)
-        super().__init__(n_in, n_out, use_bias=False, dtype=dtype, kernel_init=initial, rngs=rngs)
+        super().__init__(n_in, n_out, use_bias=bias, dtype=dtype, kernel_init=initial, rngs=rngs)
 
     def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
         rows = super().__call__(inputs.reshape(-1, inputs.shape[-1]), out_sharding)
@@ -42,12 +42,13 @@ class Attention(nnx.Module):
         D, X = cfg.d_model, cfg.width_of_head
         self.attend = attend
         self.heads, self.kv_heads, self.width = cfg.n_heads, cfg.kv_heads, X
-        self.query = Linear(D, cfg.n_heads * X, D**-0.5, dtype, rngs)
-        self.key = Linear(D, cfg.kv_heads * X, D**-0.5, dtype, rngs)
-        self.value = Linear(D, cfg.kv_heads * X, D**-0.5, dtype, rngs)
+        biased = cfg.attention_bias is not None
+        self.query = Linear(D, cfg.n_heads * X, D**-0.5, dtype, rngs, biased)
+        self.key = Linear(D, cfg.kv_heads * X, D**-0.5, dtype, rngs, biased)
+        self.value = Linear(D, cfg.kv_heads * X, D**-0.5, dtype, rngs, biased)
         # 2L summands enter the residual stream: without the root its size would grow with depth.
         out_std = (2 * cfg.n_layers * cfg.n_heads * X) ** -0.5
-        self.out = Linear(cfg.n_heads * X, D, out_std, dtype, rngs)
+        self.out = Linear(cfg.n_heads * X, D, out_std, dtype, rngs, cfg.attention_bias == "all")
         self.query_norm = norm(X, cfg.norm_eps, dtype, rngs) if cfg.qk_norm else None
         self.key_norm = norm(X, cfg.norm_eps, dtype, rngs) if cfg.qk_norm else None
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from splitjax import config
 
-from .work import layer_weights
+from .work import layer_biases, layer_weights
 
 
 def n_params(cfg: config.Model) -> int:
     """Parameters without embedding and output head: the N of the law."""
     norms = 2 * cfg.d_model + (2 * cfg.width_of_head if cfg.qk_norm else 0)
-    return cfg.n_layers * (layer_weights(cfg) + norms) + cfg.d_model
+    return cfg.n_layers * (layer_weights(cfg) + layer_biases(cfg) + norms) + cfg.d_model
 
 
 def n_params_total(cfg: config.Model, vocab_size: int) -> int:

@@ -48,7 +48,7 @@ def extend(model: LanguageModel, params: Params, tokens_BS: Array, start: Array,
         (float32 scores of the token after each (B, S, V), the cache with these tokens).
     """
     S, cfg = tokens_BS.shape[1], model.cfg
-    tables = rotary(cache.room, cfg.width_of_head, cfg.rope_theta)
+    tables = rotary(cache.room, cfg.width_of_head, cfg.rope_theta, cfg.rope_scaling)
     cos, sin = (jax.lax.dynamic_slice_in_dim(jnp.asarray(table), start, S) for table in tables)
     seen_SP = jnp.arange(cache.room) <= start + jnp.arange(S)[:, None]
 

@@ -1,4 +1,4 @@
-"""Names and shapes of Hugging Face's Llama and Qwen3 checkpoints; needs neither torch nor transformers."""
+"""Names and shapes of Hugging Face's Llama, Qwen2 and Qwen3 checkpoints; needs neither torch nor transformers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ _LAYER: dict[tuple[str, ...], tuple[str, bool]] = {
     ("attention", "key", "kernel"): ("self_attn.k_proj.weight", True),
     ("attention", "value", "kernel"): ("self_attn.v_proj.weight", True),
     ("attention", "out", "kernel"): ("self_attn.o_proj.weight", True),
+    ("attention", "query", "bias"): ("self_attn.q_proj.bias", False),
+    ("attention", "key", "bias"): ("self_attn.k_proj.bias", False),
+    ("attention", "value", "bias"): ("self_attn.v_proj.bias", False),
+    ("attention", "out", "bias"): ("self_attn.o_proj.bias", False),
     ("attention", "query_norm", "scale"): ("self_attn.q_norm.weight", False),
     ("attention", "key_norm", "scale"): ("self_attn.k_norm.weight", False),
     ("ffn_norm", "scale"): ("post_attention_layernorm.weight", False),
@@ -77,7 +81,7 @@ def from_huggingface(tensors: Mapping[str, Any], cfg: config.Model) -> Params:
     if left:
         raise UserError(
             f"tensor '{min(left)}' is no part of this architecture", where="Hugging Face checkpoint",
-            mend="Llama and Qwen3 without biases can be read.",
+            mend=f"By its config it is {architecture(cfg)} with attention_bias={cfg.attention_bias}.",
         )
     return params
 
@@ -90,15 +94,18 @@ def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int, end_id:
     """
     if caps := [key for key in ("attention_cap", "logit_cap") if getattr(cfg, key)]:
         raise UserError(f"Llama and Qwen3 have no '{caps[0]}'", where="model", mend="Such a model cannot be exported.")
-    architecture = "Qwen3" if cfg.qk_norm else "Llama"
+    if cfg.qk_norm and cfg.attention_bias == "qkv":
+        raise UserError("attention_bias=qkv is Qwen2's, qk_norm is Qwen3's: transformers has neither class with both",
+                        where="model", mend="Choose attention_bias=all, or qk_norm=false.")
+    kind = architecture(cfg)
     if not cfg.qk_norm and cfg.d_model % cfg.n_heads:
         raise UserError(
             f"d_model={cfg.d_model} is no multiple of n_heads={cfg.n_heads}, as Llama in transformers demands",
             where="model", mend="Choose another shape, or qk_norm (Qwen3).",
         )
     return {
-        "architectures": [f"{architecture}ForCausalLM"],
-        "model_type": architecture.lower(),
+        "architectures": [f"{kind}ForCausalLM"],
+        "model_type": kind.lower(),
         "vocab_size": vocab_size,
         "hidden_size": cfg.d_model,
         "intermediate_size": cfg.width_of_ffn,
@@ -109,8 +116,9 @@ def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int, end_id:
         "hidden_act": "silu",
         "rms_norm_eps": cfg.norm_eps,
         "rope_theta": cfg.rope_theta,
+        **({"rope_scaling": _scaling(cfg.rope_scaling)} if cfg.rope_scaling else {}),
         "tie_word_embeddings": cfg.tied_embeddings,
-        "attention_bias": False,
+        **({} if kind == "Qwen2" else {"attention_bias": cfg.attention_bias == "all"}),
         "mlp_bias": False,
         "max_position_embeddings": seq_len,
         "bos_token_id": end_id,
@@ -120,10 +128,28 @@ def huggingface_config(cfg: config.Model, vocab_size: int, seq_len: int, end_id:
     }
 
 
+def architecture(cfg: config.Model) -> str:
+    """The class of transformers that these weights fit: "Llama", "Qwen2" or "Qwen3"."""
+    return "Qwen3" if cfg.qk_norm else "Qwen2" if cfg.attention_bias == "qkv" else "Llama"
+
+
+def _scaling(scaling: config.RopeScaling) -> dict[str, Any]:
+    """As `rope_scaling` of a config.json has it."""
+    told = {"rope_type": scaling.type, "factor": scaling.factor}
+    return told if scaling.type == "linear" else told | {
+        "low_freq_factor": scaling.low_freq_factor, "high_freq_factor": scaling.high_freq_factor,
+        "original_max_position_embeddings": scaling.original_max_position_embeddings,
+    }
+
+
 def _present(table: Mapping[tuple[str, ...], tuple[str, bool]], cfg: config.Model) -> dict[Any, Any]:
     absent = {"head"} if cfg.tied_embeddings else set()
     absent |= set() if cfg.qk_norm else {"query_norm", "key_norm"}
-    return {path: entry for path, entry in table.items() if not absent.intersection(path)}
+    biased = {None: (), "qkv": ("query", "key", "value"), "all": ("query", "key", "value", "out")}[cfg.attention_bias]
+    return {
+        path: entry for path, entry in table.items()
+        if not absent.intersection(path) and (path[-1] != "bias" or path[-2] in biased)
+    }
 
 
 def _leaves(tree: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:

@@ -88,7 +88,8 @@ class LanguageModel:
         """Normalised activations (B, S, D) that the output head reads."""
         ends = self.ends(params)
         x_BSD = constrain(ends.embed(tokens_BS), _BATCH)
-        positions = rotary(tokens_BS.shape[1], self.cfg.width_of_head, self.cfg.rope_theta)
+        cfg = self.cfg
+        positions = rotary(tokens_BS.shape[1], cfg.width_of_head, cfg.rope_theta, cfg.rope_scaling)
         document_BS = documents(tokens_BS, self.end_id)
 
         def block(layer: Params, x_BSD: Array) -> Array:

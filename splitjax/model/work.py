@@ -62,6 +62,13 @@ def layer_weights(cfg: config.Model) -> int:
     return 2 * D * X * (cfg.n_heads + cfg.kv_heads) + 3 * D * cfg.width_of_ffn
 
 
+def layer_biases(cfg: config.Model) -> int:
+    """Biases of one block; they take no product and next to no memory, so only parameters are counted with them."""
+    if cfg.attention_bias is None:
+        return 0
+    return cfg.width_of_head * (cfg.n_heads + 2 * cfg.kv_heads) + (cfg.d_model if cfg.attention_bias == "all" else 0)
+
+
 def memory_bytes(
     cfg: config.Model, vocab_size: int, *, tokens: float, remat: Remat, shards: int, tensor: int, width: int,
     scanned: bool,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ import numpy as np
 from splitjax import law
 from splitjax.config import Auto, Config, Model, UserError, format_count
 from splitjax.law import Cell as LawCell
-from splitjax.law.splitting import cell_choice
+from splitjax.law.splitting import cell_choice, design
+from splitjax.law.splitting.design import FRACTIONS, NOISE, SHORTER, best_shape
 from splitjax.model import n_params
 from splitjax.parallel import hosts
-from splitjax.runs.cells import Clock, budget_tokens, main_cells, seed_tokens
+from splitjax.runs.cells import Clock, budget_tokens, main_cells, seed_tokens, unique_tokens
 from splitjax.runs.job import Job
 from splitjax.runs.phase_tree import Cell, grow
 from splitjax.runs.phase_work import flops_of
@@ -30,21 +32,8 @@ from splitjax.runs.sweeping.sweep_rounds import Round, Rounds
 
 from .small_models import family, ladder
 
-FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Splits that a cell may have."""
-SHORTER = (1, 2)
-"""T of the curves: the main run's own, and its half."""
-SHAPES = (
-    ((0.1, 0.3, 0.5, 0.7, 1.0), (0.2, 0.6, 1.0)),
-    ((0.1, 0.3, 0.5, 0.7, 1.0), (0.5, 1.0)),
-    ((0.1, 0.4, 0.7, 1.0), (0.5, 1.0)),
-    ((0.2, 0.5, 0.8, 1.0), (1.0,)),
-)
-"""First rounds: splits of T for every size, and splits of half of T."""
 FIRST = 0.7
 """Share of the price that the first of several rounds may take."""
-NOISE = 2e-3
-"""Relative noise of a run's mean loss, until it is measured."""
 NEAR_UNIGRAM = 0.95
 """A size whose best loss is above this share of the unigram entropy has learned too little to tell anything."""
 
@@ -90,7 +79,7 @@ class Question:
         """
         return law.Budget(
             n_params(self.config.model), budget_tokens(self.config), self.clock.experts, self.config.budget.accounting,
-            u_pretrain=float(seed_tokens(self.config) + sum(sizes.values())) if sizes else None,
+            u_pretrain=float(unique_tokens(self.config, sizes)["u_pretrain"]) if sizes else None,
             u_special={name: float(size) for name, size in sizes.items()} if sizes else None,
             before=float(seed_tokens(self.config)),
         )
@@ -118,26 +107,28 @@ def first(asked: Question) -> Rounds:
         UserError: the price pays for none; names what the cheapest costs.
     """
     models, limit = family(asked.config.model), asked.limit * (FIRST if asked.auto.rounds > 1 else 1.0)
-    best: Rounds | None = None
+    ladders: dict[tuple[Cell, ...], list[Model]] = {}
     cheapest = float("inf")
-    for full, half in SHAPES:
-        found = _largest(asked, models, full, half, limit)
-        cheapest = min(cheapest, found[1])
-        if not found[0]:
-            continue
-        ladder_, cells = found[0]
-        draws = cell_choice.prior(asked.budget(), asked.in_tokens(cells))
-        after = cell_choice.sd_after(draws, range(len(cells)), NOISE)
-        if best is None or after < best.rounds[0].sd_after:
-            sizes = ", ".join(format_count(n_params(each)) for each in ladder_)
-            reason = f"by a prior: curves of T and T/2 at N = {sizes}"
-            one = Round(tuple(cells), reason, asked.price(cells), draws.sd, after)
-            best = Rounds(tuple(asked.candidates(ladder_)), (one,))
+
+    def made(full: Sequence[float], half: Sequence[float]) -> list[Cell] | None:
+        nonlocal cheapest
+        found, price = _largest(asked, models, full, half, limit)
+        cheapest = min(cheapest, price)
+        if found:
+            ladders[tuple(found[1])] = found[0]
+        return found[1] if found else None
+
+    best = best_shape(made, lambda cells: design.prior(asked.budget(), asked.in_tokens(cells)))
     if best is None:
         share = cheapest / asked.main_flops / (FIRST if asked.auto.rounds > 1 else 1.0)
         what = f"{asked.auto.share:g} of the main run's FLOPs do not pay for {asked.auto.models} small models"
-        raise UserError(what, where="sweep.auto.share", mend=f"Give {share:.2g} or more, or a larger main run.")
-    return best
+        mend = f"Give {ceil(100 * share) / 100:g} or more, or a larger main run."
+        raise UserError(what, where="sweep.auto.share", mend=mend)
+    cells, draws, after = best
+    sizes = ladders[tuple(cells)]
+    told = ", ".join(format_count(n_params(each)) for each in sizes)
+    one = Round(tuple(cells), f"by a prior: curves of T and T/2 at N = {told}", asked.price(cells), draws.sd, after)
+    return Rounds(tuple(asked.candidates(sizes)), (one,))
 
 
 def _largest(
@@ -205,7 +196,7 @@ def _worth(
     if not cells:
         return cell_choice.Choice((), 0.0, 0.0), price
     prices = [price([i]) for i in range(len(cells))]
-    draws = cell_choice.drawn(fitted, budget, asked.in_tokens(cells))
+    draws = design.drawn(fitted, budget, asked.in_tokens(cells))
     correction = fitted.chosen.correction
     noise = max(correction.kernel.noise if correction else NOISE, 1e-4)
     return cell_choice.choose(draws, prices, _allowance(asked, known, min(prices)), noise), price

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,21 @@ from splitjax import law
 from splitjax.config import Config, hash_file
 from splitjax.model import n_params
 from splitjax.runs import provenance
-from splitjax.runs.cells import Clock, budget_tokens, explicit_fraction, seed_tokens, unique_tokens
+from splitjax.runs.cells import (
+    Clock,
+    budget_tokens,
+    explicit_fraction,
+    mixture_shares,
+    seed_tokens,
+    unique_tokens,
+)
 from splitjax.runs.run_folder import FORMAT
 
 
-def make_plan(config: Config, clock: Clock, sizes: Mapping[str, int], law_path: Path | None) -> dict[str, Any]:
+def make_plan(
+    config: Config, clock: Clock, sizes: Mapping[str, int], law_path: Path | None,
+    declared: Sequence[float] | None = None,
+) -> dict[str, Any]:
     """The split of the main run with its evidence.
 
     The law's pick is used unless the config gives an explicit `split`; where a law was fitted, its
@@ -22,16 +32,14 @@ def make_plan(config: Config, clock: Clock, sizes: Mapping[str, int], law_path: 
 
     Args:
         sizes: train tokens, by domain.
+        declared: weights of the mixture that the source declares, in the order of `sizes`.
     """
     tokens, size = budget_tokens(config), n_params(config.model)
     plan: dict[str, Any] = {}
     if law_path is not None:
         fitted = law.LawFit.load(law_path)
-        accounting, before = config.budget.accounting, seed_tokens(config)
-        plan |= law.plan(
-            fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=accounting, before=before,
-            **unique_tokens(config, sizes),
-        ).to_json()
+        before = seed_tokens(config)
+        plan |= ask(config, clock, sizes, fitted, declared)
         held_out = fitted.heldout
         plan |= {
             "law": {"path": law_path.name, "hash": hash_file(law_path)},
@@ -39,7 +47,8 @@ def make_plan(config: Config, clock: Clock, sizes: Mapping[str, int], law_path: 
             "held_out": held_out.to_json() if held_out else None,
         }
     plan |= {"format": FORMAT, "made": provenance.now(), "n_params": size, "tokens": tokens,
-             "experts": clock.experts, "accounting": config.budget.accounting}
+             "experts": clock.experts, "accounting": config.budget.accounting,
+             "mixture": _mixture(config, sizes, declared)}
     explicit = explicit_fraction(config)
     if explicit is not None:
         plan |= {
@@ -50,6 +59,24 @@ def make_plan(config: Config, clock: Clock, sizes: Mapping[str, int], law_path: 
     pretrain, special = clock.split(clock.budget(tokens), plan["split_fraction"])
     plan |= {"d_pretrain": pretrain * clock.tokens_per_step, "d_special": special * clock.tokens_per_step}
     return plan
+
+
+def ask(
+    config: Config, clock: Clock, sizes: Mapping[str, int], fitted: law.LawFit,
+    declared: Sequence[float] | None = None,
+) -> dict[str, Any]:
+    """What a law says of the main run's budget, as `SplitPlan.to_json` has it."""
+    return law.plan(
+        fitted, n_params=n_params(config.model), tokens=budget_tokens(config), experts=clock.experts,
+        accounting=config.budget.accounting, before=seed_tokens(config),
+        **unique_tokens(config, sizes, declared),
+    ).to_json()
+
+
+def _mixture(config: Config, sizes: Mapping[str, int], declared: Sequence[float] | None) -> dict[str, Any]:
+    """What the trunk is trained on: shares by domain, and whose word they are."""
+    by = "train.mixture" if config.train.mixture else "source" if declared else "tokens"
+    return {"by": by, "shares": mixture_shares(config, sizes, declared)}
 
 
 def _outside(fitted: law.LawFit, n_params: int, tokens: int, d_special: int) -> dict[str, float]:

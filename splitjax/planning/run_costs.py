@@ -8,15 +8,22 @@ from typing import Any
 
 from rich.table import Table
 
+from splitjax import law
 from splitjax.config import format_count
 from splitjax.model import n_params
 from splitjax.runs.cells import explicit_fraction, main_cells
 from splitjax.runs.job import Job
 from splitjax.runs.phase_tree import Cell, tokens_trained
-from splitjax.runs.phase_work import disk_of, flops_of, work_of
+from splitjax.runs.phase_work import disk_of, flops_of, work_of, work_of_step
+from splitjax.runs.reporter import Rest
 from splitjax.runs.sweeping import law_splits
 
 from . import auto_sweep
+
+_FIT_SPEED = 8000.0
+"""Families × draws × rows that a law is fitted to in a second, about (two cores, demo: 9 × 200 × 130 in 30 s)."""
+_PAGE = 3.0
+"""Seconds to draw the page."""
 
 
 def whole_work(job: Job) -> tuple[float, int]:
@@ -51,6 +58,22 @@ def format_bytes(count: float) -> str:
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count / 1e6:.1f} MB"
+
+
+def rest_of(job: Job) -> dict[str, Rest]:
+    """What the stages that train nothing are expected to take, for the time left."""
+    config, clock = job.config, job.clock
+    found = {"report": Rest(0.0, 0, _PAGE)}
+    models = len(main_cells(config, clock, 0.5)) + 1  # the seed is scored too
+    windows = 2 * clock.experts * config.evaluate.windows  # of validation, for the routers, and of test
+    tokens = models * clock.experts * windows * config.train.seq_len
+    a_token = work_of_step(config.model, config, clock, job.vocab_size) / clock.tokens_per_step
+    found["evaluate"] = Rest(tokens * a_token / 3, models, 0.0)  # forward alone: a third of a step
+    if config.sweep is not None:
+        families = len(law.FAMILIES) if config.law.families == ("auto",) else len(config.law.families)
+        rows = len(job.sweep_cells) * clock.experts
+        found["fit"] = Rest(0.0, 0, 1.5 + families * config.law.bootstrap * rows / _FIT_SPEED)
+    return found
 
 
 def sweep_list(job: Job) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from splitjax.config import Model
 from splitjax.model import n_params
 
-LEAST_WIDTH = 16
+LEAST_WIDTH = 12
 """A narrower residual stream hardly beats the frequencies of single tokens."""
 
 

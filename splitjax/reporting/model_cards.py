@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from splitjax.config import format_count
+from splitjax.data.tokenizing.tokenizer_files import puts_end_first
 from splitjax.evaluate import SavedRouter, routing
-from splitjax.model import n_params, n_params_total
+from splitjax.model import architecture, n_params, n_params_total
 from splitjax.runs.job import Job
 from splitjax.runs.model_places import Place
 from splitjax.runs.plan_record import plan_note, read_plan
 
 from .number_text import figure
 from .rendering import code, render
+from .verdict import judge
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,15 @@ class Cards:
         kind = "One language model" if alone else f"The expert for {code(expert['name'])} of a set of {self._k}"
         return render(
             "expert_card.md", run=self.job.config.name, name=expert["name"], folder=expert["folder"], kind=kind,
-            size=self._size(), context=self.job.config.train.seq_len, document_start=self._document_start(),
-            told=self._facts(k),
+            size=self._size(), starts=self._starts, context=self.job.config.train.seq_len,
+            document_start=self._document_start(), told=self._facts(k),
         )
 
     def whole(self) -> str:
         """README.md of the set."""
         return render(
             "set_card.md", run=self.job.config.name, name=self.name, experts=self.told["experts"], size=self._size(),
-            router=self._router(), told=self._facts(None),
+            starts=self._starts, router=self._router(), told=self._facts(None),
         )
 
     def _facts(self, k: int | None) -> dict[str, Any]:
@@ -70,14 +72,21 @@ class Cards:
 
     def _size(self) -> str:
         shape, vocab = self.place.phase.model, self.job.vocab_size
-        kind = "Qwen3" if shape.qk_norm else "Llama"
-        whole = format_count(n_params_total(shape, vocab))
-        return f"{kind} architecture, {format_count(n_params(shape))} parameters ({whole} with embedding and head)"
+        own, whole = format_count(n_params(shape)), format_count(n_params_total(shape, vocab))
+        return f"{architecture(shape)} architecture, {own} parameters ({whole} with embedding and head)"
 
     def _document_start(self) -> str:
         token = self.told["end_token"].replace("`", "'")  # in no table: its strokes may stay
         start = f"In training every document began with `{token}` (id {self.told['end_id']})"
-        return f"{start}." if self.job.seed else f"{start}; the tokenizer puts it before a text."
+        if self.job.seed:
+            return f"{start}."
+        by = "the tokenizer puts it before a text" if self._starts else "put it before a text, as the lines above do"
+        return f"{start}; {by}."
+
+    @property
+    def _starts(self) -> bool:
+        """Whether the tokenizer puts what begins a document before a text."""
+        return self.job.seed is not None or puts_end_first(self.job.corpus.tokenizer)
 
     def _lineage(self) -> list[str]:
         """The chain of operations, newest first."""
@@ -112,6 +121,8 @@ class Cards:
         lines = [f"{plan_note(plan)}; accounting {plan['accounting']}."]
         if "family" in plan:
             lines.append(f"Family {plan['family']}, predicted loss {plan['predicted_loss']:.3f} nats a token.")
+        if results := self.job.folder.evaluated():
+            lines.append(judge(plan, results).text)
         quantum, phase = self.job.clock.tokens_per_step, self.place.phase
         split = self.place.step if phase.split_at is None else phase.split_at
         lines.append(f"This model: D = {split * quantum:,} mixture tokens, "

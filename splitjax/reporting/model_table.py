@@ -12,6 +12,7 @@ from rich.text import Text
 from splitjax.config import format_count
 
 from . import router_table, task_table
+from .narrow import narrow
 from .number_text import figure, least
 
 COLUMNS = ("seed", "dense", "80/20", "planned")
@@ -26,7 +27,7 @@ def shown(results: Mapping[str, Any]) -> list[str]:
 def closing_table(results: Mapping[str, Any]) -> Group:
     """Every table that ends a run in the terminal."""
     tables = [losses(results), router_table.terminal(results), task_table.terminal(results, shown(results))]
-    return Group(*(table for table in tables if table))
+    return Group(*(narrow(table) for table in tables if table))
 
 
 def losses(results: Mapping[str, Any]) -> Table:
@@ -36,7 +37,7 @@ def losses(results: Mapping[str, Any]) -> Table:
     table = Table(title="Test loss, nats a token", title_justify="left")
     table.add_column("domain")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name.replace("_", " ").replace(" %", "%"), justify="right")
     for index, domain in enumerate(results["domains"]):
         _row(table, domain, [models[name]["test"]["domains"][index] for name in names])
     table.add_section()

@@ -9,6 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from splitjax.config import shown
 
+from .glossary import explained
+
 
 def render(template: str, **values: Any) -> str:
     """The text of `templates/<template>`; a value that it misses is an error of ours, not an empty place."""
@@ -31,5 +33,5 @@ def _environment() -> Environment:
         loader=PackageLoader("splitjax.reporting"), autoescape=lambda name: name is not None and name.endswith(".html"),
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, finalize=_shown,
     )
-    made.filters["code"] = code
+    made.filters["code"], made.filters["explained"] = code, explained
     return made

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from splitjax.config import Config, UserError, load, read_record
+from splitjax.config import Config, UserError, format_count, load, read_json, read_record
+from splitjax.model import n_params
+from splitjax.runs import operational
 from splitjax.runs.job import Job
 from splitjax.runs.locks import LOCK, is_held
 from splitjax.runs.phase_record import FORMAT, read_phase
@@ -21,8 +24,10 @@ def status(folder: RunFolder) -> dict[str, Any]:
 
     Returns:
         ``{run_dir, running, stages: {name: "done" | "not done" | "out of date: why"}, phases: {name: "done" | "begun"
-        | "failed" | "of another config"}, cells: {id: "done" | "begun" | "waiting" | "failed: why"}, goodput (see
-        `goodput`), report, decision}``; report and decision only where they belong to the run as it is.
+        | "failed" | "of another config"}, cells: {id: "done" | "begun" | "waiting" | "failed: why"}, progress (of the
+        process at work, see `Reporter.state`), failures: [{what, reason}], goodput (see `goodput`), changes
+        (of operational keys, see `operational.read`), report, decision}``; report and decision only where they
+        belong to the run as it is.
 
     Raises:
         UserError: no run there.
@@ -36,16 +41,45 @@ def status(folder: RunFolder) -> dict[str, Any]:
     phases = {}
     for record in sorted(folder.phases.glob("*/phase.json")):
         phases[record.parent.name] = _state(record.parent) if _ours(job, record.parent) else "of another config"
+    running, cells = is_held(folder.path / LOCK), cells_of(tree, folder)
+    progress = _progress(folder)
     return {
         "run_dir": str(folder.path),
-        "running": is_held(folder.path / LOCK),
+        "running": running,
         "stages": stages,
         "phases": phases,
-        "cells": cells_of(tree, folder),
+        "cells": cells,
+        "progress": progress if running and "failed" not in progress else None,
+        "failures": _failures(job, cells, progress),
         "goodput": goodput_of(tree, folder),
+        "changes": operational.read(folder.changes),
         "report": str(folder.report) if stages["report"] == "done" else None,
         "decision": told.get("decision") if stages["plan"] == "done" else None,
     }
+
+
+def _progress(folder: RunFolder) -> dict[str, Any]:
+    """What the process at work tells of itself, or the last one told that did not end well."""
+    try:
+        return read_json(folder.progress) if folder.progress.exists() else {}
+    except UserError:
+        return {}  # caught between two writes
+
+
+def _failures(job: Job | None, cells: Mapping[str, str], progress: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Cells of the sweep by their size and tokens, and what the last process ended with."""
+    found = []
+    if job is not None and job.config.sweep is not None:
+        quantum = job.clock.tokens_per_step
+        for cell in job.sweep_cells:
+            state, _, reason = cells[cell.id].partition(": ")
+            if state == "failed":
+                size, d, s = map(format_count, (n_params(cell.model), cell.pretrain * quantum, cell.special * quantum))
+                seed = "" if cell.seed is None else f", seed {cell.seed}"
+                found.append({"what": f"N = {size}, D = {d}, D′ = {s}{seed}", "reason": reason})
+    if "failed" in progress:
+        found.append({"what": progress["stage"], "reason": progress["failed"]})
+    return found
 
 
 def cells_of(config: Config, folder: RunFolder) -> dict[str, str]:
@@ -94,7 +128,7 @@ def _ours(job: Job | None, phase: Path) -> bool:
     told = record["phase"]
     if job is None:
         return True
-    return {"name", "model", "seeds"} <= told.keys() and job.identity(told) == record["identity"]
+    return {"name", "model", "seeds"} <= told.keys() and record["identity"] in job.identities(told)
 
 
 def _state(phase: Path) -> str:

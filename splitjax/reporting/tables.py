@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from splitjax.config import format_count
+from splitjax.runs.plan_record import mixture_note
 
 from .model_table import shown
 from .number_text import DIVERGED, figure, least
@@ -47,7 +48,8 @@ def domains(results: Mapping[str, Any]) -> Section:
         "rate not yet decayed. 80/20: 80 % of the budget on the mixture, the rest on experts. Unigram entropy of the "
         f"test text: {results['unigram_entropy']:.3f}."
     )
-    return Section("Test loss, nats a token", ("domain", *names), tuple(rows), note=note)
+    head = ("domain", *(name.replace("_", " ").replace(" %", "\u00a0%") for name in names))
+    return Section("Test loss, nats a token", head, tuple(rows), note=note)
 
 
 def gains(results: Mapping[str, Any]) -> Section:
@@ -73,6 +75,9 @@ def facts(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Section:
         f"{format_count(plan['tokens'])} tokens, K = {plan['experts']} domains, accounting {plan['accounting']}: "
         f"{_SPENT[plan['accounting']]}"
     ]
+    if mixture := plan.get("mixture"):
+        told = mixture_note(mixture)
+        lines.append(f"{told[0].upper()}{told[1:]}")
     if outside := plan.get("outside_fit"):
         lines.append(
             f"Extrapolated: N is {outside['n_params']:.1f}× the largest fitted, T is {outside['tokens']:.1f}× the "

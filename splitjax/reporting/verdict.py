@@ -1,119 +1,178 @@
-"""The answer in one sentence, from plan and results."""
+"""The answer of a run: whether to split before where, how sure, what next. Made here for every place that tells it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
+from splitjax import law
+from splitjax.config import read_json
+from splitjax.runs.plan_record import read_plan
+from splitjax.runs.run_folder import RunFolder
+
+from .judging import next_step
+from .judging.best_split import Where, best_split, blame
+from .judging.measured_edges import champion, compute, edge
+from .judging.next_step import Step
 from .number_text import diverged
 from .router_table import name_of
 
-_CORNERS = {
-    "never_split": "Do not split: train one model",
-    "split_at_once": "Split at once: train the experts from the start",
-}
+Answer = Literal["split", "one_model", "no_difference", "unknown"]
+UNKNOWN = "Nothing can be said of splitting from this run."
 
 
-def headline(plan: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    """'Split at 22 %, 90 % interval 15–31, …; experts beat dense by x ± s % perplexity, …'."""
-    gains = results["gains"]
-    if plan["split_fraction"] == 1:
-        rivals = f"dense {_against('the 80/20 split', gains['planned_vs_80/20'], plural=False)}"
-    else:
-        rivals = (
-            f"experts {_against('dense', gains['planned_vs_dense'])}, {_against('80/20', gains['planned_vs_80/20'])}"
-        )
-    accounting = results["budget"]["accounting"]
+@dataclass(frozen=True)
+class Verdict:
+    """What a run found out.
+
+    Attributes:
+        answer: whether splitting pays, at this size and budget.
+        whether: the answer and the gain behind it, a sentence each.
+        where: the best split, by law and by measurement.
+        beside: what a reader must know beside it, a sentence each.
+        terms: how it was measured, and what the noise is.
+        next: what to do now, the first thing first.
+        low, high: range of the best split, fractions of T; None where no law was asked.
+    """
+
+    answer: Answer
+    whether: str
+    where: str
+    beside: tuple[str, ...]
+    terms: str
+    next: tuple[Step, ...]
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def text(self) -> str:
+        """All but terms and what comes next, in one paragraph."""
+        return " ".join([self.whether, self.where, *self.beside])
+
+    @property
+    def short(self) -> str:
+        """The answer in a word or a few."""
+        return self.whether.partition(". ")[0] + "."
+
+    @property
+    def why(self) -> str:
+        """The gain behind it."""
+        return self.whether.partition(". ")[2]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints as `verdict`."""
+        return {
+            "answer": self.answer, "text": self.text, "whether": self.whether, "where": self.where,
+            "beside": list(self.beside), "terms": self.terms, "best_split": [self.low, self.high],
+            "next": [step.to_json() for step in self.next],
+        }
+
+
+def verdict(folder: RunFolder) -> Verdict:
+    """Of an evaluated run, from its plan, its results and its law.
+
+    Raises:
+        UserError: there are none, or they are of another config.
+    """
+    plan, results = read_plan(folder), read_json(folder.results)
+    fitted = law.LawFit.load(folder.law) if folder.belongs("fit") and folder.law.exists() else None
+    return judge(plan, results, fitted, run=str(folder.path))
+
+
+def judge(
+    plan: Mapping[str, Any], results: Mapping[str, Any], fitted: law.LawFit | None = None, *, run: str = "RUN"
+) -> Verdict:
+    """The verdict of plain values.
+
+    Args:
+        fitted: the run's law, to name the next small run by; None: none is named.
+        run: folder of the run, for the commands.
+    """
+    best, rival = champion(results), _rival(results)
+    answer, whether = _whether(results, best, rival)
+    where = best_split(plan, results, best, pays=answer == "split")
+    beside = [*blame(plan, results, best), *_lost(results)]
+    steps = _steps(plan, results, fitted, answer, rival if answer == "one_model" else best or "planned", where, run)
+    whole = " ".join([whether, *_beside_gain(results, best, rival)])
+    return Verdict(answer, whole, where.text, tuple(beside), _terms(results), steps, where.low, where.high)
+
+
+def _rival(results: Mapping[str, Any]) -> str:
+    """One model of equal compute."""
+    return "dense_equal_compute" if "dense_equal_compute" in results["models"] else "dense"
+
+
+def _whether(results: Mapping[str, Any], best: str, rival: str) -> tuple[Answer, str]:
+    planned, found = results["models"]["planned"], edge(results, best, rival) if best else None
+    if found is None:
+        return "unknown", f"{UNKNOWN} The experts and one model cannot be compared."
+    terms, other = compute(results, best, rival), _habit(results, best)
+    who = "Experts" if best == "planned" else f"Experts split at {100 * results['models'][best]['fraction']:.0f} %"
+    if found.clear > 0:
+        return "split", f"Split. {who} beat one model by {found} perplexity {terms}{other}."
+    if found.clear < 0 and planned["fraction"] == 1:
+        back = edge(results, rival, best) or found
+        name = "the 80/20 split" if best == "80/20" else f"the best measured split, {100 * _at(results, best):.0f} %,"
+        return "one_model", f"Do not split: train one model. It beats {name} by {back} perplexity {terms}."
+    if found.clear < 0:
+        return "one_model", f"Do not split: train one model. {who} lose to it by {found} perplexity {terms}{other}."
+    side = "better" if found.value > 0 else "worse"
+    return "no_difference", (
+        f"Split or not: no difference shows. {who} are {side} than one model by {found} perplexity {terms}, which is "
+        f"within the noise{other}."
+    )
+
+
+def _at(results: Mapping[str, Any], name: str) -> float:
+    return float(results["models"][name]["fraction"])
+
+
+def _habit(results: Mapping[str, Any], best: str) -> str:
+    """The same against the customary split, as the rest of a sentence."""
+    found = edge(results, best, "80/20") if best != "80/20" else None
+    if found is None or not found.value:
+        return ""
+    verb = "better" if found.value > 0 else "worse"
+    return f"; they are {verb} than the customary 80/20 split by {found}"
+
+
+def _beside_gain(results: Mapping[str, Any], best: str, rival: str) -> list[str]:
+    """Under `per_model`: the model with the tokens of one expert, and so with less compute, named as that."""
+    found = edge(results, best, "dense") if best and rival != "dense" else None
+    if found is None or not found.value:
+        return []
+    side = "better" if found.value > 0 else "worse"
+    return [f"Beside one model of as many tokens as one expert saw they are {side} by {found}, "
+            f"{compute(results, best, 'dense')}."]
+
+
+def _lost(results: Mapping[str, Any]) -> list[str]:
+    """Models whose loss is no number, by name."""
+    told = "; ".join(f"{name} on {', '.join(domains)}" for name, domains in diverged(results).items())
+    return [f"Diverged: {told}."] if told else []
+
+
+def _terms(results: Mapping[str, Any]) -> str:
+    """How the figures were measured."""
     router = results["models"]["planned"]["after_prefix"]["router"]
     by = "" if router in (None, "prefix") else f"{name_of(router)} of "
-    terms = f"accounting {accounting}; routed by {by}a {results['prefix']}-token prefix, scored after it"
-    return f"{_decision(plan)}; {rivals} ({terms}). {_worth(plan, gains)}{_missed(plan, gains)}{_lost(results)}"
+    return (
+        f"Accounting {results['budget']['accounting']}; routed by {by}a {results['prefix']}-token prefix and scored "
+        f"after it. ± is one standard error over {results['windows']} test windows a domain, of one training seed."
+    )
 
 
-def _decision(plan: Mapping[str, Any]) -> str:
-    percent = f"{100 * plan['split_fraction']:.0f} %"
-    if plan["decision"] == "explicit":
-        corner = {1: _CORNERS["never_split"], 0: _CORNERS["split_at_once"]}.get(plan["split_fraction"])
-        return f"{corner or f'Split at {percent}'}, as the config says"
-    low, high = (100 * end for end in plan["interval"])
-    flat = [100 * end for end in plan["flat_region"]]
-    unknown = f"The sweep cannot tell where to split; its best guess is {percent}"
-    start = (_CORNERS | {"undetermined": unknown}).get(plan["decision"], f"Split at {percent}")
-    if plan["decision"] == "beaten":
-        start = f"The law's best guess is {percent}, but {_rival(plan)}"
-    return f"{start}, 90 % interval {low:.0f}–{high:.0f}, nothing in {flat[0]:.0f}–{flat[1]:.0f} % can be told from it"
-
-
-def _rival(plan: Mapping[str, Any]) -> str:
-    """The baseline that is better than the plan in most draws, and in how many."""
-    beaten = {name: each["beaten"] for name, each in plan["baselines"].items() if each["beaten"] is not None}
-    name = min(beaten, key=lambda each: beaten[each])
-    return f"{name} is better in {100 * (1 - beaten[name]):.0f} % of its draws"
-
-
-def _against(name: str, gain: Mapping[str, Any], plural: bool = True) -> str:
-    value, error = gain["routed"]["perplexity"], gain["routed"]["perplexity_error"]
-    if value is None or error is None:
-        return f"cannot be compared with {name}"
-    if value == error == 0:
-        return f"{'are' if plural else 'is'} the same as {name}"
-    verb = ("beat" if value > 0 else "lose to") if plural else ("beats" if value > 0 else "loses to")
-    return f"{verb} {name} by {abs(value):.1f} ± {error:.1f} % perplexity"
-
-
-def _worth(plan: Mapping[str, Any], gains: Mapping[str, Any]) -> str:
-    """What a reader should do with it."""
-    if plan["split_fraction"] == 1:
-        measured = _worth_of_one_model(gains["planned_vs_80/20"]["routed"])
-        if plan["decision"] == "explicit":
-            return measured
-        return f"The law expects no gain from splitting at this size and budget. {measured}"
-    routed = gains["planned_vs_dense"]["routed"]
-    if None in routed.values():
-        return "Nothing can be said of splitting from this run."
-    if routed["perplexity"] < -2 * routed["perplexity_error"]:
-        return "At equal training tokens splitting did not pay: train one model at this size and budget."
-    if routed["perplexity"] < 2 * routed["perplexity_error"]:
-        return "The difference is within the noise: at equal training tokens splitting neither pays nor costs."
-    return "At equal training tokens, splitting paid."
-
-
-def _worth_of_one_model(routed: Mapping[str, Any]) -> str:
-    if None in routed.values():
-        return "Nothing can be said of splitting from this run."
-    if routed["perplexity"] > 2 * routed["perplexity_error"]:
-        return "At equal training tokens the 80/20 split did not pay."
-    if routed["perplexity"] < -2 * routed["perplexity_error"]:
-        return "At equal training tokens the 80/20 split was better."
-    return "Against the 80/20 split the difference is within the noise."
-
-
-def _missed(plan: Mapping[str, Any], gains: Mapping[str, Any]) -> str:
-    """A measured split that was clearly better than the planned one is said, not hidden."""
-    found = [
-        (name.removeprefix("planned_vs_"), words, gain[kind])
-        for name, gain in gains.items()
-        if "_vs_split at" in name
-        for kind, words in (("routed", "routed"), ("oracle", "label known"))
-        if None not in gain[kind].values() and gain[kind]["perplexity"] < -2 * gain[kind]["perplexity_error"]
-    ]
-    if not found:
-        return ""
-    name, words, gain = min(found, key=lambda item: item[2]["perplexity"])
-    value, error = -gain["perplexity"], gain["perplexity_error"]
-    return f" A {name} was better still, by {value:.1f} ± {error:.1f} % ({words}){_blame(plan, name)}."
-
-
-def _blame(plan: Mapping[str, Any], name: str) -> str:
-    """What the law had to say of a split that did better: nothing, that it might, or that it would not."""
-    if plan["decision"] == "explicit":
-        return ""
-    low, high = plan["flat_region"]
-    known = low <= float(name.removeprefix("split at ").removesuffix(" %")) / 100 <= high
-    return ": the law could not tell the two" if known else ": the law missed it"
-
-
-def _lost(results: Mapping[str, Any]) -> str:
-    """Models whose loss is no number, by name, with what to do."""
-    told = "; ".join(f"{name} on {', '.join(domains)}" for name, domains in diverged(results).items())
-    return f" Diverged: {told}. Lower train.learning_rate or the rate of that expert." if told else ""
+def _steps(
+    plan: Mapping[str, Any], results: Mapping[str, Any], fitted: law.LawFit | None, answer: Answer, model: str,
+    where: Where, run: str,
+) -> tuple[Step, ...]:
+    if answer == "unknown" or diverged(results):
+        return (next_step.mend(),)
+    found = [next_step.repeat(results, model, run)]
+    if answer != "no_difference":
+        found = [next_step.use(answer, model, run)]
+    wide = where.low is not None and where.high is not None and where.high - where.low > next_step.WIDE
+    if fitted is not None and wide and (further := next_step.narrow(fitted, plan, results)):
+        found.append(further)
+    return tuple(found)

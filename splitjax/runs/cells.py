@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,13 +72,45 @@ def seed_tokens(config: Config) -> int:
     return (config.seed_from.tokens or 0) if config.seed_from else 0
 
 
-def unique_tokens(config: Config, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """What `law.plan` must know of a corpus that a run goes through several times.
+def mixture_shares(
+    config: Config, sizes: Mapping[str, int], declared: Sequence[float] | None = None
+) -> dict[str, float]:
+    """What share of the trunk's tokens is each domain's.
 
     Args:
         sizes: train tokens, by domain.
+        declared: weights that the source declares (`Manifest.weights`); `train.mixture` goes before them.
+
+    Raises:
+        UserError: `train.mixture` does not fit the domains.
     """
-    return {"u_pretrain": seed_tokens(config) + sum(sizes.values()), "u_special": dict(sizes)}
+    own = config.train.mixture
+    weights = own.of(tuple(sizes)) if own else declared or tuple(sizes.values())
+    return {name: weight / sum(weights) for name, weight in zip(sizes, weights, strict=True)}
+
+
+def unique_in_mixture(tokens: int, sizes: Mapping[str, int], shares: Mapping[str, float]) -> int:
+    """Of so many tokens of the mixture those that are read for the first time: no domain has more than its own."""
+    return min(tokens, round(sum(min(tokens * shares[name], size) for name, size in sizes.items())))
+
+
+def unique_tokens(
+    config: Config, sizes: Mapping[str, int], declared: Sequence[float] | None = None, tokens: int | None = None
+) -> dict[str, Any]:
+    """What `law.plan` must know of a corpus that a run goes through several times.
+
+    Where the mixture has weights of its own, a domain may come again before others were read: what is unique is then
+    counted at D = T.
+
+    Args:
+        sizes, declared: as for `mixture_shares`.
+        tokens: T; None: of the budget.
+    """
+    fresh = sum(sizes.values())
+    if config.train.mixture or declared:
+        total = budget_tokens(config) if tokens is None else tokens
+        fresh = unique_in_mixture(total, sizes, mixture_shares(config, sizes, declared))
+    return {"u_pretrain": seed_tokens(config) + fresh, "u_special": dict(sizes)}
 
 
 def explicit_fraction(config: Config) -> float | None:

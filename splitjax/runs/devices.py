@@ -84,3 +84,10 @@ def _memory(devices: int) -> float:
     if told:
         return float(told) * devices
     return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) * jax.process_count()
+
+
+def layout_words(mesh: Mesh | None) -> str:
+    """Where a phase lies: the mesh and the processes that share it."""
+    processes = jax.process_count()
+    sizes = " × ".join(f"{axis} {size}" for axis, size in mesh.shape.items()) if mesh else "one device"
+    return f"{sizes} ({processes} process{'es' if processes > 1 else ''})"

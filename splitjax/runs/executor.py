@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from splitjax import __version__
 from splitjax.config import (
@@ -25,11 +25,12 @@ from splitjax.config import (
 )
 from splitjax.data import Corpus, Stacked, Stream
 from splitjax.data import stack as stack_streams
-from splitjax.evaluate import own_losses
+from splitjax.evaluate import own_losses, own_losses_of
 from splitjax.model import LanguageModel, flops_per_token
 from splitjax.parallel import hosts, keep_freed_memory
 from splitjax.train import (
     EarlyStop,
+    Part,
     Stack,
     Trainer,
     checkpoint,
@@ -43,11 +44,12 @@ from splitjax.train import (
 from splitjax.train import Phase as Stretch
 
 from . import program_cache
-from .cells import Clock
-from .devices import Devices, check_memory
-from .phase_record import FORMAT, LOG, Losses, identity_of, plain, read_done, read_phase
+from .cells import Clock, budget_tokens
+from .devices import Devices, check_memory, layout_words
+from .phase_record import FORMAT, LOG, Losses, identities_of, losses_of, plain, read_done, read_phase
 from .phase_tree import Cell, Phase
 from .phase_watch import TimeLog, Watch
+from .phase_words import phase_words
 from .phase_work import work_of, work_of_step
 from .reporter import Reporter
 from .run_folder import RunFolder
@@ -67,6 +69,8 @@ class Executor:
     """What the checkpoints say of where the split came from (law hash, plan hash)."""
     seed: Seed | None = None
     """The folder that the trunk starts from; None: fresh weights."""
+    small: bool = False
+    """Whether these are a sweep's: what ends a path is measured and never trained on, so no moments are kept of it."""
     apart: bool = False
     """Whether `placement: separate` holds: of the main run, whose experts are jobs of their own."""
     expert: int | None = None
@@ -75,7 +79,7 @@ class Executor:
     def __post_init__(self) -> None:
         program_cache.use()
         self.clock = Clock.of(self.config, len(self.corpus.domains))
-        self._trainers: dict[tuple[Model, int], Trainer] = {}
+        self._trainers: dict[tuple[Model, Mesh | None], Trainer] = {}
         self._recipe = self.config.train
         if self._recipe.placement == "separate" and not self.apart:
             self._recipe = self._recipe.model_copy(update={"placement": "stacked"})
@@ -84,6 +88,8 @@ class Executor:
             if domain not in self.corpus.domains:
                 known = did_you_mean(domain, self.corpus.domains)
                 raise UserError(f"no domain '{domain}'", where="train.experts", mend=known)
+        mixture = self._recipe.mixture
+        self._weights = mixture.of(self.corpus.domains) if mixture else None
         if note := self._devices.note:
             self.reporter.say_once(note)
         self._held_out: np.ndarray | None = None
@@ -111,8 +117,19 @@ class Executor:
         if measured is None:
             with disk_errors(self.path(phase.name)):
                 return self._train(phase)
-        self.reporter.skip(work_of([phase], self.config, self.clock.experts, self.vocab_size), phase.name)
+        self.skip(phase)
         return measured
+
+    def skip(self, phase: Phase) -> None:
+        """Tell of a phase that is done."""
+        self.reporter.skip(work_of([phase], self.config, self.clock.experts, self.vocab_size), phase.name)
+
+    @property
+    def together(self) -> bool:
+        """Whether phases may be lanes of one stack: on one device, and none has a pace of its own."""
+        recipe = self._recipe
+        free = recipe.experts.every is None and recipe.keep_every is None
+        return self._devices.sizes is None and recipe.placement == "stacked" and free
 
     @property
     def vocab_size(self) -> int:
@@ -121,7 +138,7 @@ class Executor:
 
     def begin_apart(self, phase: Phase) -> None:
         """Say what a phase of experts will be, before their jobs start."""
-        hosts.from_first(partial(self._begin, phase))
+        hosts.from_first(partial(self.begin, phase))
 
     def experts_left(self, phase: Phase) -> list[int]:
         """The experts of a phase whose jobs have not come to their end."""
@@ -137,14 +154,14 @@ class Executor:
             UserError: its seed has not been trained by this recipe.
         """
         path, stretch = self.path(phase.name), self._stretch(phase)
-        if not (path / "phase.json").exists() or read_phase(path)["identity"] != self._identity(phase):
+        if not (path / "phase.json").exists() or read_phase(path)["identity"] not in self._identities(phase):
             raise UserError("its seed is not trained", where=f"expert {expert}", mend="Run 'splitjax train' first.")
         if not hosts.from_first(lambda: finished(path, stretch, self.clock.experts, expert)):
-            self.reporter.now(f"{phase.name}, expert {expert}")
+            self.reporter.now(f"{self._words(phase)}, {self.corpus.domains[expert]} alone", phase.name)
             streams = self._streams(phase).pick([expert])
-            with self._watch(phase) as watch:
+            with self.watch([phase]) as watch:
                 run_expert(
-                    self._trainer(phase), self._start(phase), streams, stretch, path, expert, meta=self._meta(phase),
+                    self.trainer(phase), self._start(phase), streams, stretch, path, expert, meta=self._meta(phase),
                     on_step=watch.on_step, early=self._early(phase),
                 )
 
@@ -156,7 +173,7 @@ class Executor:
 
     def stack_at(self, phase: Phase, position: int) -> Stack:
         """A saved stack of a finished phase."""
-        place = self._trainer(phase).placement.leaf
+        place = self.trainer(phase).placement.leaf
         return checkpoint.restore(self._checkpoint(phase.name, position), sharding=place)[0]
 
     def stack_of(self, phase: Phase, cell: Cell) -> Stack:
@@ -165,7 +182,7 @@ class Executor:
 
     def seen(self, phase: Phase, stack: Stack) -> list[int]:
         """Path tokens of each model of a stack, on every process."""
-        return [int(tokens) for tokens in path_tokens(stack, self._trainer(phase).placement)]
+        return [int(tokens) for tokens in path_tokens(stack, self.trainer(phase).placement)]
 
     def path(self, name: str) -> Path:
         return self.folder.phase(name)
@@ -176,30 +193,31 @@ class Executor:
         return np.stack([self.corpus.held_out(part, domain, count, length) for domain in self.corpus.domains])
 
     def _train(self, phase: Phase) -> Losses:
-        hosts.from_first(partial(self._begin, phase))
-        self.reporter.now(phase.name)
+        hosts.from_first(partial(self.begin, phase))
+        self.reporter.now(self._words(phase), phase.name)
         self._tell_if_moved(phase)
         stack = self._run_phase(phase)
-        times = TimeLog(self.folder, phase.name)
-        with wall.spent("evaluation"):
-            measured = self._measure(phase, stack)
-        times.write()
-        hosts.from_first(partial(self._end, phase, measured))
+        (measured,) = self.measure([(phase, stack)])
+        hosts.from_first(partial(self.end, phase, measured))
         return measured
 
-    def _begin(self, phase: Phase) -> None:
+    def _words(self, phase: Phase) -> str:
+        budget = self.clock.budget(budget_tokens(self.config)) if "plan" in self.lineage else None
+        return phase_words(phase, self.clock.tokens_per_step, budget)
+
+    def begin(self, phase: Phase) -> None:
         """Record what the phase is; remove what another recipe left in its place."""
-        path, identity = self.path(phase.name), self._identity(phase)
-        if (path / "phase.json").exists() and read_phase(path)["identity"] != identity:
+        path, identities = self.path(phase.name), self._identities(phase)
+        if (path / "phase.json").exists() and read_phase(path)["identity"] not in identities:
             shutil.rmtree(path)
         for ending in ("done.json", "failed.json"):  # until it has ended anew
             (path / ending).unlink(missing_ok=True)
-        write_record(path / "phase.json", {"format": FORMAT, "identity": identity, "phase": plain(phase)})
+        write_record(path / "phase.json", {"format": FORMAT, "identity": identities[0], "phase": plain(phase)})
 
-    def _end(self, phase: Phase, measured: Losses) -> None:
+    def end(self, phase: Phase, measured: Losses) -> None:
         """Record that it is done, and what its cells measured."""
         path = self.path(phase.name)
-        done = {"format": FORMAT, "identity": self._identity(phase), "stop": phase.stop, "validation": measured}
+        done = {"format": FORMAT, "identity": self._identities(phase)[0], "stop": phase.stop, "validation": measured}
         write_record(path / "done.json", done | {"log": hash_file(path / LOG)})
 
     def _tell_if_moved(self, phase: Phase) -> None:
@@ -207,33 +225,39 @@ class Executor:
         now, folder = self._layout(phase), self.path(phase.name) / "checkpoints"
         before = hosts.from_first(lambda: checkpoint.last_meta(folder).get("layout", now))
         if before != now:
-            self.reporter.say(f"{phase.name}: resumed on {now}, saved on {before}: the same batches, other rounding")
+            words = self._words(phase)
+            self.reporter.say(f"{words}: resumed on {now}, saved on {before}: the same batches, other rounding")
 
     def _layout(self, phase: Phase) -> str:
         """Where a phase lies: the mesh and the processes that share it."""
-        mesh, processes = self._trainer(phase).placement.mesh, jax.process_count()
-        sizes = " × ".join(f"{axis} {size}" for axis, size in mesh.shape.items()) if mesh else "one device"
-        return f"{sizes} ({processes} process{'es' if processes > 1 else ''})"
+        return layout_words(self.trainer(phase).placement.mesh)
 
     def _run_phase(self, phase: Phase) -> Stack:
-        with self._watch(phase) as watch:
+        part = self.part(phase)
+        with self.watch([phase]) as watch:
             return run_phase(
-                self._trainer(phase), self._start(phase), self._streams(phase), self._stretch(phase),
-                self.path(phase.name), meta=self._meta(phase), on_step=watch.on_step, early=self._early(phase),
+                self.trainer(phase), part.begin, part.stream, part.phase, part.folder, meta=part.meta,
+                on_step=watch.on_step, early=self._early(phase),
             )
 
-    def _watch(self, phase: Phase) -> Watch:
-        """What hears of every step of a phase."""
-        mesh = self._trainer(phase).placement.mesh
+    def part(self, phase: Phase, done: bool = False) -> Part:
+        """A phase as training takes it; `done`: one that is over."""
+        begin, stretch, folder = self._start(phase), self._stretch(phase), self.path(phase.name)
+        return Part(begin, self._streams(phase), stretch, folder, self._meta(phase), done)
+
+    def watch(self, phases: Sequence[Phase]) -> Watch:
+        """What hears of every step of a phase, or of several of one shape."""
+        phase = phases[0]
+        mesh = self.trainer(phase).placement.mesh
         return Watch(
-            self.folder, self.reporter, self.sinks, phase.name,
+            self.folder, self.reporter, self.sinks, [each.name for each in phases],
             work=work_of_step(phase.model, self.config, self.clock, self.vocab_size),
             flops=flops_per_token(phase.model, self.vocab_size, self.config.train.seq_len),
             step_tokens=self.clock.tokens_per_step, devices=1 if mesh is None else mesh.size,
         )
 
     def _start(self, phase: Phase) -> starts.Start:
-        trainer = self._trainer(phase)
+        trainer = self.trainer(phase)
         if phase.parent is None and self.seed is not None:
             return starts.imported(trainer, self.seed.params, self.seed.lineage(), len(phase.seeds))
         if phase.parent is None:
@@ -259,6 +283,7 @@ class Executor:
         return Stretch(
             start=self._tokens(phase.start), stop=self._tokens(phase.stop), origin=self._tokens(phase.split_at or 0),
             decay_from=decay_from, decay_to=decay_to, save_at=tuple(map(self._tokens, phase.save_at)),
+            closed=self.small and phase.decay is not None and phase.stop == phase.decay[1],
             **self._own_settings(phase),
         )
 
@@ -301,21 +326,27 @@ class Executor:
     def _streams_of(self, phase: Phase, seed: int) -> list[Stream]:
         batch, length = self.config.train.batch_size, self.config.train.seq_len
         if phase.split_at is None:
-            return [self.corpus.mixture(batch, length, seed)]
-        seen_K = self.corpus.mixture_counts(phase.split_at * batch, length, seed)
+            return [self.corpus.mixture(batch, length, seed, self._weights)]
+        seen_K = self.corpus.mixture_counts(phase.split_at * batch, length, seed, self._weights)
         if self.config.train.domain_stream == "restart":
             seen_K = np.zeros_like(seen_K)
         return [self.corpus.domain(k, batch, length, seed, start=int(seen)) for k, seen in enumerate(seen_K)]
 
-    def _measure(self, phase: Phase, stack: Stack) -> Losses:
-        """Losses of the cells that end here: a seed's models are neighbours in the stack."""
-        if not phase.ends:
-            return {}
-        found = {}
-        for cell in phase.ends:
-            mine = self._of_cell(phase, cell, stack)
-            losses = own_losses(self.model(phase.model), mine.params, self._validation(), self.config.train.batch_size)
-            found[cell.id] = dict(zip(self.corpus.domains, map(float, losses), strict=True))
+    def measure(self, ended: Sequence[tuple[Phase, Stack]]) -> list[Losses]:
+        """Validation losses of the cells that end with these phases of one shape, in one pass."""
+        places = [(at, cell) for at, (phase, _) in enumerate(ended) for cell in phase.ends]
+        found: list[Losses] = [{} for _ in ended]
+        if not places:
+            return found
+        times = TimeLog(self.folder, *dict.fromkeys(ended[at][0].name for at, _ in places))
+        with wall.spent("evaluation"):
+            # A seed's models are neighbours in the stack.
+            params = [self._of_cell(ended[at][0], cell, ended[at][1]).params for at, cell in places]
+            model, batch = self.model(ended[0][0].model), self.config.train.batch_size
+            losses = own_losses_of(model, params, self._validation(), batch)
+        for (at, cell), each in zip(places, losses, strict=True):
+            found[at][cell.id] = dict(zip(self.corpus.domains, map(float, each), strict=True))
+        times.write()
         return found
 
     def _of_cell(self, phase: Phase, cell: Cell, stack: Stack) -> Stack:
@@ -323,7 +354,7 @@ class Executor:
         size = stack.experts // len(phase.seeds)
         if size == stack.experts:
             return stack
-        first, place = phase.seeds.index(cell.seed) * size, self._trainer(phase).placement.constrain
+        first, place = phase.seeds.index(cell.seed) * size, self.trainer(phase).placement.constrain
         return jax.jit(lambda whole: place(jax.tree.map(lambda leaf: leaf[first : first + size], whole)))(stack)
 
     def recorded(self, phase: Phase) -> Losses | None:
@@ -332,19 +363,17 @@ class Executor:
         if not (path / "done.json").exists():
             return None
         record = read_done(path)
-        if record.get("identity") != self._identity(phase) or record.get("stop") != phase.stop:
+        if record.get("identity") not in self._identities(phase) or record.get("stop") != phase.stop:
             return None
         if not set(map(self._tokens, phase.save_at)) <= set(checkpoint.saved(path / "checkpoints")):
             return None  # another cell leaves it where nothing was saved
-        measured = {cell.id: record["validation"].get(cell.id) for cell in phase.ends}
-        if None in measured.values():
-            return None
-        # JSON has no NaN: a loss that was not finite comes back as null.
-        return {cell: {k: math.nan if v is None else v for k, v in losses.items()} for cell, losses in measured.items()}
+        return losses_of(record, [cell.id for cell in phase.ends])
 
-    def _identity(self, phase: Phase) -> str:
+    def _identities(self, phase: Phase) -> tuple[str, str]:
         seed = self.seed.hash if self.seed else None
-        return identity_of(plain(phase), self.config, self.corpus.manifest.hash, self.clock.experts, seed)
+        before = self.folder.recipe_before(self.config.train)
+        manifest, experts = self.corpus.manifest.hash, self.clock.experts
+        return identities_of(plain(phase), self.config, before, manifest, experts, seed)
 
     def _meta(self, phase: Phase) -> dict[str, Any]:
         return {
@@ -353,23 +382,19 @@ class Executor:
             "phase": plain(phase),
             "layout": self._layout(phase),
             "domains": list(self.corpus.domains) if phase.on == "domains" else None,
-            "lineage": {
-                "parent": phase.parent,
-                "at_step": phase.start,
-                "split_at": phase.split_at,
-                **self.lineage,
-            },
+            "lineage": {"parent": phase.parent, "at_step": phase.start, "split_at": phase.split_at, **self.lineage},
             "tokenizer": self.corpus.tokenizer.hash,
             "manifest": self.corpus.manifest.hash,
             "identity": read_phase(self.path(phase.name))["identity"],
         }
 
-    def _trainer(self, phase: Phase) -> Trainer:
-        """One trainer a shape and stack size, so that each compiles once; experts apart are stacks of one."""
+    def trainer(self, phase: Phase) -> Trainer:
+        """One trainer a shape and mesh, so that each program compiles once; experts apart are stacks of one."""
         stacked = self._recipe.placement == "stacked"
-        key = phase.model, phase.stack_size(self.clock.experts) if stacked else 1
+        size = phase.stack_size(self.clock.experts) if stacked else 1
+        mesh = self._devices.mesh(size)
+        key = phase.model, mesh
         if key not in self._trainers:
-            mesh = self._devices.mesh(key[1])
-            check_memory(phase.model, self._recipe, self.vocab_size, key[1], mesh.size if mesh else 1)
+            check_memory(phase.model, self._recipe, self.vocab_size, size, mesh.size if mesh else 1)
             self._trainers[key] = Trainer(self.model(phase.model), self._recipe, mesh)
         return self._trainers[key]

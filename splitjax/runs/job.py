@@ -14,7 +14,7 @@ from splitjax.parallel import hosts
 
 from .cells import Clock
 from .executor import Executor
-from .phase_record import identity_of
+from .phase_record import identities_of
 from .phase_tree import Cell, Phase, grow
 from .reporter import Reporter
 from .run_folder import RunFolder
@@ -47,7 +47,10 @@ class Job:
         if self._corpus is None:
             _ = self._manifest
             # Hashed once: the other processes read the same files.
-            self._corpus = Corpus.open(self.folder.data, verify=hosts.first())
+            opened = Corpus.open(self.folder.data, verify=hosts.first())
+            if self.config.train.mixture is not None:
+                self.config.train.mixture.of(opened.domains)  # refuses what does not fit, before anything is trained
+            self._corpus = opened
         return self._corpus
 
     @cached_property
@@ -120,7 +123,8 @@ class Job:
     def sweep_executor(self) -> Executor:
         """The executor of the sweep's phases; their checkpoints name the law that picked splits."""
         law = law_splits.fix(self.config, self.clock, self.folder)
-        return self.executor(**({"law": law} if law else {}))
+        lineage = {"law": law} if law else {}
+        return Executor(self.config, self.corpus, self.folder, self.reporter, lineage, self.seed, small=True)
 
     def executor(self, **lineage: Any) -> Executor:
         return Executor(self.config, self.corpus, self.folder, self.reporter, lineage, self.seed)
@@ -138,25 +142,31 @@ class Job:
 
         apart = self.config.train.placement == "separate"
         return Executor(
-            self.config, self.corpus, self.folder, self.reporter, hosts.from_first(lineage), self.seed, apart, expert
+            self.config, self.corpus, self.folder, self.reporter, hosts.from_first(lineage), self.seed,
+            apart=apart, expert=expert,
         )
 
-    def identity(self, phase: Mapping[str, Any]) -> str:
-        """What the record of a phase says of its numbers, if it was trained by this config on these data.
+    def identities(self, phase: Mapping[str, Any]) -> tuple[str, str]:
+        """What the record of a phase may say of its numbers, if it was trained by this config on these data.
 
         Args:
             phase: as JSON has it, see `phase_record.plain`.
         """
         seed = self.seed.hash if self.seed else None
-        return identity_of(phase, self.config, self._manifest.hash, self._manifest.k, seed)
+        before = self.folder.recipe_before(self.config.train)
+        return identities_of(phase, self.config, before, self._manifest.hash, self._manifest.k, seed)
 
     def part(self, *keys: str) -> dict[str, Any]:
         tree = self.config.resolved() | {"train": self.config.train.recipe()}
         return {key: tree[key] for key in keys}
 
     def skip_if_done(self, stage: str, inputs: dict[str, Any]) -> bool:
-        if not hosts.from_first(lambda: self.folder.is_done(stage, inputs)):
+        before = None
+        if "train" in inputs:
+            before = inputs | {"train": self.folder.recipe_before(self.config.train)}
+        if not hosts.from_first(lambda: self.folder.is_done(stage, inputs, before)):
             return False
+        self.reporter.leave(stage)
         self.reporter.say(f"{stage:>8}  done before", "dim")
         return True
 

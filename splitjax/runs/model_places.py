@@ -64,7 +64,7 @@ def find(job: Job, name: str) -> Place:
         raise UserError(f"model '{name}' is not trained yet", where=str(job.folder.path),
                         mend="Run 'splitjax run' or 'splitjax train' first.")
     job.folder.same_weights(saved)
-    if read_phase(job.folder.phase(place.phase.name))["identity"] != job.identity(plain(place.phase)):
+    if read_phase(job.folder.phase(place.phase.name))["identity"] not in job.identities(plain(place.phase)):
         raise UserError(f"model '{name}' was trained by another config or on other data", where=str(job.folder.path),
                         mend="Run 'splitjax run' or 'splitjax train': it is trained anew.")
     return place

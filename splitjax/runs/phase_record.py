@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NotRequired
@@ -73,21 +74,26 @@ def read_done(folder: Path) -> dict[str, Any]:
     return read_record(folder / "done.json", "the record of a phase", {"format": FORMAT}, MEND, _DoneRecord)
 
 
-def identity_of(
-    phase: Mapping[str, Any], config: Config, manifest: str, experts: int, seed: str | None
-) -> str:
-    """Everything that the phase's numbers depend on, except how far it goes.
+def identities_of(
+    phase: Mapping[str, Any], config: Config, before: Mapping[str, Any], manifest: str, experts: int, seed: str | None
+) -> tuple[str, str]:
+    """Everything that the phase's numbers depend on, except how far it goes and their rounding.
 
     Args:
         phase: as JSON has it, see `plain`.
+        before: the recipe as an earlier splitjax wrote it down, see `RunFolder.recipe_before`.
         manifest: hash of the data.
         seed: hash of the folder that the run starts from; None: fresh weights.
+
+    Returns:
+        What its records hold, and what those of an earlier splitjax hold.
     """
-    return hash_json([
-        phase["name"], phase["model"], config.train.recipe(),
-        [config.seed if one is None else one for one in phase["seeds"]], manifest, experts, config.evaluate.windows,
-        *([seed] if seed else []),
-    ])
+    seeds = [config.seed if one is None else one for one in phase["seeds"]]
+    more = [seeds, manifest, experts, config.evaluate.windows, *([seed] if seed else [])]
+    now, earlier = (
+        hash_json([phase["name"], phase["model"], recipe, *more]) for recipe in (config.train.recipe(), before)
+    )
+    return now, earlier
 
 
 def plain(phase: Phase) -> dict[str, Any]:
@@ -96,3 +102,12 @@ def plain(phase: Phase) -> dict[str, Any]:
         "model": phase.model.model_dump(mode="json"),
         "ends": [cell.id for cell in phase.ends],
     }
+
+
+def losses_of(record: Mapping[str, Any], cells: Sequence[str]) -> Losses | None:
+    """Validation losses of these cells, as `read_done` has them; None where one is missing."""
+    measured = {cell: record["validation"].get(cell) for cell in cells}
+    if None in measured.values():
+        return None
+    # JSON has no NaN: a loss that was not finite comes back as null.
+    return {cell: {k: math.nan if v is None else v for k, v in losses.items()} for cell, losses in measured.items()}

@@ -109,7 +109,7 @@ _FIRST_KEYS = {
 def model_tag(model: Model) -> str:
     """A readable, unique tag of a model's shape; a key that is younger than the tags counts where it is not default."""
     own, default = model.model_dump(mode="json"), Model().model_dump(mode="json")
-    content = {key: value for key, value in own.items() if key in _FIRST_KEYS or value != default[key]}
+    content = {key: value for key, value in own.items() if key in _FIRST_KEYS or value != default.get(key)}
     return f"d{model.d_model}l{model.n_layers}-{hash_json(content)[:4]}"
 
 

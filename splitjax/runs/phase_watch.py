@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from splitjax.parallel import chip_of, hosts
 from splitjax.train import StepReport, listen_to_compiler, wall
@@ -22,30 +25,42 @@ _ROW_SECONDS = 30.0
 
 
 class TimeLog:
-    """Rows of times.jsonl: what a phase spent since the row before, seconds by cause and tokens stepped."""
+    """Rows of times.jsonl: what phases spent since the rows before, seconds by cause and tokens stepped.
 
-    def __init__(self, folder: RunFolder, phase: str) -> None:
+    Phases that are trained side by side share the seconds by their tokens.
+
+    Args:
+        phases: the first bears what is spent without a step.
+    """
+
+    def __init__(self, folder: RunFolder, *phases: str) -> None:
         listen_to_compiler()
-        self._path, self._phase = folder.times, phase
-        self._written, self._before, self._tokens = time.monotonic(), wall.so_far(), 0
+        self._path, self._phases = folder.times, phases
+        self._written, self._before, self._tokens = time.monotonic(), wall.so_far(), Counter[str]()
 
-    def step(self, tokens: int) -> None:
-        self._tokens += tokens
+    def step(self, tokens: int, phase: str | None = None) -> None:
+        self._tokens[phase or self._phases[0]] += tokens
         if time.monotonic() - self._written > _ROW_SECONDS:
             self.write()
 
     def write(self) -> None:
         now = wall.so_far()
-        spent = {cause: round(seconds - self._before[cause], 3) for cause, seconds in now.items()}
-        if hosts.first():
-            append(self._path, {"phase": self._phase, "seconds": spent, "tokens": self._tokens})
-        self._written, self._before, self._tokens = time.monotonic(), now, 0
+        spent = {cause: seconds - self._before[cause] for cause, seconds in now.items()}
+        total = sum(self._tokens.values())
+        for phase in self._phases if hosts.first() else ():
+            tokens = self._tokens[phase]
+            share = tokens / total if total else float(phase == self._phases[0])
+            if share:
+                seconds = {cause: round(share * each, 3) for cause, each in spent.items()}
+                append(self._path, {"phase": phase, "seconds": seconds, "tokens": tokens})
+        self._written, self._before, self._tokens = time.monotonic(), now, Counter()
 
 
 class Watch:
-    """Hears of the steps of one phase; use it as a context.
+    """Hears of the steps of a phase, or of several side by side; use it as a context.
 
     Args:
+        phases: their names.
         work: of one step of one model, in the reporter's units.
         flops: of training one token.
         step_tokens: of one model.
@@ -53,13 +68,14 @@ class Watch:
     """
 
     def __init__(
-        self, folder: RunFolder, reporter: Reporter, sinks: list[Sink], phase: str,
+        self, folder: RunFolder, reporter: Reporter, sinks: list[Sink], phases: Sequence[str],
         *, work: float, flops: float, step_tokens: int, devices: int,
     ) -> None:
-        self._reporter, self._sinks, self._phase, self._work, self._tokens = reporter, sinks, phase, work, step_tokens
+        self._reporter, self._sinks, self._phases, self._work, self._tokens = reporter, sinks, phases, work, step_tokens
         chip = chip_of(jax.devices()[0].device_kind)
         self._utilisation = flops / (chip.flops * devices) if chip else None
-        self._times = TimeLog(folder, phase)
+        self._kept = defaultdict[str, list[Mapping[str, Any]]](list)
+        self._times = TimeLog(folder, *phases)
 
     def __enter__(self) -> Watch:
         self._began = self._last = time.monotonic()
@@ -68,23 +84,42 @@ class Watch:
 
     def __exit__(self, *error: object) -> None:
         self._times.write()
-        if error[0] is None:
-            self._reporter.phase_done(time.monotonic() - self._began - self._stepping)
+        for phase, rows in self._kept.items():  # trackers hold one phase open at a time
+            for row in rows:
+                self._send(phase, row)
+        for _ in self._phases if error[0] is None else ():
+            self._reporter.phase_done((time.monotonic() - self._began - self._stepping) / len(self._phases))
 
     def on_step(self, report: StepReport) -> dict[str, Any]:
-        """Further figures of the step for its row."""
+        """Further figures of a phase's step for its row."""
+        figures = self.together(report)
+        self.row(self._phases[0], {**report.row, **figures}, report.experts)
+        return figures
+
+    def together(self, report: StepReport) -> dict[str, Any]:
+        """The same of a step of several phases, whose rows come by `row`."""
         now = time.monotonic()
         # The first step waits for the compiler and the checkpoint: that is no speed.
         seconds = now - self._last if self._last != self._began else 0.0
         self._last, self._stepping = now, self._stepping + seconds
-        self._reporter.advance(self._work * report.experts, seconds, report.tokens_per_s)
-        self._times.step(self._tokens * report.experts)
-        figures = {}
-        if self._utilisation is not None:
-            figures["mfu"] = round(report.tokens_per_s * self._utilisation, 4)
+        losses = report.loss_K[np.isfinite(report.loss_K)]
+        loss = float(losses.mean()) if len(losses) else None
+        self._reporter.advance(self._work * report.experts, seconds, report.tokens_per_s, loss)
+        if self._utilisation is None:
+            return {}
+        return {"mfu": round(report.tokens_per_s * self._utilisation, 4)}
+
+    def row(self, phase: str, row: Mapping[str, Any], experts: int) -> None:
+        """A row of a phase's log, of a step that so many of its experts made."""
+        self._times.step(self._tokens * experts, phase)
+        if len(self._phases) == 1:
+            self._send(phase, row)
+        elif self._sinks:
+            self._kept[phase].append(row)
+
+    def _send(self, phase: str, row: Mapping[str, Any]) -> None:
         for sink in self._sinks:
-            sink.write(self._phase, {**report.row, **figures})
-        return figures
+            sink.write(phase, row)
 
 
 def append(path: Path, row: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -14,6 +15,9 @@ from .cells import main_cells
 from .job import Job
 from .phase_tree import Cell
 from .run_folder import FORMAT, RunFolder
+
+_NAMED = 12
+"""Domains of a mixture that are told."""
 
 
 class _Plan(TypedDict):
@@ -53,7 +57,18 @@ def plan_note(plan: dict[str, Any]) -> str:
     note = f"{plan['decision']}: D = {100 * plan['split_fraction']:.0f} % of {plan['tokens']:,} tokens"
     if plan.get("interval"):
         note += f", 90 % interval {100 * plan['interval'][0]:.0f}–{100 * plan['interval'][1]:.0f} %"
+    if (told := plan.get("mixture")) and told["by"] != "tokens":
+        note += f"; {mixture_note(told)}"
     return note
+
+
+def mixture_note(told: Mapping[str, Any]) -> str:
+    """What the trunk is trained on, its largest domains first."""
+    by = {"tokens": "by the domains' tokens", "source": "as the source declares"}.get(told["by"], f"by {told['by']}")
+    shares = sorted(told["shares"].items(), key=lambda each: -each[1])
+    words = [f"{name} {100 * share:.3g} %" if share else f"{name} not at all" for name, share in shares[:_NAMED]]
+    more = f" and {len(shares) - _NAMED} more" if len(shares) > _NAMED else ""
+    return f"the trunk's mixture, {by}: {', '.join(words)}{more}"
 
 
 def main_tree(job: Job) -> dict[str, Cell]:

@@ -13,12 +13,14 @@ from typing import Any
 
 from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
-from splitjax.config import Config, UserError, dump, from_dict, load, read_record, write_atomic, write_record
+from splitjax.config import Config, Train, UserError, dump, from_dict, load, read_record, write_atomic, write_record
 
+from . import operational, provenance
 from .locks import LOCK, lock
-from .stage_records import FORMAT, STAGES, StageRecords
+from .operational import Changed
+from .stage_records import FORMAT, LAW_AFTER, STAGES, StageRecords
 
-__all__ = ["FORMAT", "STAGES", "RunFolder"]
+__all__ = ["FORMAT", "LAW_AFTER", "STAGES", "RunFolder"]
 
 # The first stage that each part of the config reaches; a change there makes that stage and all after it stale.
 _FIRST_STAGE = {
@@ -40,9 +42,10 @@ _FIRST_STAGE = {
 # What the cells of a sweep that chooses them are chosen for.
 _CHOSEN_FOR = ("model", "budget")
 _LOGS = "logs"  # where a launcher sends what its jobs print
+_PROGRESS = ".progress.json"
+"""How far a process at work is; nothing of the run depends on it."""
 # Keys that change no number: free to differ between starts.
-_FREE = ("name", "run_dir", "log", "wandb", "data.workers", "data.runner", "train.mesh", "train.placement",
-         "train.keep_last")
+_FREE = ("name", "run_dir", "log", "wandb", "data.workers", "data.runner")
 
 # The type of ids that was taken where none was given: data that were prepared so go on.
 _OLD_DTYPE = ("uint16", None)
@@ -62,9 +65,13 @@ class RunFolder(StageRecords):
         self.observations = self.path / "observations.csv"
         self.answers = self.path / "answers.csv"
         self.times = self.path / "times.jsonl"
+        self.changes = self.path / "changes.json"
+        self.changed: Changed = {}
+        """Operational keys that `claim` has found changed: dotted key → (before, now)."""
         self.splits = self.path / "splits.json"
         self.rounds = self.path / "sweep.json"
         self.law = self.path / "law.json"
+        self.law_after = self.path / "law_after.json"
         self.plan = self.path / "plan.json"
         self.main = self.path / "main.json"
         self.results = self.path / "results.json"
@@ -72,6 +79,7 @@ class RunFolder(StageRecords):
         self.report = self.path / "report.html"
         self.phases = self.path / "phases"
         self.config = self.path / "config.yaml"
+        self.progress = self.path / _PROGRESS
         self._claim = self.path / ".config.json"
         self.locks: tuple[int, ...] = ()
         """Descriptors of the locks held, for child processes to hold them too."""
@@ -89,14 +97,15 @@ class RunFolder(StageRecords):
         """Write the resolved config, or check that it is the one this folder was made with.
 
         Raises:
-            UserError: keys differ and `redo` does not cover them; names the keys.
+            UserError: keys differ and `redo` does not cover them; names the keys. Operational keys may differ; that
+                they do is written down.
         """
         if redo is not None and redo not in STAGES:
             raise UserError(f"--redo {redo} is no stage", mend=f"Stages: {', '.join(STAGES)}.")
         made = self.phases.exists() or any(self._record(stage).exists() for stage in STAGES)
         known = self.config.exists() or self._claim.exists()
         if known and made:
-            self._check_same(config, redo)
+            self.changed = self._check_same(config, redo)
         elif known:  # nothing was made with it yet: a mended config may take its place
             self._forget_start()
         elif self.path.exists() and not all(map(_may_come_before, self.path.iterdir())):
@@ -107,6 +116,8 @@ class RunFolder(StageRecords):
             self.report.unlink(missing_ok=True)  # people open it without asking whether it holds
             for stage in STAGES[STAGES.index(redo) :]:
                 self._record(stage).unlink(missing_ok=True)
+        if self.changed:
+            operational.note(self.changes, self.changed, provenance.now())
         if not (made and self._claim.exists() and self._made_with() == config.resolved()):
             write_record(self._claim, {"format": FORMAT, "config": config.resolved()})
         write_atomic(self.config, dump(config))
@@ -114,13 +125,15 @@ class RunFolder(StageRecords):
     def taken(self) -> Callable[[], None]:
         """What undoes a claim, where nothing has been made since: a refused command leaves the folder as it was."""
         began = time.time() - 0.01  # file systems stamp by a coarser clock
-        paths = [self.config, self._claim, self.splits, self.rounds, *map(self._record, STAGES)]
+        paths = [self.config, self._claim, self.changes, self.splits, self.rounds, *map(self._record, STAGES)]
         before = {path: path.read_bytes() if path.exists() else None for path in paths}
 
         def undo() -> None:
             made = (self.data / "manifest.json", self.phases, *self.phases.rglob("*"))
             if any(path.lstat().st_mtime >= began for path in made if path.exists()):
                 return
+            if before[self.changes] is None:
+                self.changes.unlink(missing_ok=True)
             for path, content in before.items():
                 if content is not None and (not path.exists() or path.read_bytes() != content):
                     write_atomic(path, content)
@@ -142,6 +155,11 @@ class RunFolder(StageRecords):
         if not self.config.exists():
             raise UserError("no such run", where=str(self.path), mend="Make it with 'splitjax run CONFIG.yaml'.")
         self._check_same(config, None)
+
+    def recipe_before(self, train: Train) -> dict[str, Any]:
+        """The recipe as records hold it that were made before operational keys were left out of hashes."""
+        made_with = self._made_with() if self.config.exists() or self._claim.exists() else {}
+        return train.recipe_before({**operational.train_of(made_with), **operational.began(self.changes)})
 
     @contextmanager
     def locked(self, part: str | None = None) -> Iterator[None]:
@@ -190,15 +208,17 @@ class RunFolder(StageRecords):
         except UserError:
             return True
 
-    def _check_same(self, config: Config, redo: str | None) -> None:
-        before, now = _flat(_as_read_today(self._made_with())), _flat(config.resolved())
+    def _check_same(self, config: Config, redo: str | None) -> Changed:
+        """Refuse a config of other numbers; the operational keys that differ."""
+        made_with, asked = _as_read_today(self._made_with()), config.resolved()
+        before, now = _flat(operational.without(made_with)), _flat(operational.without(asked))
         changed = sorted(
             key for key in before.keys() | now.keys()
             if before.get(key, "absent") != now.get(key, "absent") and not key.startswith(_FREE)
             and not (key.endswith(".dtype") and (before.get(key), now.get(key)) == _OLD_DTYPE)
         )
         if not changed:
-            return
+            return operational.differences(made_with, asked)
         stages = {_first_stage(key) for key in changed}
         if config.sweep is not None and config.sweep.counts_tokens and "budget.accounting" in changed:
             stages.add("sweep")  # its cells are other ones
@@ -212,11 +232,12 @@ class RunFolder(StageRecords):
                 f"was made with another config: {keys}{more}", where=str(self.config if self._edited() else self.path),
                 mend=f"Use another run_dir, or --redo {needed} to make that stage and all after it anew.",
             )
+        return operational.differences(made_with, asked)
 
 
 def _may_come_before(path: Path) -> bool:
     """Whether it may lie in a run folder before its config: a lock, or a launcher's logs."""
-    return path.name.startswith(LOCK) or path.name == _LOGS
+    return path.name.startswith(LOCK) or path.name in (_LOGS, _PROGRESS)
 
 
 def _as_read_today(tree: dict[str, Any]) -> dict[str, Any]:

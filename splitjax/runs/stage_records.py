@@ -16,10 +16,12 @@ from typing_extensions import TypedDict  # the form that pydantic can check befo
 from splitjax.config import UserError, hash_file, hash_json, read_json, read_record, write_record
 
 STAGES = ("prepare", "sweep", "fit", "plan", "train", "evaluate", "report")
+LAW_AFTER = "law_after"
+"""Not a stage of `run`: a law with the main run's models among its rows, where it was asked for."""
 FORMAT = 2
 _WRITTEN_BY = {
     "data/manifest.json": "prepare", "observations.csv": "sweep", "answers.csv": "sweep", "law.json": "fit",
-    "plan.json": "plan", "main.json": "train", "results.json": "evaluate",
+    "plan.json": "plan", "main.json": "train", "results.json": "evaluate", "law_after.json": LAW_AFTER,
 }
 
 
@@ -65,14 +67,18 @@ class StageRecords:
         mend = f"Make the stage anew with --redo {stage}."
         return read_record(path, "the record of a stage", {"format": FORMAT, "stage": stage}, mend, _StageRecord)
 
-    def is_done(self, stage: str, inputs: Mapping[str, Any]) -> bool:
+    def is_done(self, stage: str, inputs: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> bool:
         """Whether `stage` ended with these inputs, its outputs are what it wrote, and so is all that it read.
+
+        Args:
+            before: the same inputs as an earlier splitjax wrote them down.
 
         Raises:
             UserError: an output was changed since.
         """
         record = self.done(stage)
-        if record is None or record["inputs"] != hash_json(inputs) or "read" not in record:
+        hashes = {hash_json(each) for each in (inputs, before) if each is not None}
+        if record is None or record["inputs"] not in hashes or "read" not in record:
             return False
         if not all((self.path / name).exists() for name in record["outputs"]):
             return False

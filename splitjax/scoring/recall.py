@@ -23,7 +23,7 @@ def of_sweep(job: Job) -> dict[Cell, Recalled]:
     found: dict[Cell, Recalled] = {}
     for phase in job.sweep_phases:
         for cell in phase.ends:
-            job.reporter.now(f"{cell.id}: {task.name}")
+            job.reporter.now(f"questions of {task.name}")
             found[cell] = recalled(job, task, executor.model(phase.model), executor.stack_of(phase, cell))
     return found
 

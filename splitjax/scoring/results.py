@@ -16,6 +16,7 @@ from splitjax.model import flops_per_token, n_params, n_params_total
 from splitjax.parallel import hosts
 from splitjax.planning.run_costs import sweep_cost
 from splitjax.runs import provenance
+from splitjax.runs.cells import mixture_shares
 from splitjax.runs.executor import Executor
 from splitjax.runs.job import Job
 from splitjax.runs.model_places import Place, places
@@ -71,9 +72,10 @@ def _measure_all(
     found: dict[Place, Measured] = {}
     seen: dict[Place, list[int]] = {}
     where = places(job, cells)
-    for place in where.values():
+    for name, place in where.items():
         if place not in found:
-            job.reporter.now(place.phase.name)
+            job.reporter.now(name)
+            job.reporter.progress(len(found) / len(set(where.values())))
             model, stack = executor.model(place.phase.model), executor.stack_at(place.phase, place.step)
             one = routing.measure(model, stack)
             answers = zero_shot.answer(model, stack, one.router.router if one.router else None)
@@ -114,7 +116,7 @@ def _spent(job: Job, cell: Cell, seen: Sequence[int]) -> dict[str, Any]:
         seen: path tokens of each model; fewer than D + D' where it stopped early.
     """
     quantum, sizes = job.clock.tokens_per_step, job.corpus.manifest.sizes
-    weights = job.corpus.manifest.weights or sizes
+    shares = mixture_shares(job.config, job.corpus.manifest.sizes_by_domain, job.corpus.manifest.weights)
     d_pretrain, d_special = cell.pretrain * quantum, cell.special * quantum
     return {
         "cell": cell.id,
@@ -128,7 +130,7 @@ def _spent(job: Job, cell: Cell, seen: Sequence[int]) -> dict[str, Any]:
         "fraction": cell.pretrain / (cell.pretrain + job.clock.share * cell.special),
         # An expert's domain has given its share of the mixture before it gives the expert's own stream.
         "epochs": [
-            (d_pretrain * weight / sum(weights) + d_special) / size for weight, size in zip(weights, sizes, strict=True)
+            (d_pretrain * share + d_special) / size for share, size in zip(shares.values(), sizes, strict=True)
         ],
     }
 

@@ -4,6 +4,7 @@ Enters: loading models with their router and tokenizer, prompts and tasks put to
 Does not enter: training, and what a run says of itself.
 """
 
+from .answers import generate
 from .export_set import export
 
-__all__ = ["export"]
+__all__ = ["export", "generate"]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from splitjax import config
 from splitjax.config import Config, UserError, did_you_mean
 from splitjax.evaluate.generate import Generator, Sampling, texts, until
 from splitjax.evaluate.prompts import as_text
+from splitjax.runs import program_cache
 
 from . import loaded_models
 from .export_set import open_run
@@ -25,6 +30,7 @@ class Answer:
         prompt_tokens: tokens of the prompt, its beginning included.
         read_tokens: of which the model reads so many: the last ones.
         pieces: whole characters, as they come.
+        weights: how much the router trusts each expert with this prompt, by name.
     """
 
     expert: str
@@ -32,18 +38,50 @@ class Answer:
     prompt_tokens: int
     read_tokens: int
     pieces: Iterator[str]
+    weights: Mapping[str, float]
+
+    @cached_property
+    def text(self) -> str:
+        """All of it, once it is written."""
+        return "".join(self.pieces)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, once it is written; `confidence` is the weight of the one that writes."""
+        return {
+            "expert": self.expert, "how": self.how, "confidence": self.weights[self.expert],
+            "weights": dict(self.weights), "prompt_tokens": self.prompt_tokens, "read_tokens": self.read_tokens,
+            "text": self.text,
+        }
 
 
-def load(source: Path | Config) -> Loaded:
+Source = Config | Path | str | Loaded
+"""A config or the folder of a run, an exported set, one Hugging Face folder, or models in memory."""
+
+
+def load(source: Config | Path | str) -> Loaded:
     """The models of a run (its planned ones), of an exported set, or of a Hugging Face folder."""
+    program_cache.use()
+    if not isinstance(source, Config):
+        source = found(Path(source))
     if isinstance(source, Config):
         with open_run(source) as job:
             return loaded_models.of_run(job)
     return loaded_models.of_folder(source)
 
 
+def found(path: Path) -> Config | Path:
+    """The config of a run by its file or folder; another folder is one of models."""
+    if path.is_dir():
+        run = path / "config.yaml"
+        return config.load(run, [f"run_dir={json.dumps(str(path))}"]) if run.exists() else path
+    return config.load(path)
+
+
 def generate(
-    source: Path | Config | Loaded, prompt: str | bytes, *, max_tokens: int = 128, sampling: Sampling | None = None,
+    source: Source, prompt: str | bytes, *, max_tokens: int = 128, sampling: Sampling | None = None,
     seed: int = 0, expert: str | None = None, stop: Sequence[str] = (),
 ) -> Answer:
     """Continue a prompt with the expert that its router picks.
@@ -66,24 +104,38 @@ def generate(
         raise UserError(f"{max_tokens} tokens asked for", where="--max-tokens", mend="Give 1 or more.")
     models = source if isinstance(source, Loaded) else load(source)
     text = as_text(prompt)
-    index, how = _choose(models, text, expert)
+    index, how, weights = _choose(models, text, expert)
     ids = [models.tokenizer.end_id, *models.tokenizer.encode(text)]
     writer = Generator(models.model, models.params(index), models.window, models.stops)
     read = writer.reads(ids, max_tokens)
     tokens = writer.tokens(read, max_tokens, sampling or Sampling(), seed)
     pieces = until(texts(models.tokenizer, tokens, read), stop)
-    return Answer(models.names[index], how, len(ids), len(read), pieces)
+    return Answer(models.names[index], how, len(ids), len(read), pieces, weights)
 
 
-def _choose(models: Loaded, text: str, expert: str | None) -> tuple[int, str]:
+def warm(models: Loaded, max_tokens: int) -> None:
+    """Compile what prompts of every length will need, so that the first one does not wait for it."""
+    length, some = 1, models.tokenizer.encode("a" * models.window) or [models.tokenizer.end_id]
+    while length < models.window:
+        length = min(32 if length == 1 else 2 * length, models.window)
+        ids = (some * models.window)[: length - 1]
+        if len(models.names) > 1:
+            models.chooser.choose(ids)
+        writer = Generator(models.model, models.params(0), models.window, models.stops)
+        list(writer.tokens(writer.reads([models.tokenizer.end_id, *ids], max_tokens), 2, Sampling(), 0))
+
+
+def _choose(models: Loaded, text: str, expert: str | None) -> tuple[int, str, dict[str, float]]:
+    """The index of the expert, why, and how much each is trusted."""
     if expert is not None:
         if expert not in models.names:
             raise UserError(f"no expert '{expert}'", where="--expert", mend=did_you_mean(expert, models.names))
-        return models.names.index(expert), "as asked"
+        return models.names.index(expert), "as asked", {expert: 1.0}
     if len(models.names) == 1:
-        return 0, "the only model"
+        return 0, "the only model", {models.names[0]: 1.0}
     choice = models.chooser.choose(text)
+    weights = dict(zip(models.names, choice.belief_K.tolist(), strict=True))
     name = models.router.router.name if models.router else ""
     if not text:
-        return choice.expert, "an empty prompt goes to the expert with the most text"
-    return choice.expert, f"router {name}"
+        return choice.expert, "an empty prompt goes to the expert with the most text", weights
+    return choice.expert, f"router {name}", weights

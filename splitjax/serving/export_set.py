@@ -48,8 +48,7 @@ def export(
         What export.json holds.
 
     Raises:
-        UserError: not trained, no such model, a folder that is in use, a full disk, or a tokenizer that has no
-            tokenizer.json.
+        UserError: not trained, no such model, a folder that is in use, or a full disk.
     """
     with open_run(config, reporter) as job:
         where = find(job, model)
@@ -114,11 +113,11 @@ class _Export:
         write_record(self.out / FILE, told)
         return told
 
-    def _small_files(self) -> dict[str, str]:
-        """Name → text of all but weights and cards. Of a seed from a folder they are that folder's own."""
+    def _small_files(self) -> dict[str, str | bytes]:
+        """Name → content of all but weights and cards. Of a seed from a folder they are that folder's own."""
         corpus, seq_len, seed = self.job.corpus, self.job.config.train.seq_len, self.job.seed
         if seed is not None:
-            files = {name: (seed.folder / name).read_text(encoding="utf-8") for name in seed.names}
+            files: dict[str, Any] = {name: (seed.folder / name).read_text(encoding="utf-8") for name in seed.names}
             described = json.loads(files["config.json"])
             key = "dtype" if "dtype" in described else "torch_dtype"
             ends = self._told_ends(files.get("generation_config.json"))

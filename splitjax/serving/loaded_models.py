@@ -53,8 +53,14 @@ class Loaded:
         return PromptRouter(self.router.router if self.router else None, self.tokenizer, scorer)
 
     def params(self, expert: int) -> Any:
-        """Of one expert."""
-        return jax.tree.map(lambda leaf: leaf[expert], self.params_K)
+        """Of one expert; a copy, kept for the next time."""
+        if expert not in self._taken:
+            self._taken[expert] = jax.tree.map(lambda leaf: leaf[expert], self.params_K)
+        return self._taken[expert]
+
+    @cached_property
+    def _taken(self) -> dict[int, Any]:
+        return {}
 
 
 def of_run(job: Job, name: str = "planned") -> Loaded:
@@ -83,7 +89,7 @@ def router_of(job: Job, name: str) -> SavedRouter:
 
 
 def of_folder(folder: Path) -> Loaded:
-    """An exported set, or one model of Llama or Qwen3 type from anywhere.
+    """An exported set, or one model of Llama, Qwen2 or Qwen3 type from anywhere.
 
     Raises:
         UserError: what `ModelFolder`, `Exported` and `SavedRouter` refuse.

@@ -20,26 +20,28 @@ from .loaded_models import Loaded
 
 
 def evaluate(
-    source: Config | Path, tasks: Sequence[str], *, limit: int | None = None, reporter: Reporter | None = None
+    source: Config | Path, tasks: Sequence[str], *, limit: int | None = None, shots: int | None = None,
+    reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """lm-eval's results: {model: {task: {metric: value}}}.
+    """lm-eval's results: {model: {task: {metric: value, num_fewshot: examples}}}.
 
     Args:
         source: a run, of which the planned model, dense, 80/20 and the seed are asked; or an exported set, or one
-            Hugging Face folder of Llama or Qwen3 type.
+            Hugging Face folder of Llama, Qwen2 or Qwen3 type.
         tasks: names of lm-eval's, or paths of a task's YAML.
         limit: items a task; None: all.
+        shots: examples before each item; None: as many as each task itself says.
 
     Raises:
         UserError: no such run or folder, not trained yet, no such task, or its data are not on this machine.
     """
     if isinstance(source, Path):
-        return {source.name: harness.evaluate(served(loaded_models.of_folder(source)), tasks, limit)}
+        return {source.name: harness.evaluate(served(loaded_models.of_folder(source)), tasks, limit, shots=shots)}
     with open_run(source, reporter) as job:
         found = {}
         for name in (name for name in COLUMNS if name in places(job)):
             job.reporter.now(name)
-            found[name] = harness.evaluate(served(loaded_models.of_run(job, name)), tasks, limit)
+            found[name] = harness.evaluate(served(loaded_models.of_run(job, name)), tasks, limit, shots=shots)
         return found
 
 
@@ -52,16 +54,17 @@ def served(models: Loaded) -> Served:
 
 def table(found: dict[str, Any]) -> Table:
     """A row a task and metric, a column a model."""
-    shown = Table(title="lm-eval, zero-shot", title_justify="left")
+    shown = Table(title="lm-eval", title_justify="left")
     shown.add_column("task")
     for name in found:
         shown.add_column(name, justify="right")
     first = next(iter(found.values()))
     for task, metrics in first.items():
-        for metric in (metric for metric in metrics if not metric.endswith("_stderr")):
+        shots = f" ({metrics['num_fewshot']} examples)" if metrics["num_fewshot"] else ""
+        for metric in (one for one in metrics if one != "num_fewshot" and not one.endswith("_stderr")):
             cells = []
             for told in found.values():
                 error = told[task].get(f"{metric}_stderr")
                 cells.append(f"{told[task][metric]:.4f}" + (f" ± {error:.4f}" if error is not None else ""))
-            shown.add_row(f"{task} {metric}", *cells)
+            shown.add_row(f"{task}{shots} {metric}", *cells)
     return shown

@@ -5,6 +5,7 @@ trained, scored, priced or shown; rooms below know that. A stage is a few lines 
 """
 
 from .commands import evaluate, prepare, report, run, sweep, train
+from .opened import Run, open_run
 from .separate import ExpertsLeft
 
-__all__ = ["ExpertsLeft", "evaluate", "prepare", "report", "run", "sweep", "train"]
+__all__ = ["ExpertsLeft", "Run", "evaluate", "open_run", "prepare", "report", "run", "sweep", "train"]

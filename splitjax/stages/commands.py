@@ -13,15 +13,20 @@ from splitjax.data import changed_sources
 from splitjax.evaluate import routers
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
-from splitjax.planning.run_costs import sweep_work, whole_work
+from splitjax.planning.run_costs import rest_of, sweep_work, whole_work
+from splitjax.reporting.results_view import Results
+from splitjax.reporting.verdict import verdict
+from splitjax.runs import operational
 from splitjax.runs.devices import Devices
 from splitjax.runs.job import Job
+from splitjax.runs.plan_record import read_plan
 from splitjax.runs.reporter import Reporter
 from splitjax.runs.run_folder import RunFolder
 from splitjax.runs.workers.pool import platform_of_workers
 from splitjax.scoring import zero_shot
 
 from . import sequence
+from .law_after import run_law_after
 from .separate import train_expert
 
 AFTER_SWEEP: tuple[Callable[[Job], None], ...] = (
@@ -81,8 +86,11 @@ def job_of(
         try:
             quiet = None if hosts.first() else Console(quiet=True)
             with disk_errors(folder.path), reporter or Reporter(quiet) as told:
+                told.file = folder.progress if hosts.first() and lock is None else None
                 job = Job(config, folder, told, command or f"splitjax.run({config.name!r})", redo=redo)
                 job.platform = platform_of_workers() if jobs > 1 else None
+                for line in operational.told(folder.changed):
+                    told.say(line)
                 _name_changed_sources(job)
                 yield job
         except UserError:
@@ -106,7 +114,7 @@ def _name_changed_sources(job: Job) -> None:
         job.reporter.say(f"{line} since the data were prepared; --redo prepare takes it up")
 
 
-def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:
+def run(config: Config, *, jobs: int = 1, **options: Any) -> Results:
     """Every stage that is not done yet, in order.
 
     Args:
@@ -115,7 +123,7 @@ def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:
         options: `redo` (a stage to make anew, with all after it), `command` (for the record), `reporter`.
 
     Returns:
-        results.json as a dict.
+        results.json as a dict, and `verdict` (see `reporting.verdict.Verdict`).
     """
     with job_of(config, jobs=jobs, **options) as job:
         if config.train.mesh and jobs == 1:  # with more jobs the devices belong to the workers
@@ -124,12 +132,23 @@ def run(config: Config, *, jobs: int = 1, **options: Any) -> dict[str, Any]:
         if config.sweep and config.sweep.auto:
             auto_sweep.begin(job)
         job.reporter.plan_work(*whole_work(job))
+        job.reporter.plan_rest(rest_of(job))
         sequence.run_sweep(job, jobs)
         for stage in AFTER_SWEEP:
             stage(job)
         if not job.ran:
             job.reporter.say("Nothing to do: every stage is done.")
-        return hosts.from_first(lambda: read_json(job.folder.results))
+        return _answer(job)
+
+
+def _answer(job: Job) -> Results:
+    """results.json and what it says."""
+
+    def read() -> list[dict[str, Any]]:
+        results = read_json(job.folder.results)
+        return [results | {"verdict": verdict(job.folder).to_json()}, read_plan(job.folder)]
+
+    return Results(*hosts.from_first(read))
 
 
 def prepare(config: Config, **options: Any) -> dict[str, Any]:
@@ -164,9 +183,19 @@ def sweep(config: Config, *, jobs: int = 1, part: tuple[int, int] | None = None,
             sequence.run_part(job, *part, jobs=jobs)
 
 
-def fit_run(config: Config, **options: Any) -> dict[str, Any]:
-    """The run's observations → law.json. (For any table: `splitjax.fit`.)"""
+def fit_run(config: Config, *, with_results: bool = False, **options: Any) -> dict[str, Any]:
+    """The run's observations → law.json. (For any table: `splitjax.fit`.)
+
+    Args:
+        with_results: after the main run, fit again with its own models among the rows → law_after.json, and draw the
+            page anew where there is one; `law.json` and the plan stay.
+    """
     with job_of(config, **options) as job:
+        if with_results:
+            run_law_after(job)
+            if job.folder.belongs("evaluate") and job.folder.report.exists():
+                sequence.run_report(job)
+            return read_json(job.folder.law_after)
         sequence.run_fit(job)
         return read_json(job.folder.law)
 
@@ -200,11 +229,11 @@ def train(config: Config, *, expert: int | None = None, **options: Any) -> None:
         sequence.run_train(job)
 
 
-def evaluate(config: Config, **options: Any) -> dict[str, Any]:
-    """Every main model on the test split → results.json."""
+def evaluate(config: Config, **options: Any) -> Results:
+    """Every main model on the test split → results.json. Returns what `run` does."""
     with job_of(config, **options) as job:
         sequence.run_evaluate(job)
-        return hosts.from_first(lambda: read_json(job.folder.results))
+        return _answer(job)
 
 
 def report(config: Config, **options: Any) -> str:

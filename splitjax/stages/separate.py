@@ -65,7 +65,7 @@ def train_expert(job: Job, expert: int) -> None:
     phases = [phase for phase in job.phases(main_tree(job).values()) if phase.on == "domains"]
     work = work_of(phases, job.config, len(domains), job.vocab_size) / len(domains)
     job.reporter.plan_work(work, len(phases))
-    job.reporter.stage("train", f"expert {expert} ({domains[expert]}): {len(phases)} phases")
+    job.reporter.stage("train", f"expert {expert} ({domains[expert]}): {len(phases)} phases", len(phases))
     executor = job.main_executor(expert)
     for phase in phases:
         executor.train_apart(phase, expert)

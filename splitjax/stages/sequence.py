@@ -11,20 +11,21 @@ from splitjax import law
 from splitjax.config import Config, UserError, format_count, write_json, write_record
 from splitjax.data.small import check
 from splitjax.evaluate.folders import ModelFolder
+from splitjax.model import n_params_total
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
-from splitjax.planning.main_plan import make_plan
+from splitjax.planning.main_plan import ask, make_plan
 from splitjax.planning.run_costs import disk_note, sweep_work
-from splitjax.runs import observations
-from splitjax.runs.cells import main_cells, seed_tokens
+from splitjax.runs.cells import main_cells, mixture_shares, seed_tokens
 from splitjax.runs.job import Job
 from splitjax.runs.model_places import places
 from splitjax.runs.phase_record import Losses
 from splitjax.runs.phase_tree import Cell, Phase, part_of, tokens_trained
 from splitjax.runs.phase_work import work_of
 from splitjax.runs.plan_record import main_tree, plan_note
-from splitjax.runs.run_folder import FORMAT
-from splitjax.runs.sweeping import law_splits
+from splitjax.runs.run_folder import FORMAT, LAW_AFTER
+from splitjax.runs.sweeping import law_splits, observations
+from splitjax.runs.sweeping.lane_groups import lane_groups
 from splitjax.runs.workers.attempts import Ledger, run_here
 from splitjax.runs.workers.pool import run_in_workers
 from splitjax.scoring import recall, results, zero_shot
@@ -32,7 +33,7 @@ from splitjax.scoring import recall, results, zero_shot
 from . import preparation, separate
 
 
-def _by_first(stage: Callable[..., None]) -> Callable[..., None]:
+def by_first(stage: Callable[..., None]) -> Callable[..., None]:
     """A stage that one process does while the others wait."""
 
     @functools.wraps(stage)
@@ -42,7 +43,7 @@ def _by_first(stage: Callable[..., None]) -> Callable[..., None]:
     return alone
 
 
-@_by_first
+@by_first
 def run_prepare(job: Job, in_child: bool = True) -> None:
     """Sources → prepared data. In a child process where training follows, so that TensorFlow never stays."""
     inputs = preparation.inputs_of(job.config)
@@ -100,7 +101,7 @@ def _grown(job: Job) -> Callable[[Losses], None]:
     cells = {cell.id: cell for cell in job.sweep_cells}
 
     def write(losses: Losses) -> None:
-        rows = [row for cell, by_domain in losses.items() for row in _rows(job, cells[cell], by_domain)]
+        rows = [row for cell, by_domain in losses.items() for row in observed(job, cells[cell], by_domain)]
         hosts.from_first(lambda: observations.write(job.folder.observations, rows))
 
     return write
@@ -138,17 +139,29 @@ def _train_tree(job: Job, phases: list[Phase], jobs: int, grown: Callable[[Losse
     """Train these phases; returns their tokens."""
     tokens = tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step)
     count = sum(len(phase.ends) for phase in phases)
-    job.reporter.stage("sweep", f"{count} cells{part} in {len(phases)} phases, {format_count(tokens)} tokens")
+    note = f"{count} cells{part} in {len(phases)} phases, {format_count(tokens)} tokens"
+    job.reporter.stage("sweep", note, len(phases))
     ledger = Ledger(phases, job.folder.phase, job.reporter, grown)
     if jobs > 1:
         run_in_workers(ledger, job, jobs)
     else:
-        run_here(ledger, job.sweep_executor())
+        executor = job.sweep_executor()
+        run_here(ledger, executor, _groups(job, phases, part) if executor.together else ())
     ledger.told(part)
     return tokens
 
 
-@_by_first
+def _groups(job: Job, phases: list[Phase], part: str) -> list[list[Phase]]:
+    """The phases side by side, as lanes.json says; a part of a sweep has a file of its own."""
+    name = "lanes" + "".join(letter if letter.isalnum() else "-" for letter in part)
+    experts, vocab = job.clock.experts, job.vocab_size
+    return lane_groups(
+        job.folder.path / f"{name}.json", phases, lambda phase: phase.stack_size(experts),
+        lambda model: n_params_total(model, vocab),
+    )
+
+
+@by_first
 def run_fit(job: Job) -> None:
     """observations.csv → law.json."""
     if job.config.sweep is None:
@@ -159,19 +172,26 @@ def run_fit(job: Job) -> None:
     if job.skip_if_done("fit", inputs):
         return
     job.reporter.stage("fit", "comparing families by held-out prediction")
-    fitted = fit_table(law.Table.read(job.folder.observations), job.config)
+
+    def told(done: int, total: int, what: str) -> None:
+        job.reporter.now(what)
+        job.reporter.progress(done / total)
+
+    fitted = fit_table(law.Table.read(job.folder.observations), job.config, told)
     fitted.save(job.folder.law)
     job.finish("fit", inputs, [job.folder.law], _fit_note(fitted), read=[job.folder.observations])
 
 
-def fit_table(table: law.Table, config: Config) -> law.LawFit:
-    """Fit a law as the config asks."""
+def fit_table(table: law.Table, config: Config, told: Callable[[int, int, str], None] | None = None) -> law.LawFit:
+    """Fit a law as the config asks; `told` hears of each family."""
     settings = config.law
     families = settings.families[0] if len(settings.families) == 1 else list(settings.families)
-    return law.fit(table, family=families, loss=settings.loss, bootstrap=settings.bootstrap, seed=config.seed)
+    return law.fit(
+        table, family=families, loss=settings.loss, bootstrap=settings.bootstrap, seed=config.seed, progress=told
+    )
 
 
-@_by_first
+@by_first
 def run_plan(job: Job) -> None:
     """law.json + budget → plan.json; an explicit `split` needs no law."""
     inputs = _data_inputs(job) | job.part("model", "budget", "split", "train")
@@ -180,8 +200,8 @@ def run_plan(job: Job) -> None:
     if job.skip_if_done("plan", inputs):
         return
     job.reporter.stage("plan", "choosing the split")
-    sizes = job.corpus.manifest.sizes_by_domain
-    plan = make_plan(job.config, job.clock, sizes, job.folder.law if job.config.sweep else None)
+    manifest, fitted = job.corpus.manifest, job.folder.law if job.config.sweep else None
+    plan = make_plan(job.config, job.clock, manifest.sizes_by_domain, fitted, manifest.weights)
     write_record(job.folder.plan, plan)
     job.finish("plan", inputs, [job.folder.plan], plan_note(plan), read=[_manifest(job), *_law(job)])
     job.reporter.say(disk_note(job, main_cells(job.config, job.clock, plan["split_fraction"]).values()))
@@ -195,7 +215,8 @@ def run_train(job: Job) -> None:
     cells = main_tree(job)
     phases = job.phases(cells.values())
     tokens = tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step)
-    job.reporter.stage("train", f"{', '.join(cells)}: {len(phases)} phases, {format_count(tokens)} tokens")
+    note = f"{len(cells)} models in {len(phases)} phases, {format_count(tokens)} tokens"
+    job.reporter.stage("train", note, len(phases))
     executor = job.main_executor()
     losses = separate.train_or_join(executor, phases) if executor.apart else executor.run(phases)
     validation = {name: losses[cell.id] for name, cell in cells.items()}
@@ -227,7 +248,7 @@ def run_evaluate(job: Job) -> None:
     )
 
 
-@_by_first
+@by_first
 def run_report(job: Job) -> None:
     """results.json and the rest of the folder → report.html."""
     from splitjax.reporting import page
@@ -237,12 +258,21 @@ def run_report(job: Job) -> None:
     if job.config.sweep is not None:
         inputs |= {"law": folder.hash_of(folder.law, "fit")}
         inputs |= {"observations": folder.hash_of(folder.observations, "sweep")}
+    after = [folder.law_after] if folder.belongs(LAW_AFTER) else []
+    if after:
+        inputs |= {LAW_AFTER: folder.hash_of(folder.law_after, LAW_AFTER)}
     if job.skip_if_done("report", inputs):
         return
     job.reporter.stage("report", "drawing")
-    page.write(job.folder, job.config)
-    read = [folder.results, folder.plan, *_law(job), *([folder.observations] if _law(job) else [])]
+    page.write(folder, job.config, ask_of(job, law.LawFit.load(after[0])) if after else None)
+    read = [folder.results, folder.plan, *_law(job), *([folder.observations] if _law(job) else []), *after]
     job.finish("report", inputs, [folder.report], str(folder.report), read=read)
+
+
+def ask_of(job: Job, fitted: law.LawFit) -> dict[str, Any]:
+    """What a law says of the main run's budget."""
+    manifest = job.corpus.manifest
+    return ask(job.config, job.clock, manifest.sizes_by_domain, fitted, manifest.weights)
 
 
 def _answers(job: Job) -> list[Path]:
@@ -251,15 +281,18 @@ def _answers(job: Job) -> list[Path]:
         return []
     rows = [
         row | told for cell, by_domain in recall.of_sweep(job).items()
-        for row, told in zip(_rows(job, cell, dict.fromkeys(by_domain, 0.0)), by_domain.values(), strict=True)
+        for row, told in zip(observed(job, cell, dict.fromkeys(by_domain, 0.0)), by_domain.values(), strict=True)
     ]
     hosts.from_first(lambda: observations.write(job.folder.answers, rows, observations.ANSWERS))
     return [job.folder.answers]
 
 
-def _rows(job: Job, cell: Cell, losses: dict[str, float]) -> list[dict[str, object]]:
+def observed(job: Job, cell: Cell, losses: dict[str, float]) -> list[dict[str, object]]:
+    """The rows of observations.csv of one cell."""
+    sizes, declared = job.corpus.manifest.sizes_by_domain, job.corpus.manifest.weights
+    shares = mixture_shares(job.config, sizes, declared) if job.config.train.mixture or declared else None
     return observations.rows_of(
-        cell, losses, tokens_per_step=job.clock.tokens_per_step, sizes=job.corpus.manifest.sizes_by_domain,
+        cell, losses, tokens_per_step=job.clock.tokens_per_step, sizes=sizes, shares=shares,
         vocab_size=job.vocab_size, seed=job.config.seed if cell.seed is None else cell.seed,
         before=seed_tokens(job.config),
     )

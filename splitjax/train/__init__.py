@@ -14,10 +14,12 @@ from .schedule import decay_span, schedule
 from .stack import Stack, concatenate, merge, path_tokens, pick
 from .step import Controls, Metrics, Trainer
 from .times import CAUSES, listen_to_compiler, wall
+from .together import Part, run_together
 from .working_stack import working
 
 __all__ = [
-    "CAUSES", "PER_EXPERT", "Controls", "EarlyStop", "Interrupted", "Metrics", "Phase", "Stack", "StepReport",
+    "CAUSES", "PER_EXPERT", "Controls", "EarlyStop", "Interrupted", "Metrics", "Part", "Phase", "Stack", "StepReport",
     "Trainer", "checkpoint", "concatenate", "decay_span", "finished", "join", "listen_to_compiler", "merge",
-    "path_tokens", "pick", "read_metrics", "run_expert", "run_phase", "schedule", "starts", "wall", "working",
+    "path_tokens", "pick", "read_metrics", "run_expert", "run_phase", "run_together", "schedule", "starts", "wall",
+    "working",
 ]

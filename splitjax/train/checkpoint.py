@@ -31,7 +31,29 @@ from .stack import Stack
 LeafSharding = Callable[[str, tuple[int, ...]], Sharding]
 """(leaf name, its shape with the expert axis) → where it goes."""
 
+MOMENTS = {"mu", "nu"}
 log = logging.getLogger("splitjax")
+
+
+class Background:
+    """One thread, and what writes arrays on it; opened when first asked for."""
+
+    def __init__(self) -> None:
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._saver: store.Saver | None = None
+
+    @property
+    def saver(self) -> store.Saver:
+        self._saver = self._saver or store.Saver()
+        return self._saver
+
+    def close(self) -> None:
+        """Wait for what is under way, and let go of it."""
+        self.pool.shutdown()
+        if self._saver is not None:
+            # It tells again, in its own words, what the save under way has told us.
+            with contextlib.suppress(OSError, ValueError):
+                self._saver.close()
 
 
 class Writer:
@@ -41,12 +63,12 @@ class Writer:
 
     Args:
         folder: holds one folder a checkpoint, named by path tokens.
+        beside: of phases that train side by side: what writes for all of them. Temporary checkpoints then stay until
+            `drop_temporary`: a phase goes on from where those beside it stand.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._saver: store.Saver | None = None
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+    def __init__(self, folder: Path, beside: Background | None = None) -> None:
+        self.folder, self._beside, self._writes = folder, beside, beside or Background()
         self._pending: Future[None] | None = None
         if hosts.first():
             _remove_leftovers(folder)
@@ -57,7 +79,8 @@ class Writer:
     ) -> Path:
         """Begin to save `stack` as checkpoint `tokens`; returns when the arrays may be donated.
 
-        Waits for a save still under way: Orbax would skip this one without a word.
+        Waits for a save still under way: Orbax would skip this one without a word. Beside other phases it returns at
+        once and the arrays must be a copy that nobody donates.
 
         Args:
             temporary: the next checkpoint, once it is committed, takes this one's place.
@@ -69,19 +92,29 @@ class Writer:
         self.wait()
         target = self.folder / record.name_of(tokens)
         tree = tree_of(stack)
+        kind = record.TEMPORARY if temporary else record.REGULAR if last else None
+        meta = meta | {"experts": stack.experts} | ({kind: True} if kind else {})
+        if self._beside:
+            self._pending = self._writes.pool.submit(self._write, target, tree, meta, last)
+            return target
         hosts.meet(f"to save {target.name}")
         hosts.from_first(lambda: _make_room(target, store.size_on_disk(tree)))
-        shapes = {name: {"shape": leaf.shape, "dtype": str(leaf.dtype)} for name, leaf in store.flatten(tree).items()}
-        self._saver = self._saver or store.Saver()
+        self._begin(target, tree)
+        self._pending = self._writes.pool.submit(self._commit, target, _shapes(tree), meta, last)
+        return target
+
+    def _write(self, target: Path, tree: dict[str, Any], meta: dict[str, Any], last: int | None) -> None:
+        """A whole save, on the thread of all phases."""
+        _make_room(target, store.size_on_disk(tree))
+        self._begin(target, tree)
+        self._commit(target, _shapes(tree), meta, last)
+
+    def _begin(self, target: Path, tree: dict[str, Any]) -> None:
         try:
-            self._saver.save(target / record.STATE, tree)
+            self._writes.saver.save(target / record.STATE, tree)
         except OSError as error:
             _remove(target)
             raise _not_written(target, error) from error
-        kind = record.TEMPORARY if temporary else record.REGULAR if last else None
-        meta = meta | {"experts": stack.experts} | ({kind: True} if kind else {})
-        self._pending = self._pool.submit(self._commit, target, shapes, meta, last)
-        return target
 
     def check(self) -> None:
         """Raise the error of a background save that has failed; cheap enough for every step."""
@@ -100,11 +133,8 @@ class Writer:
         try:
             self.wait()
         finally:
-            self._pool.shutdown()
-            if self._saver is not None:
-                # It tells again, in its own words, what the save under way has told us.
-                with contextlib.suppress(OSError, ValueError):
-                    self._saver.close()
+            if not self._beside:
+                self._writes.close()
 
     def __enter__(self) -> Writer:
         return self
@@ -113,9 +143,8 @@ class Writer:
         self.close()
 
     def _commit(self, target: Path, leaves: dict[str, Any], meta: dict[str, Any], last: int | None) -> None:
-        assert self._saver is not None
         try:
-            self._saver.wait()
+            self._writes.saver.wait()
             if hosts.first():
                 record.write(target, leaves, meta)
                 self._drop(int(target.name), last)
@@ -127,11 +156,18 @@ class Writer:
 
     def _drop(self, tokens: int, last: int | None) -> None:
         """Remove what the checkpoint at `tokens` has made useless: temporary ones, and regular ones too many."""
-        kinds = {mark: record.kind(at(self.folder, mark)) for mark in saved(self.folder)}
-        older = [mark for mark, kind in kinds.items() if kind == record.TEMPORARY and mark < tokens]
-        regular = [mark for mark, kind in kinds.items() if kind == record.REGULAR and mark <= tokens]
-        for mark in [*older, *(regular[:-last] if last else [])]:
+        if not self._beside:
+            self.drop_temporary(tokens)
+        for mark in self._saved_as(record.REGULAR, tokens + 1)[:-last] if last else ():
             _remove(at(self.folder, mark))
+
+    def drop_temporary(self, below: int) -> None:
+        """Remove the temporary checkpoints that a newer one has made useless."""
+        for mark in self._saved_as(record.TEMPORARY, below):
+            _remove(at(self.folder, mark))
+
+    def _saved_as(self, kind: str, below: int) -> list[int]:
+        return [mark for mark in saved(self.folder) if mark < below and record.kind(at(self.folder, mark)) == kind]
 
 
 def save(folder: Path, tokens: int, stack: Stack, meta: dict[str, Any]) -> Path:
@@ -151,13 +187,14 @@ def restore(
         sharding: where each leaf goes (None: the first device). The mesh that saved it does not matter.
 
     Returns:
-        The stack and the meta data given at the save (with "experts": K of the checkpoint).
+        The stack and the meta data given at the save (with "experts": K of the checkpoint). The moments are empty where
+        none were kept.
 
     Raises:
         UserError: not a checkpoint, damaged (names the file), or an expert it does not have.
     """
     tree, meta = _restore(Path(folder), experts, sharding, "")
-    return Stack(**tree), meta
+    return Stack(**{"mu": {}, "nu": {}} | tree), meta
 
 
 def restore_params(
@@ -198,7 +235,7 @@ def leaves(
             raise UserError(f"leaf '{name:.60}' cannot be read ({first:.200})", where=str(folder)) from None
 
     fields = {name.partition(".")[0] for name in kept["leaves"]}
-    if fields != set(Stack.__dataclass_fields__):
+    if set(Stack.__dataclass_fields__) - fields not in (set(), MOMENTS):
         raise UserError("its leaves are not those of a stack", where=str(folder / record.RECORD), mend=record.MEND)
     chosen = {name: about for name, about in kept["leaves"].items() if name.startswith(prefix)}
     return ((name, leaf(name, about)) for name, about in chosen.items()), kept["meta"]
@@ -300,8 +337,9 @@ def last_meta(folder: Path) -> dict[str, Any]:
 
 
 def tree_of(stack: Stack) -> dict[str, Any]:
-    """Its leaves by the names that checkpoints give them."""
-    return {name: getattr(stack, name) for name in stack.__dataclass_fields__}
+    """Its leaves by the names that checkpoints give them; moments that are not kept have none."""
+    tree = {name: getattr(stack, name) for name in stack.__dataclass_fields__}
+    return {name: leaf for name, leaf in tree.items() if not isinstance(leaf, dict) or leaf}
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -334,6 +372,10 @@ def _make_room(target: Path, needed: int) -> None:
         _remove(target)
         lacks = f"No space left on device: needs {needed / 1e6:.1f} MB, has {disk.free / 1e6:.1f} MB"
         raise _not_written(target, OSError(lacks))
+
+
+def _shapes(tree: dict[str, Any]) -> dict[str, Any]:
+    return {name: {"shape": leaf.shape, "dtype": str(leaf.dtype)} for name, leaf in store.flatten(tree).items()}
 
 
 def _not_written(folder: Path, error: Exception) -> UserError:

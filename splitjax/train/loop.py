@@ -25,13 +25,20 @@ from .placement import owned
 from .record import BEFORE, IDENTITY
 from .saving import Kind, SavePolicy
 from .schedule import schedule
-from .stack import Stack, path_tokens
+from .stack import Stack, bare, path_tokens
 from .starts import Start
 from .step import Metrics, Trainer
 from .times import wall
 from .working_stack import Working, working
 
 CHECKPOINTS = "checkpoints"
+
+
+class Log(Protocol):
+    """Where rows go (`metrics.MetricsLog`)."""
+
+    def write(self, row: dict[str, Any]) -> None: ...
+    def flush(self) -> None: ...
 
 
 class Streams(Protocol):
@@ -80,7 +87,7 @@ def run_stacked(
         UserError: a checkpoint or the log could not be written, or every step of every expert was skipped.
     """
     with Signals() as signals, Watchdog() as dog, checkpoint.Writer(folder / CHECKPOINTS) as writer:
-        run = _Run(trainer, stream, phase, folder, dict(meta or {}), writer, dog, early)
+        run = Run(trainer, stream, phase, folder, dict(meta or {}), writer, dog, early)
         with wall.spent("checkpoint"):
             run.open(begin)
         if run.tokens < phase.end or phase.start == phase.end:  # without a step there is a log too, with its head
@@ -92,7 +99,7 @@ def run_stacked(
         return stack
 
 
-class _Pending(NamedTuple):
+class Pending(NamedTuple):
     """A step whose metrics are still on the devices."""
 
     tokens: int
@@ -102,7 +109,7 @@ class _Pending(NamedTuple):
     metrics: Metrics
 
 
-class _Run:
+class Run:
     """The state of one run_stacked: where it stands, the working stack, and the experts parked beside it."""
 
     def __init__(
@@ -172,6 +179,7 @@ class _Run:
             raise ValueError(f"goes on from {tokens} path tokens, its state from {seen_K}")
         # One that has seen less has ended before.
         self.stops_K = np.where(seen_K < tokens, seen_K, self.phase.stops(stack.experts))
+        self.ahead_K = np.zeros(stack.experts)
         self.meta["lineage"] = lineage
         self.lanes = Lanes.full(stack.experts, self.trainer.placement.expert_groups)
         self.skipped_K = np.array(self.trainer.placement.fetch(stack.skipped_K))  # no view: the stack is donated
@@ -189,10 +197,10 @@ class _Run:
         stack = self.working.stack()
         return whole([(self.lanes, stack), *self.parked]) if self.parked else stack
 
-    def train(self, log: MetricsLog, signals: Signals, on_step: OnStep | None) -> None:
+    def train(self, log: Log, signals: Signals, on_step: OnStep | None) -> None:
         """Steps to the end. Step n + 1 is dispatched before n's metrics are read: the devices never wait for Python."""
-        pending: _Pending | None = None
-        while self.tokens < self.stops_K.max():
+        pending: Pending | None = None
+        while self.tokens < self.last():
             if self.progress and self.tokens >= self.progress.next and self._stop_early(self.progress, log):
                 continue
             self._repack(log)
@@ -206,13 +214,13 @@ class _Run:
                         self._report(pending, log, on_step)
                         self._go_back(self.rollback, pending.metrics, log)
                         pending = None
-                    if save := self.policy.after(began, self.tokens, stopping=stop is not None):
+                    if due := self._due(began, stop is not None):
                         self._report(pending, log, on_step)
                         pending = None
                         log.flush()  # a checkpoint promises that the rows before it are there
-                        self._save(save)
+                        self._save_due(due)
                     self.writer.check()
-                    if stop and self.tokens < self.phase.end:
+                    if stop and self.tokens < self.last():
                         self.writer.wait()
                         raise Interrupted(stop)
         self._report(pending, log, on_step)
@@ -223,7 +231,22 @@ class _Run:
         with wall.spent("checkpoint"):
             self.writer.wait()
 
-    def _stop_early(self, progress: Progress, log: MetricsLog) -> list[int]:
+    def last(self) -> int:
+        """Where the last expert ends."""
+        return int(self.stops_K.max())
+
+    def _due(self, began: int, stopping: bool) -> Any:
+        """What to save after a step from `began` to here; falsy: nothing."""
+        return self.policy.after(began, self.tokens, stopping=stopping)
+
+    def _save_due(self, due: Any) -> None:
+        self._save(due)
+
+    def _active(self, experts: list[int]) -> np.ndarray:
+        """Which of these experts make the next step."""
+        return self.tokens < self.stops_K[experts]
+
+    def _stop_early(self, progress: Progress, log: Log) -> list[int]:
         """Evaluate; end those that have not got better for too long."""
         going = set(np.flatnonzero(self.stops_K > self.tokens).tolist())
         stopped = [k for k in progress.judge(self.tokens, self.working.stack(), self.lanes.experts) if k in going]
@@ -257,12 +280,12 @@ class _Run:
                     return
                 yield batch
 
-    def _step(self, tokens_KBT: Array) -> _Pending:
+    def _step(self, tokens_KBT: Array) -> Pending:
         """Dispatch one step; rates are the schedule in the middle of it, so neither end of a ramp is wasted."""
         rows, phase = self.lanes.experts, self.phase
-        middle_K = np.full(self.experts, self.tokens + self.step_tokens / 2)
+        middle_K = self.ahead_K + (self.tokens + self.step_tokens / 2)
         rate_K = schedule(self.trainer.train, middle_K, phase.decay_from, phase.decay_to)[rows]
-        active_K = self.tokens < self.stops_K[rows]
+        active_K = self._active(rows)
         if phase.rate:
             rate_K = rate_K * np.array(phase.rate)[rows]
         clip_K = np.array(phase.clip)[rows] if phase.clip else None
@@ -270,9 +293,9 @@ class _Run:
         metrics = self.working.step(tokens_KBT, controls)
         self.tokens += self.step_tokens
         self.dog.dispatched(self.tokens // self.step_tokens)
-        return _Pending(self.tokens, self.lanes, rate_K, active_K, metrics)
+        return Pending(self.tokens, self.lanes, rate_K, active_K, metrics)
 
-    def _repack(self, log: MetricsLog) -> None:
+    def _repack(self, log: Log) -> None:
         """Park the experts that are done, where more than a quarter of the lanes would idle."""
         ends = {k: int(stop) for k, stop in enumerate(self.stops_K) if stop <= self.tokens}
         lanes = lanes_at(self.experts, self.trainer.placement.expert_groups, ends)
@@ -284,7 +307,7 @@ class _Run:
             if self.tokens in self.stops_K:  # else it is the resumed run that catches up
                 log.write({"tokens": self.tokens + self.step_tokens, "event": "repack", "lanes": lanes.experts})
 
-    def _go_back(self, rollback: Rollback, metrics: Metrics, log: MetricsLog) -> None:
+    def _go_back(self, rollback: Rollback, metrics: Metrics, log: Log) -> None:
         """Give experts that skip step after step the state of an older checkpoint; the others keep every bit.
 
         One that has nothing to go back to skips on beside them; a model alone ends there.
@@ -325,17 +348,20 @@ class _Run:
         meta = self.meta | {"tokens": self.tokens} | ({"early": self.progress.to_json()} if self.progress else {})
         meta |= {"rollback": self.rollback.to_json()} if self.rollback else {}
         with wall.spent("checkpoint"):
+            stack = self.stack()
+            if self.phase.closed and self.tokens == self.phase.end:
+                stack = bare(stack)
             last = self.trainer.train.keep_last if kind == "regular" else None
-            self.writer.save(self.tokens, self.stack(), meta, temporary=kind == "temporary", last=last)
+            self.writer.save(self.tokens, stack, meta, temporary=kind == "temporary", last=last)
         self.dog.beat()
 
     def _report(
-        self, step: _Pending | None, log: MetricsLog, on_step: OnStep | None
+        self, step: Pending | None, log: Log, on_step: OnStep | None
     ) -> None:
         if step is None:
             return
         speed = self.speed.after(self.step_tokens * int(step.active_K.sum()))
-        row, loss_K, skipped_K = _row(step, self.experts)  # waits for the step
+        row, loss_K, skipped_K = row_of(step, self.experts)  # waits for the step
         self.dog.beat()
         row["tokens_per_s"] = round(speed, 1)
         row["epoch"] = round(self.stream.epochs((step.tokens - self.phase.origin) // self.step_tokens), 4)
@@ -346,7 +372,7 @@ class _Run:
         log.write(row)
 
 
-def _row(step: _Pending, experts: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+def row_of(step: Pending, experts: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """A log row over all experts: None for one that is done, or that another process speaks for."""
     values: dict[str, list[Any]] = {}
     made = {"loss": step.metrics.loss_K, "grad_norm": step.metrics.grad_norm_K, "skipped": step.metrics.skipped_K}

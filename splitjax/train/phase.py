@@ -26,6 +26,7 @@ class Phase:
         save_at: checkpoints to keep besides the last.
         rate: what multiplies the scheduled rate, of each expert (None: 1).
         clip: gradient-norm clip of each expert (None: the recipe's).
+        closed: nobody goes on from its end: the checkpoint there holds no moments.
     """
 
     start: int
@@ -36,6 +37,7 @@ class Phase:
     save_at: tuple[int, ...] = ()
     rate: tuple[float, ...] | None = None
     clip: tuple[float, ...] | None = None
+    closed: bool = False
 
     @property
     def end(self) -> int:
@@ -61,7 +63,8 @@ class Phase:
         stop = int(self.stops(experts)[expert])
         save_at = tuple(mark for mark in self.save_at if mark <= stop)
         rate, clip = ((each[expert],) if each else None for each in (self.rate, self.clip))
-        return Phase(self.start, stop, self.origin, own(self.decay_from), own(self.decay_to), save_at, rate, clip)
+        decay = own(self.decay_from), own(self.decay_to)
+        return Phase(self.start, stop, self.origin, *decay, save_at, rate, clip, self.closed)
 
     def check(self, step_tokens: int) -> None:
         """Raise ValueError unless every mark is a whole number of steps and they are in order."""

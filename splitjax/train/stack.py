@@ -31,6 +31,8 @@ class Stack:
         steps_K: updates applied (Adam's count); a skipped step is not one.
         skipped_K: steps whose loss or gradient was not finite, or whose gradient norm was a spike.
         norm_K: running mean of the gradient norm, float32.
+
+    Without moments (`bare`) mu and nu are empty: nothing can go on from it.
     """
 
     params: Tree
@@ -55,6 +57,11 @@ def fresh(params: Tree, nu: Tree) -> Stack:
     tokens_K2 = jnp.zeros((*first.shape[:1], 2), jnp.uint32)
     norm_K = jnp.zeros(first.shape[:1], jnp.float32)
     return Stack(params, zeros, nu, tokens_K2, none_K, none_K, norm_K)
+
+
+def bare(stack: Stack) -> Stack:
+    """The stack without its moments: all that is read of models that nobody trains on."""
+    return dataclasses.replace(stack, mu={}, nu={})
 
 
 def add_tokens(tokens_2: Array, more: Array) -> Array:

@@ -165,7 +165,11 @@ def _restore(trainer: Trainer, folder: Path, rows: Sequence[int]) -> tuple[Stack
             where=str(folder),
             mend=f"Set train.optimizer={made_by}.",
         )
-    return checkpoint.restore(folder, rows, trainer.placement.leaf)
+    stack, meta = checkpoint.restore(folder, rows, trainer.placement.leaf)
+    if not stack.mu:
+        raise UserError("holds no moments: its phase was the end of a path, and nobody can go on from it",
+                        where=str(folder), mend="Start from its weights (see seed_from), or from a trunk.")
+    return stack, meta
 
 
 def _without_moments(stack: Stack) -> Stack:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from .stack import Stack, concatenate
+from .stack import Stack, pick
 from .step import Controls, Metrics, Trainer
 
 
@@ -33,6 +36,10 @@ class Whole:
         """All experts, in order; the next step donates it."""
         return self._stack
 
+    def rows(self, experts: Sequence[int]) -> Stack:
+        """Some of them: a copy, which later steps leave alone."""
+        return _picked(self._stack, np.array(experts, np.int32))
+
 
 class Dispatched:
     """K stacks of one, each stepped by the program of a stack of one: bit for bit what each would be alone.
@@ -41,14 +48,15 @@ class Dispatched:
     windows an expert (`tools/bench_experts.py`), and the program is compiled for one expert whatever K is.
     """
 
-    def __init__(self, trainer: Trainer, stack: Stack) -> None:
-        self._step, self._lower, self.programs = trainer.step, trainer.lower, stack.experts
-        leaves, tree = jax.tree.flatten(stack)
-        cut = []
-        for leaf in leaves:  # one after another, each freed: never two stacks in memory
-            cut.append(_deal(leaf))
-            leaf.delete()
-        self._experts: list[Stack] = [jax.tree.unflatten(tree, rows) for rows in zip(*cut, strict=True)]
+    def __init__(self, trainer: Trainer, *stacks: Stack) -> None:
+        self._step, self._lower = trainer.step, trainer.lower
+        self._experts: list[Stack] = [expert for stack in stacks for expert in _cut(stack)]
+        self.programs = len(self._experts)
+        self.choose(range(self.programs))
+
+    def choose(self, experts: Sequence[int]) -> None:
+        """Step these alone from now on, in this order; the others stay as they are, at no cost."""
+        self._lanes = list(experts)
 
     def compile(self, tokens_KBT: Array, controls: Controls) -> jax.stages.Compiled:
         """The program that each expert's steps are from now on, ahead of the first."""
@@ -59,14 +67,18 @@ class Dispatched:
     def step(self, tokens_KBT: Array, controls: Controls) -> Metrics:
         """One update of every active expert, one after another (see `Trainer.step`)."""
         made = []
-        for k, work in enumerate(_deal_work(tokens_KBT, controls)):
+        for k, work in zip(self._lanes, _deal_work(tokens_KBT, controls), strict=True):
             self._experts[k], metrics = self._step(self._experts[k], *work)
             made.append(metrics)
         return _together(made)
 
     def stack(self) -> Stack:
         """All experts, in order: a copy, which later steps leave alone."""
-        return concatenate(self._experts)
+        return _side_by_side(self._experts)
+
+    def rows(self, experts: Sequence[int]) -> Stack:
+        """Some of them: a copy, which later steps leave alone."""
+        return _side_by_side([self._experts[k] for k in experts])
 
 
 Working = Whole | Dispatched
@@ -79,17 +91,40 @@ def working(trainer: Trainer, stack: Stack) -> Working:
     return Whole(trainer, stack)
 
 
-@jax.jit
+def _cut(stack: Stack) -> list[Stack]:
+    """A stack of one of each expert; the stack is freed, leaf after leaf: it is never held twice."""
+    leaves, tree = jax.tree.flatten(stack)
+    cut = []
+    for leaf in leaves:
+        cut.append(_deal(leaf))
+        leaf.delete()
+    return [jax.tree.unflatten(tree, rows) for rows in zip(*cut, strict=True)]
+
+
 def _deal(leaf_K: Array) -> list[Array]:
-    return [leaf_K[k : k + 1] for k in range(leaf_K.shape[0])]
+    """A leaf of each expert. On the host, a leaf at a time: a program for each shape would take longer to compile."""
+    host_K = np.asarray(leaf_K)
+    # Copied: on a CPU the array is a view of the leaf, which its owner may free.
+    return [jax.device_put(host_K[k : k + 1].copy(), leaf_K.sharding) for k in range(len(host_K))]
 
 
-@jax.jit
+def _side_by_side(experts: list[Stack]) -> Stack:
+    """Stacks of one → their stack, by way of the host for the same reason."""
+
+    def join(*leaves: Array) -> Array:
+        return jax.device_put(np.concatenate([np.asarray(leaf) for leaf in leaves]), leaves[0].sharding)
+
+    return jax.tree.map(join, *experts)
+
+
+_picked = jax.jit(pick)
+
+
 def _deal_work(tokens_KBT: Array, controls: Controls) -> list[tuple[Array, Controls]]:
-    def of(k: int) -> tuple[Array, Controls]:
-        return jax.tree.map(lambda leaf: leaf[k : k + 1], (tokens_KBT, controls))
-
-    return [of(k) for k in range(tokens_KBT.shape[0])]
+    """Batch and controls of each expert, by way of the host: lanes come and go, and each count would be a program."""
+    work, place = jax.tree.map(np.asarray, (tokens_KBT, controls)), tokens_KBT.sharding
+    cut = [jax.tree.map(lambda leaf, k=k: leaf[k : k + 1], work) for k in range(tokens_KBT.shape[0])]
+    return list(jax.device_put(cut, place))
 
 
 @jax.jit

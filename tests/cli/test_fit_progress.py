@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from splitjax import cli
-from splitjax.cli.law_text import QUIET_SECONDS, Told
+from splitjax.cli.laws.law_text import QUIET_SECONDS, Told
 
 
 def test_no_silence_is_longer_than_five_seconds(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,7 +47,7 @@ def test_what_is_done_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_command_tells_it_and_json_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("splitjax.cli.law_text.QUIET_SECONDS", 0.2)
+    monkeypatch.setattr("splitjax.cli.laws.law_text.QUIET_SECONDS", 0.2)
     real = __import__("splitjax.law", fromlist=["Table"]).Table.read
 
     def slow(*args: object, **options: object) -> object:

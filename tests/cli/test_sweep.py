@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from splitjax import cli, stages
 from splitjax.cli import status as command
@@ -61,16 +63,29 @@ def test_the_state_of_the_cells_is_told_as_json(
 
 
 def test_a_watch_ends_with_the_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    told = {"run_dir": "r", "stages": {"sweep": "not done"}, "phases": {"t": "begun"}, "goodput": None}
+    told = {"run_dir": "r", "stages": {"sweep": "not done"}, "phases": {"t": "begun"}, "goodput": None,
+            "progress": None, "failures": []}
     states = iter([
         told | {"running": True, "cells": {"a": "begun", "b": "waiting"}},
         told | {"running": True, "cells": {"a": "failed: no room", "b": "begun"}},
-        told | {"running": False, "cells": {"a": "failed: no room", "b": "done"}},
+        told | {"running": False, "cells": {"a": "failed: no room", "b": "done"},
+                "failures": [{"what": "N = 3k, D = 0, D′ = 4k", "reason": "no room"}]},
     ])
     monkeypatch.setattr(run_status, "status", lambda folder: next(states))
     monkeypatch.setattr(command, "SECONDS", 0.0)
     assert cli.main(["status", CONFIG, "--watch"]) == 0
     shown = capsys.readouterr().out
     assert "not running" in shown
-    assert "failed: no room" in shown
+    assert "N = 3k, D = 0, D′ = 4k: no room" in shown
     assert next(states, None) is None
+
+
+def test_the_state_of_a_run_at_work_is_how_far_it_is() -> None:
+    progress = {"stage": "sweep", "what": "experts from 4k tokens, 3 of 5", "loss": 4.5, "trained": 0.25,
+                "seconds_left": 70.0}
+    told = {"run_dir": "r", "stages": {}, "phases": {}, "goodput": None, "failures": [], "cells": {}, "running": True}
+    console = Console(file=io.StringIO(), width=80)
+    console.print(command.table(told | {"progress": progress}))
+    shown = console.file.getvalue()
+    for words in ("sweep: experts from 4k tokens, 3 of 5", "25% trained, loss 4.500, 1:10 left"):
+        assert words in shown

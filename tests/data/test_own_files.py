@@ -111,3 +111,13 @@ def test_a_folder_without_such_files_says_what_it_looked_for(tmp_path: Path) -> 
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(UserError, match=r"no such file.*names ending in \.jsonl, \.ndjson, \.json are read, compre"):
         read(tmp_path)
+
+
+def test_a_fault_far_into_a_long_file_is_told_by_its_byte(tmp_path: Path) -> None:
+    data = ("a" * ((1 << 20) - 1) + "é").encode() + b"x" * 50 + b"\xff" + b"y" * 9  # é lies across two stretches
+    (tmp_path / "a.txt").write_bytes(data)
+    with pytest.raises(UserError, match=rf"a\.txt: not UTF-8 \(invalid start byte at byte {(1 << 20) + 51}\)"):
+        read(tmp_path / "a.txt", type="text")
+    (tmp_path / "a.txt").write_bytes(data[: (1 << 20)])
+    with pytest.raises(UserError, match=rf"unexpected end of data at byte {(1 << 20) - 1}\)"):
+        read(tmp_path / "a.txt", type="text")

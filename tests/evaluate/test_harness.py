@@ -160,7 +160,60 @@ def test_a_template_of_fields_gives_what_the_field_gives(routed, tmp_path, monke
     assert utils.apply_template("{{a}}", {"a": 1}) == "1", "lm-eval has its own back"
 
 
+def pooled(folder: Path, **changed: object) -> Path:
+    """A task with examples of its own to draw from."""
+    path = local_task(folder, "few", items(6))
+    pool = folder / "pool.jsonl"
+    pool.write_text("".join(json.dumps(item | {"query": f"P{index}"}) + "\n" for index, item in enumerate(items(8))))
+    told = yaml.safe_load(path.read_text())
+    told["dataset_kwargs"]["data_files"] |= {"train": str(pool)}
+    path.write_text(yaml.safe_dump(told | {"training_split": "train"} | changed))
+    return path
+
+
+@pytest.mark.parametrize(("own", "asked", "shots"), [
+    (None, None, 0), (2, None, 2), (2, 0, 0), (0, 3, 3), (None, 1, 1),
+])
+def test_examples_are_as_many_as_the_file_says_or_the_command(
+    routed, tmp_path, monkeypatch, own: int | None, asked: int | None, shots: int
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    path = pooled(tmp_path, **({} if own is None else {"num_fewshot": own}))
+    found = harness.evaluate(routed, [str(path)], samples=True, shots=asked)
+    contexts = [sample["arguments"][0][0] for sample in found["samples"]["few"]]
+    assert {sum(f"P{index}" in context for index in range(8)) for context in contexts} == {shots}
+    assert harness.evaluate(routed, [str(path)], shots=asked)["few"]["num_fewshot"] == shots
+
+
+def test_an_item_is_none_of_its_own_examples(routed, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    path = local_task(tmp_path, "few", items(4))
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"num_fewshot": 3}))
+    found = harness.evaluate(routed, [str(path)], samples=True)
+    for sample in found["samples"]["few"]:
+        assert sample["arguments"][0][0].count(sample["doc"]["query"]) == 1
+
+
+def test_an_include_is_read(routed, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    path = local_task(tmp_path, "words", items())
+    alone = harness.evaluate(routed, [str(path)])
+    told = yaml.safe_load(path.read_text())
+    (tmp_path / "_base").write_text(yaml.safe_dump(told | {"task": "other", "doc_to_text": "gone"}))
+    path.write_text(yaml.safe_dump({"include": "_base", "task": "words", "doc_to_text": "query"}))
+    assert harness.evaluate(routed, [str(path)]) == alone
+
+
 @pytest.mark.parametrize(("changed", "message"), [
+    ({"test_split": "tst"}, "bad.yaml: test_split: its data have no split 'tst'"),
+    ({"fewshot_split": "trian", "num_fewshot": 1}, "bad.yaml: fewshot_split: its data have no split 'trian'"),
+    ({"validation_split": "test", "test_split": None, "num_fewshot": 1}, "which is what is asked"),
+    ({"num_fewshot": 50}, "lm-eval could not run it"),
+    ({"doc_to_text": "qeury"}, "its data have no field 'qeury'. Did you mean 'query'?"),
+    ({"doc_to_target": "god"}, "its data have no field 'god'. Did you mean 'gold'?"),
+    ({"doc_to_choice": "choice"}, "its data have no field 'choice'. Did you mean 'choices'?"),
+    ({"doc_to_choice": None}, "has no 'doc_to_choice', which a task needs"),
+    ({"include": "../up.yaml"}, "which lies outside its task's folder"),
     ({"doc_to_text": REACHES_OUT}, "cannot be rendered (SecurityError"),
     ({"doc_to_text": "{% for k in range(10**9) %}{% endfor %}"}, "cannot be rendered"),
     ({"doc_to_choice": "{{query}}"}, "lm-eval could not run it"),  # no list comes of it
@@ -188,3 +241,12 @@ def test_torch_is_not_needed(tmp_path) -> None:
     script += "; import lm_eval.tasks, lm_eval.evaluator; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_a_file_of_items_too_deep_to_read_is_refused_in_one_line(routed, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    path = local_task(tmp_path, "deep", items(3))
+    deep = "[" * 100_000 + "]" * 100_000
+    (tmp_path / "deep.jsonl").write_text(f'{{"query": "q", "choices": ["a", "b"], "gold": 0, "x": {deep}}}\n')
+    with pytest.raises(UserError, match=r"deep\.jsonl:1: a value nested more than 100 deep$"):
+        harness.evaluate(routed, [str(path)])

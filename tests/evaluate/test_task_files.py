@@ -5,6 +5,9 @@ None of it needs lm-eval; what lm-eval makes of such files is in test_harness.py
 
 from __future__ import annotations
 
+import gzip
+import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 import yaml
 
 from splitjax.config import UserError
-from splitjax.evaluate import task_files, templates
+from splitjax.evaluate import task_data, task_files, templates
 
 TASK = {
     "task": "words", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": "items.jsonl"}},
@@ -75,6 +78,78 @@ def test_what_could_run_code_is_refused_by_name(tmp_path: Path, changed: dict, m
     assert message in str(refused.value)
     assert str(refused.value).startswith(str(path))
     assert "\n" not in str(refused.value)
+
+
+BASE = {key: value for key, value in TASK.items() if key not in ("task", "doc_to_text")}
+
+
+def base(path: Path, **changed: object) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(BASE | changed))
+
+
+def test_what_is_included_lies_below_what_the_file_says_itself(tmp_path: Path) -> None:
+    base(tmp_path / "parts" / "_base_yaml", num_fewshot=3, target_delimiter="x", include="more.yaml")
+    (tmp_path / "parts" / "more.yaml").write_text("target_delimiter: y\nfewshot_delimiter: z\ndescription: d\n")
+    (tmp_path / "last.yaml").write_text("description: e\n")
+    told = {"task": "words", "doc_to_text": "query", "num_fewshot": 1, "include": ["parts/_base_yaml", "last.yaml"]}
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(told))
+    found = task_files.read(tmp_path / "task.yaml")
+    assert found == BASE | {"task": "words", "doc_to_text": "query", "num_fewshot": 1, "target_delimiter": "x",
+                            "fewshot_delimiter": "z", "description": "e"}
+    lm_eval = pytest.importorskip("lm_eval.tasks._yaml_loader", reason="the extra 'eval' is not installed")
+    assert lm_eval.load_yaml(tmp_path / "task.yaml") == found
+
+
+@pytest.mark.parametrize(("named", "message"), [
+    ("gone.yaml", "gone.yaml: no task can be read (no such file)"),
+    ("../outside.yaml", "includes '../outside.yaml', which lies outside its task's folder"),
+    ("inside/../../outside.yaml", "which lies outside its task's folder"),
+    ("/etc/passwd", "includes '/etc/passwd', which lies outside its task's folder"),
+    ("link.yaml", "includes 'link.yaml', which lies outside its task's folder"),
+    ("task.yaml", "includes 'task.yaml', which includes it"),
+    ("first.yaml", "second.yaml: includes 'first.yaml', which includes it"),
+    ("deep0.yaml", "task.yaml: includes files more than 8 deep, or more than 32"),
+    (["flat.yaml"] * 40, "task.yaml: includes files more than 8 deep, or more than 32"),
+    ("code.yaml", "code.yaml: 'process_docs' could run code"),
+    ("function.yaml", "function.yaml: no task can be read"),
+    ("wrong.yaml", "wrong.yaml: num_fewshot: 'many' is no whole number"),
+    ("pipe", "no task can be read (no such file)"),
+    ({"a": "b"}, "task.yaml: include: {'a': 'b'} is no text"),
+])
+def test_an_include_that_reaches_out_or_turns_in_a_circle_is_refused(
+    tmp_path: Path, named: object, message: str
+) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    base(folder / "inside" / "x.yaml")
+    for name, text in {
+        "../outside.yaml": "{}", "first.yaml": "include: second.yaml", "second.yaml": "include: first.yaml",
+        "code.yaml": "process_docs: utils.run", "function.yaml": "doc_to_text: !function utils.run",
+        "wrong.yaml": "num_fewshot: many", "flat.yaml": "description: d",
+    }.items():
+        (folder / name).write_text(text)
+    for depth in range(20):
+        (folder / f"deep{depth}.yaml").write_text(f"include: deep{depth + 1}.yaml")
+    (folder / "link.yaml").symlink_to(tmp_path / "outside.yaml")
+    os.mkfifo(folder / "pipe")
+    path = written(folder, include=named)
+    with pytest.raises(UserError) as refused:
+        task_files.read(path)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("without", "message"), [
+    ("dataset_path", "has no 'dataset_path', which a task needs"), ("doc_to_text", "has no 'doc_to_text'"),
+    ("doc_to_target", "has no 'doc_to_target'"), ("doc_to_choice", "has no 'doc_to_choice'"),
+    ("test_split", "has neither 'test_split' nor 'validation_split'"), ("task", "names no 'task'"),
+])
+def test_a_setting_that_is_missing_is_named(tmp_path: Path, without: str, message: str) -> None:
+    path = tmp_path / "task.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in TASK.items() if key != without}))
+    with pytest.raises(UserError, match=message):
+        task_files.read(path)
 
 
 @pytest.mark.parametrize("text", [
@@ -187,3 +262,35 @@ def test_a_child_that_nobody_waits_for_ends_by_itself() -> None:
                       b'"doc": {}}\n')
     child.stdin.close()
     assert child.wait(timeout=60) < 0
+
+
+def test_a_name_that_is_no_field_is_not_taken_for_a_text() -> None:
+    made = templates.Renderer("task.yaml", fields=frozenset({"queri", "Say:", "{{'queri'}}"}))
+    try:
+        with pytest.raises(UserError) as refused:
+            made("queri", {"query": "q", "gold": 0})
+        assert str(refused.value) == ("task.yaml: its data have no field 'queri'. Did you mean 'query'? "
+                                      "A text is written {{'queri'}}.")
+        assert [made("Say:", {}), made("{{'queri'}}", {}), made("other", {})] == ["Say:", "queri", "other"]
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize(("name", "text", "line"), [
+    ("a.jsonl", '{"x": ' + "[" * 100 + "]" * 100 + "}\n", 1),
+    ("a.jsonl", '{"x": 1}\n\n{"x": ' + '{"y": ' * 100 + "1" + "}" * 101 + "\n", 3),
+    ("a.json", "[\n" * 101, 101),  # over many lines
+    ("a.json.gz", "[" * 101, 1),
+])
+def test_items_nested_too_deep_are_refused_by_line(tmp_path: Path, name: str, text: str, line: int) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    with pytest.raises(UserError, match=rf"a\.json.*:{line}: a value nested more than 100 deep"):
+        task_data.check(TASK | {"dataset_kwargs": {"data_files": {"test": [str(tmp_path / "a.*")]}}})
+
+
+def test_items_that_are_only_wide_or_whose_texts_hold_brackets_pass(tmp_path: Path) -> None:
+    wide = {"x": [[1], {"y": [2]}] * 1000, "text": '[[{"' * 1000, "end": "\\"}
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(wide) + "\n" for _ in range(3)))
+    task_data.check(TASK | {"dataset_kwargs": {"data_files": str(tmp_path / "a.jsonl")}})
+    task_data.check(TASK | {"dataset_kwargs": {"data_files": str(tmp_path / "gone.jsonl")}})
+    task_data.check(TASK | {"dataset_path": "csv"})

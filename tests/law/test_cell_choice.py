@@ -7,7 +7,8 @@ import pytest
 
 from splitjax import law
 from splitjax.law import Cell
-from splitjax.law.splitting.cell_choice import Draws, choose, prior, sd_after
+from splitjax.law.splitting.cell_choice import Draws, choose, sd_after
+from splitjax.law.splitting.design import prior
 
 
 def draws(weights: list[list[float]], count: int = 200_000) -> Draws:
@@ -55,3 +56,13 @@ def test_a_prior_speaks_of_every_cell_and_curves_of_t_tell_where_to_split() -> N
     dense = [i for i, cell in enumerate(at) if not cell.d_special]
     assert sd_after(told, range(len(at)), 2e-3) < 0.9 * told.sd
     assert sd_after(told, range(len(at)), 2e-3) < sd_after(told, dense, 2e-3)
+
+
+def test_sizes_near_the_main_run_tell_more_of_it_than_far_ones() -> None:
+    budget = law.Budget(1e8, 2e9, 4, "total")
+
+    def left(sizes: tuple[float, ...]) -> float:
+        at = [Cell(n, f * 2e9, (1 - f) * 5e8) for n in sizes for f in (0.1, 0.5, 1.0)]
+        return sd_after(prior(budget, at), range(len(at)), 2e-3)
+
+    assert left((1e7, 2e7, 4e7)) < 0.97 * left((1e5, 2e5, 4e5))

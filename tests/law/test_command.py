@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from splitjax import cli
+from splitjax.law import propose
 
 from .synthetic import table
 
@@ -91,6 +92,9 @@ def test_plan_prints_json(law: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert told["interval"][0] <= told["split_fraction"] <= told["interval"][1]
     each = out(capsys, *words, "--accounting", "per_model", "--extrapolate")  # D' is far beyond the table's 10M
     assert each["d_pretrain"] + each["d_special"] == pytest.approx(1e9, rel=1e-6)
+    proposed = out(capsys, *words, "--propose", "0.2")["proposed"]
+    assert 0 < proposed["share"] <= 0.2
+    assert len(proposed["cells"]) > 0
     with_next = out(capsys, *words, "--next-run", "1e16")
     assert with_next["next_run"]["flops"] <= 1e16
 
@@ -125,3 +129,23 @@ def test_mistakes_get_one_line(runs: Path, law: Path, tmp_path: Path, capsys: py
     assert "no law family 'blend'" in failing(capsys, "fit", runs, "--family", "blend", "--json")
     assert "no column 'los'" in failing(capsys, "fit", runs, "--columns", "loss=los", "--json")
     assert "not a pair" in failing(capsys, "fit", runs, "--columns", "loss", "--json")
+
+
+def test_first_runs_are_proposed_without_a_law(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", "--params", "30M", "--tokens", "1B", "--experts", "8"]
+    told = out(capsys, *words, "--json", "--propose", "0.2")["proposed"]
+    assert told == propose(3e7, 1e9, 8, 0.2).to_json()
+    assert out(capsys, *words, "--json", "--propose", "0.2", "--accounting", "per_model")["proposed"] != told
+    assert cli.main([*words, "--propose", "0.2"]) == 0
+    table = capsys.readouterr().out
+    assert f"{len(told['cells'])} small runs for" in table.splitlines()[0]
+    assert len(table.splitlines()) == 2 + len(told["cells"])
+    for more, message in (
+        (["--propose", "0.2", "--next-run", "1e15"], "--next-run: needs a law"),
+        (["--propose", "1e-9"], "do not pay for 3 small models"),
+        (["--propose", "500"], "times the main run's FLOPs"),
+    ):
+        assert cli.main([*words, *more]) == 2
+        assert message in capsys.readouterr().err
+    assert cli.main(["plan", "--params", "30M", "--propose", "0.1"]) == 2
+    assert "--params, --tokens and --experts say" in capsys.readouterr().err

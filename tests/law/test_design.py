@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from splitjax.config import UserError
 from splitjax.law import Budget, Cell, LawFit, fit, next_run, propose
-from splitjax.law.splitting.design import posterior_variance, price
+from splitjax.law.splitting.design import main_price, price
 
 from .synthetic import exact, table
 
@@ -29,28 +28,42 @@ def test_the_price_shares_trunks() -> None:
     assert price([*dense, Cell(2e6, 1e8, 0.0)], 8) == pytest.approx(price(dense, 8) + 12e6 * 1.2e8)
 
 
-def test_seeing_what_the_split_depends_on_leaves_little() -> None:
-    rng = np.random.default_rng(0)
-    z, other = rng.normal(size=(2, 4000))
-    assert posterior_variance(z, np.stack([other], 1), 0.1) == pytest.approx(z.var(), rel=0.01)
-    assert posterior_variance(z, np.stack([z], 1), 0.1) == pytest.approx(0.01, rel=0.1)
-    assert posterior_variance(z, np.stack([z, z], 1), 0.1) == pytest.approx(0.005, rel=0.1)
-    assert posterior_variance(z, np.stack([z], 1), 10.0) > 0.9 * z.var()
-
-
-def test_a_proposed_grid_fits_its_budget_and_has_the_corners() -> None:
-    small, large = propose(1e15, BUDGET), propose(1e17, BUDGET)
-    for design, flops in ((small, 1e15), (large, 1e17)):
-        assert design.flops == pytest.approx(flops, rel=0.01) or design.flops < flops
-        assert len({cell.n_params for cell in design.cells}) >= 3
-        assert max(cell.n_params for cell in design.cells) <= BUDGET.n_params
+def test_first_runs_cover_the_main_runs_own_paths_within_the_price() -> None:
+    n, t, k = BUDGET.n_params, BUDGET.tokens, BUDGET.experts
+    assert main_price(BUDGET) == pytest.approx(6 * n * t)
+    assert main_price(Budget(n, t, k, "per_model")) == pytest.approx(6 * n * (t / 2 + k * t / 2))
+    small, large = propose(n, t, k, 0.05), propose(n, t, k, 0.5)
+    for design, share in ((small, 0.05), (large, 0.5)):
+        assert design.share <= 1.02 * share
+        assert design.share > 0.8 * share
+        assert design.flops == pytest.approx(price(design.cells, k))
+        assert design.flops == pytest.approx(design.share * 6 * n * t)
+        spent = {cell.d_pretrain + k * cell.d_special for cell in design.cells}
+        assert all(total == pytest.approx(t) or total == pytest.approx(t / 2) for total in spent)
+        assert len({cell.n_params for cell in design.cells}) == 3
         assert any(cell.d_special == 0 for cell in design.cells)
-        assert any(cell.d_pretrain == 0 for cell in design.cells)
         assert design.sd_after < design.sd_before
-    assert large.sd_after < small.sd_after
-    assert propose(1e15, BUDGET, noise=0.05).sd_after > small.sd_after
-    with pytest.raises(UserError, match="do not pay for a grid"):
-        propose(1e3, BUDGET)
+    assert max(c.n_params for c in large.cells) > max(c.n_params for c in small.cells)
+    own = propose(n, t, k, 0.05, "per_model")
+    assert {round(cell.d_pretrain + cell.d_special) for cell in own.cells} == {round(t), round(t / 2)}
+    with pytest.raises(UserError, match="do not pay for 3 small models"):
+        propose(n, t, k, 1e-5)
+
+
+def test_a_law_proposes_runs_one_after_another(law: LawFit) -> None:
+    n, t, k = BUDGET.n_params, BUDGET.tokens, BUDGET.experts
+    found = propose(n, t, k, 0.3, law=law)
+    assert found.cells
+    assert {cell.n_params for cell in found.cells} <= set(law.table.n_params)
+    assert found.flops <= 0.3 * main_price(BUDGET)
+    assert found.sd_after < found.sd_before
+    # alone each would have been worth less than all of them together
+    first = propose(n, t, k, price(found.cells[:1], k) / main_price(BUDGET), law=law)
+    assert first.sd_after >= found.sd_after
+    with pytest.raises(UserError, match="pay for no run"):
+        propose(n, t, k, 1e-9, law=law)
+    with pytest.raises(UserError, match="no bootstrap draws"):
+        propose(n, t, k, 0.3, law=exact("blending"))
 
 
 def test_the_next_run_narrows_the_split(law: LawFit) -> None:

@@ -177,7 +177,8 @@ def test_a_law_of_d_alone_plans(size_law: Path, capsys: pytest.CaptureFixture[st
     shown = capsys.readouterr().out
     assert shown.startswith("One model: N = 5M, T = 100M\nPredicted loss ")
     assert "cannot say whether to split" in shown
-    for words in (["--experts", "8"], ["--accounting", "total"], ["--next-run", "1e15"], ["--plot", "x.png"]):
+    of_split = {"--experts": "8", "--accounting": "total", "--next-run": "1e15", "--propose": "0.1", "--plot": "x.png"}
+    for words in of_split.items():
         said = failing(capsys, *plan, "--params", "5M", "--tokens", "100M", *words)
         assert f"{words[0]}: the law has no D'" in said
     assert "no domain 'law' in the law" in failing(

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from splitjax.cli.law_text import plan_text
+from splitjax.cli.laws.law_text import plan_text
 from splitjax.law import LawFit, plan
 
 from .bare import bare

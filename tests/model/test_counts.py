@@ -25,6 +25,7 @@ def shapes(draw: st.DrawFn) -> config.Model:
         head_dim=draw(st.sampled_from([4, 10])),
         d_ff=draw(st.sampled_from([None, 56])),
         qk_norm=draw(st.booleans()),
+        attention_bias=draw(st.sampled_from([None, "qkv", "all"])),
         tied_embeddings=draw(st.booleans()),
     )
 

@@ -29,7 +29,9 @@ def document_BS() -> np.ndarray:
 
 @pytest.mark.parametrize("cuts", [[ROOM], [1] * ROOM, [7, 1, 1, 9, 6]])
 @pytest.mark.parametrize("layers", ["unroll", "scan"])
-@pytest.mark.parametrize("caps", [{}, {"attention_cap": 0.5, "logit_cap": 2.0}], ids=["plain", "caps"])
+@pytest.mark.parametrize("caps", [
+    {}, {"attention_cap": 0.5, "logit_cap": 2.0}, {"rope_scaling": config.RopeScaling(type="linear", factor=3.0)},
+], ids=["plain", "caps", "scaling"])
 def test_cached_logits_are_those_of_the_whole(
     model: LanguageModel, params: dict[str, Any], document_BS: np.ndarray, cuts: list[int], layers: Any, caps: Any
 ) -> None:

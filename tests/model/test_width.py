@@ -25,6 +25,15 @@ def test_groups_follow_fan_in(model: LanguageModel, params: Any) -> None:
     assert layers["attention"]["query_norm"]["scale"] == layers["ffn_norm"]["scale"] == (1.0, False, False)
 
 
+@pytest.mark.parametrize("transfer", [True, False])
+def test_a_bias_has_the_rate_itself_no_decay_and_no_muon(transfer: bool) -> None:
+    shape = config.Model(d_model=32, n_heads=2, n_layers=1, attention_bias="all")
+    biased = LanguageModel(shape, 64, base_width=16, transfer=transfer)
+    attention = biased.groups(jax.eval_shape(biased.init, jax.random.key(0)))["layers"]["attention"]
+    for name in ("query", "key", "value", "out"):
+        assert attention[name]["bias"] == (1.0, False, False)
+
+
 def test_groups_ignore_the_expert_axis(model: LanguageModel, params: Any) -> None:
     stack = jax.tree.map(lambda leaf: leaf[None], params)
     assert model.groups(stack) == model.groups(params)

@@ -30,7 +30,8 @@ def config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
     for module in (main_plan, law_splits):
         monkeypatch.setattr(module.law, "plan", asked)
         monkeypatch.setattr(module.law.LawFit, "load", lambda path: SimpleNamespace(family="additive"))
-    monkeypatch.setattr(law_splits.Manifest, "load", lambda folder: SimpleNamespace(sizes_by_domain=SIZES))
+    manifest = SimpleNamespace(sizes_by_domain=SIZES, weights=None)
+    monkeypatch.setattr(law_splits.Manifest, "load", lambda folder: manifest)
     (tmp_path / "law.json").write_text("{}")
     return from_dict({
         "run_dir": str(tmp_path / "run"), "data": {"sources": [{"type": "phonebook", "books": 2}]}, "model": SHAPE,
@@ -48,3 +49,16 @@ def test_the_plan_of_a_run_and_the_splits_of_a_sweep_know_it(config: Config) -> 
     for told in (of_run, of_sweep):
         assert told.value.args[0]["u_pretrain"] == 1500
         assert told.value.args[0]["u_special"] == SIZES
+
+
+def test_under_weights_of_its_own_the_mixture_has_what_each_domain_has(config: Config) -> None:
+    """Of a million tokens nearly all are asked of book_0, which has 1,000; of book_1 300, which has 500."""
+    mixture = {"book_0": 9997, "book_1": 3}
+    weighted = from_dict(config.resolved() | {"train": config.resolved()["train"] | {"mixture": mixture}})
+    clock = Clock.of(weighted, 2)
+    with pytest.raises(AskedError) as of_run:
+        main_plan.make_plan(weighted, clock, SIZES, Path(str(config.sweep and config.sweep.law)))
+    with pytest.raises(AskedError) as of_sweep:
+        law_splits.listed(weighted, clock, RunFolder(config.folder))
+    for told in (of_run, of_sweep):
+        assert told.value.args[0]["u_pretrain"] == 1000 + 300

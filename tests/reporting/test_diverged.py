@@ -11,6 +11,7 @@ import pytest
 from splitjax import cli
 from splitjax.evaluate.routers import truncated
 from splitjax.reporting import model_table, tables, verdict
+from splitjax.reporting.closing import closing
 from splitjax.reporting.number_text import figure, least
 from tests.stages.test_processes import tree
 
@@ -38,9 +39,9 @@ def test_the_tables_name_it_and_the_other_domains_keep_their_figures(
     assert row.split("│")[-2].strip() == "diverged"
     assert "planned on sums" in " ".join(told.split()).partition("Diverged: ")[2]
     page = (ended / "run" / "report.html").read_text()
-    assert "<td>diverged</td>" in page
+    assert ">diverged</td>" in page
     for word in ("nan", "None", "inf"):
-        assert f"<td>{word}" not in page
+        assert f">{word}</td>" not in page
         assert f" {word} %" not in page
         assert f"│ {word}" not in told
 
@@ -53,12 +54,13 @@ def test_where_nothing_is_left_to_compare_the_verdict_says_so(ended: Path) -> No
     for model in results["models"].values():
         model["test"] |= {"mean": None, "domains": [None] * 3}
         model["after_prefix"]["routed"] |= {"mean": None, "perplexity": None}
-    said = verdict.headline(plan, results)
-    assert "cannot be compared with dense" in said
-    assert "Nothing can be said of splitting from this run." in said
+    said = verdict.judge(plan, results)
+    assert said.answer == "unknown"
+    assert "Nothing can be said of splitting from this run." in said.text
     assert "diverged" in str(tables.domains(results))
     assert "diverged" in str(tables.gains(results))
     model_table.closing_table(results)
+    closing(results | {"verdict": said.to_json()})
 
 
 def test_a_router_gives_nothing_to_an_expert_without_a_score() -> None:

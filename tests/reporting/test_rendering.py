@@ -27,18 +27,19 @@ def laid_out(told: Section | None) -> str:
 
 
 def test_names_of_domains_are_shown_and_not_obeyed() -> None:
-    text = laid_out(Section("<h1>", ("<i>",), (line("<script>", ["&"]),), ("<li>",), "<p>"))
-    for tag in ("<script>", "<i>", "<h1>", "<li><li>"):
+    text = laid_out(Section("<h1>", ("<u>", "<i>"), (line("<script>", ["&"]),), ("<li>",), "<p>"))
+    for tag in ("<script>", "<i>", "<u>", "<h1>", "<li><li>"):
         assert tag not in text
-    assert "<td>&lt;script&gt;</td><td>&amp;</td>" in text
+    assert '<td>&lt;script&gt;</td><td data-of="&lt;i&gt;">&amp;</td>' in text
 
 
 def test_a_section_marks_the_least_figure_and_spans_its_headings() -> None:
     rows = (part("whole"), figure_line("a", ["2.0", "1.5", "diverged"]), line("b", ["1", "0"], "mean"))
     text = laid_out(Section("t", ("domain", "x", "y", "z"), rows))
     assert '<tr class="part"><td colspan="4">whole</td></tr>' in text
-    assert '<td>a</td><td>2.0</td><td class="best">1.5</td><td>diverged</td>' in text
-    assert '<tr class="mean"><td>b</td><td>1</td><td>0</td></tr>' in text
+    cells = '<td data-of="x">2.0</td><td data-of="y" class="best">1.5</td><td data-of="z">diverged</td>'
+    assert f"<td>a</td>{cells}" in text
+    assert '<tr class="mean"><td>b</td><td data-of="x">1</td><td data-of="y">0</td></tr>' in text
     assert laid_out(None) == ""
 
 

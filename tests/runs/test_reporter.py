@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from splitjax.runs import reporter as reporter_module
-from splitjax.runs.reporter import Reporter
+from splitjax.runs.reporter import Reporter, Rest, time_left
 
 
 def reporter(width: int = 120) -> tuple[Reporter, io.StringIO]:
@@ -43,12 +45,14 @@ def test_a_silent_job_still_tells_what_it_does(monkeypatch: pytest.MonkeyPatch) 
 def test_a_line_holds_stage_speed_share_and_time_left() -> None:
     told, text = reporter()
     told.plan_work(100.0, phases=1)
-    told.stage("train", "")
-    told.now("d32.trunk")
-    told.advance(50.0, seconds=90.0, tokens_per_s=12345.0)
+    told.stage("train", "", phases=5)
+    told.phase_done(beside=0.0)
+    told.now("experts from 40 %", "d32.trunk")
+    told.advance(50.0, seconds=90.0, tokens_per_s=12345.0, loss=4.25)
     told._line()
     last = text.getvalue().splitlines()[-1]
-    for part in ("train", "d32.trunk", "12,345 tokens/s", "whole job 50 %", "1:30 left"):
+    assert "d32.trunk" not in last
+    for part in ("train", "experts from 40 %, 2 of 5", "loss 4.250", "12,345 tokens/s", "50 % trained", "1:30 left"):
         assert part in last
 
 
@@ -60,8 +64,59 @@ def test_rounds_that_turn_out_otherwise_change_the_time_left() -> None:
     assert told.seconds_left() == pytest.approx((100 - 20 - 40) * 4 / 20)
     told.replan(10.0, 2)
     assert told.seconds_left() == pytest.approx((100 - 20 - 40 + 10) * 4 / 20)
-    told.now("trunk")
+    told.now("the shared model", "trunk")
     told.skip(30.0, "trunk")  # trained by this start, and met again
     assert told.seconds_left() == pytest.approx(50 * 4 / 20)
     told.replan(-1000.0, -9)
     assert told.seconds_left() == 0
+
+
+def test_stages_that_train_nothing_count_too_and_end() -> None:
+    now = 0.0
+    told = Reporter(Console(file=io.StringIO()), clock=lambda: now)
+    told.plan_work(10.0, phases=1)
+    told.plan_rest({"fit": Rest(0.0, 0, 30.0), "evaluate": Rest(5.0, 3, 0.0), "report": Rest(0.0, 0, 3.0)})
+    told.stage("sweep")
+    told.advance(10.0, seconds=20.0, tokens_per_s=1.0)
+    told.phase_done(beside=4.0)
+    assert told.seconds_left() == pytest.approx(30 + 5 * 2 + 3 * 4 + 3)
+    told.stage("fit")
+    now = 25.0
+    assert told.seconds_left() == pytest.approx(5 + 22 + 3)
+    now = 50.0  # longer than expected: it never stands at none
+    assert told.seconds_left() == pytest.approx(5 + 22 + 3)
+    told.progress(0.25)
+    assert told.seconds_left() == pytest.approx(150 + 22 + 3)
+    told.finish("fitted")
+    told.leave("evaluate")
+    told.stage("report")
+    now = 52.9
+    assert time_left(told.seconds_left() or 0.0) == "a few seconds left"
+    assert [time_left(each) for each in (0, 59.6, 61, 3725)] == [
+        "a few seconds left", "1:00 left", "1:01 left", "1:02:05 left",
+    ]
+
+
+def test_another_process_reads_how_far_it_is_and_why_it_ended(
+    tmp_path: Path,
+) -> None:
+    told, _ = reporter()
+    told.file = tmp_path / "progress.json"
+    with told:
+        told.plan_work(10.0, phases=1)
+        told.stage("train", phases=2)
+        told.now("experts from 40 %")
+        told.advance(5.0, 1.0, 1.0, 3.5)
+        deadline = time.monotonic() + 10
+        while not told.file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        state = json.loads(told.file.read_text())
+    assert state == {"stage": "train", "what": "experts from 40 %, 1 of 2", "loss": 3.5, "trained": 0.5,
+                     "seconds_left": 1.0}
+    assert not told.file.exists()
+    failing, _ = reporter()
+    failing.file = told.file
+    with pytest.raises(ValueError), failing:  # noqa: PT012
+        failing.stage("fit")
+        raise ValueError("no such\nthing")
+    assert json.loads(told.file.read_text())["failed"] == "ValueError: no such"

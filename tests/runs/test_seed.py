@@ -24,11 +24,13 @@ from splitjax.runs.run_folder import RunFolder
 from splitjax.runs.seed import seed_of
 from splitjax.train import checkpoint
 from tests.tiny import tiny_tree
-from tools.random_checkpoint import ROWS, random_tensors, write_tokenizer
+from tools.random_checkpoint import LLAMA3, ROWS, random_tensors, write_tokenizer
 
 SHAPES = {
     "llama": config.Model(d_model=24, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=6, d_ff=64, qk_norm=False),
     "llama-tied": config.Model(d_model=24, n_layers=1, n_heads=2, qk_norm=False, tied_embeddings=True),
+    "llama3": config.Model(d_model=24, n_layers=2, n_heads=4, d_ff=64, qk_norm=False, rope_scaling=LLAMA3),
+    "qwen2": config.Model(d_model=24, n_layers=2, n_heads=4, n_kv_heads=2, qk_norm=False, attention_bias="qkv"),
     "qwen3": config.Model(d_model=24, n_layers=2, n_heads=2, head_dim=16, d_ff=40, rope_theta=1e6),
 }
 
@@ -206,7 +208,10 @@ def test_an_unknown_key_of_the_seed_is_named(corpus_file: Path, folder: Path, tm
     ("change", "said"),
     [
         ({"rope_scaling": {"rope_type": "yarn", "factor": 2}}, "rope_scaling"),
-        ({"attention_bias": True}, "attention_bias"),
+        ({"rope_scaling": {"type": "linear", "factor": 2, "beta": 1}}, "rope_scaling.beta"),
+        ({"attention_bias": True}, "'model.layers.0.self_attn.q_proj.bias' is missing"),
+        ({"model_type": "qwen2"}, "'model.layers.0.self_attn.q_proj.bias' is missing"),
+        ({"mlp_bias": True}, "mlp_bias"),
         ({"use_sliding_window": True}, "use_sliding_window"),
         ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),

@@ -11,7 +11,7 @@ import pytest
 
 from splitjax.config import UserError, from_dict
 from splitjax.data.tokenizing.fast_tokenizer import bytes_tokenizer, train_bpe
-from splitjax.data.tokenizing.sentencepiece_tokenizer import train_unigram
+from splitjax.data.tokenizing.sentencepiece_tokenizer import read_exported, train_unigram
 from splitjax.data.tokenizing.tokenizer_files import transformers_files
 from splitjax.model import huggingface_config
 from tests.tiny import tiny_tree
@@ -20,7 +20,7 @@ from tests.tiny import tiny_tree
 def auto_tokenizer(folder: Path, tokenizer: Any) -> Any:
     transformers = pytest.importorskip("transformers")
     for name, text in transformers_files(tokenizer, 4096).items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     described = huggingface_config(from_dict(tiny_tree(Path("x"), folder)).model, tokenizer.vocab_size, 4096)
     (folder / "config.json").write_text(json.dumps(described))
     return transformers.AutoTokenizer.from_pretrained(folder)
@@ -41,9 +41,25 @@ def test_auto_tokenizer_gives_our_ids(kind: str, tmp_path: Path) -> None:
         assert theirs.decode(theirs(text).input_ids, skip_special_tokens=True) == text
 
 
-def test_a_sentencepiece_model_is_refused() -> None:
-    with pytest.raises(UserError, match="SentencePiece model has no tokenizer"):
-        transformers_files(train_unigram(["the sea"] * 5, 300), 16)
+def test_a_sentencepiece_model_is_kept_as_it_is(tmp_path: Path) -> None:
+    ours = train_unigram(["the sea and the ship", "def f(x):\n    return x  # é"] * 5, 300)
+    theirs = auto_tokenizer(tmp_path, ours)
+    assert (tmp_path / "spiece.model").read_bytes() == ours.data
+    assert len(theirs) == ours.vocab_size
+    assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id, theirs.padding_side) == (0, 0, 0, "left")
+    for text in ["the sea", *(text for text in AWKWARD if "▁" not in text)]:
+        assert theirs(text).input_ids == ours.encode(text), "without what begins a document: see puts_end_first"
+    assert theirs.decode(ours.encode("the sea"), skip_special_tokens=True) == "the sea"
+
+
+def test_an_exported_sentencepiece_model_is_read_with_the_token_that_ended_documents(tmp_path: Path) -> None:
+    ours = train_unigram(["the sea and the ship"] * 5, 300)
+    (tmp_path / "spiece.model").write_bytes(ours.data)
+    for end in (None, "<|endoftext|>"):
+        found = read_exported(tmp_path, end)
+        assert (found.data, found.end_id) == (ours.data, 0)
+    with pytest.raises(UserError, match="has no token '<eos>' to end documents"):
+        read_exported(tmp_path, "<eos>")
 
 
 @pytest.mark.slow

@@ -150,7 +150,7 @@ def test_a_failed_cell_is_named_and_does_not_stop_the_others(make: Make, capsys:
 
 
 def test_observations_grow_as_cells_end(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    from splitjax.runs import observations
+    from splitjax.runs.sweeping import observations
 
     sizes = []
     monkeypatch.setattr(observations, "write_atomic", lambda path, text: sizes.append(text.count("\n") - 1))

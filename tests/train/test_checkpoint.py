@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -11,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from splitjax.config import UserError, write_record
-from splitjax.train import checkpoint, pick
+from splitjax.train import Phase, checkpoint, pick, run_phase, starts
 from splitjax.train.store import Saver, rows_by_expert
 
-from .helpers import STEP, Batches, put, same_bits
+from .helpers import STEP, Batches, make_trainer, put, same_bits
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +212,20 @@ def test_an_error_of_the_devices_is_no_fault_of_the_disk(stack, tmp_path, monkey
     with pytest.raises(jax.errors.JaxRuntimeError, match="reset by peer"):
         writer.wait()
     assert not target.exists()
+
+
+def test_the_end_of_a_path_that_nobody_goes_on_from_keeps_no_moments(tmp_path):
+    trainer = make_trainer()
+    phase = Phase(0, 4 * STEP, decay_from=2 * STEP, decay_to=4 * STEP, save_at=(2 * STEP,), closed=True)
+    whole = run_phase(trainer, starts.init(trainer, 0), Batches(1), replace(phase, closed=False), tmp_path / "whole")
+    run_phase(trainer, starts.init(trainer, 0), Batches(1), phase, tmp_path / "closed")
+    last = checkpoint.at(tmp_path / "closed" / "checkpoints", 4 * STEP)
+    stack, _ = checkpoint.restore(last)
+    assert stack.mu == stack.nu == {}
+    assert same_bits(stack.params, whole.params)
+    assert not list(last.glob("state/mu*"))
+    assert checkpoint.restore(checkpoint.at(last.parent, 2 * STEP))[0].mu, "a mark before the end may be gone on from"
+    again = run_phase(trainer, starts.init(trainer, 0), Batches(1), phase, tmp_path / "closed")
+    assert same_bits(again.params, whole.params), "what is done is read, not made again"
+    with pytest.raises(UserError, match="holds no moments"):
+        starts.branch(trainer, last)()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from splitjax.config import UserError, hash_json, write_atomic
 from splitjax.law import Table
-from splitjax.runs.observations import COLUMNS
+from splitjax.runs.sweeping.observations import COLUMNS
 
 from .spec import Part
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import contextlib
 import gzip
 import io
@@ -16,6 +17,7 @@ from splitjax.config import UserError, find_files, open_read
 _BOM = b"\xef\xbb\xbf"
 # What each compression ends a name with, and what its content begins with.
 _COMPRESSED = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00"}
+_CHUNK = 1 << 20
 _BZ2_BLOCK = b"1AY&SY"
 _LEFT_BEHIND = (".bak", ".tmp", ".part", ".swp", "~")
 
@@ -109,6 +111,23 @@ def lines(path: str) -> Iterator[tuple[int, bytes]]:
     with opened(path) as file:
         for number, line in enumerate(file, 1):
             yield number, line.rstrip(b"\r\n")
+
+
+def check_text(data: bytes, where: str) -> None:
+    """Refuse bytes that are not UTF-8; a long text is not decoded whole, which would take up to four times its size.
+
+    Raises:
+        UserError: as `as_text`.
+    """
+    decoder, at = codecs.getincrementaldecoder("utf-8")(), 0
+    while True:
+        held = len(decoder.getstate()[0])
+        try:
+            decoder.decode(data[at : at + _CHUNK], final=at + _CHUNK >= len(data))
+        except UnicodeDecodeError as error:
+            raise UserError(f"not UTF-8 ({error.reason} at byte {at - held + error.start})", where=where) from None
+        if (at := at + _CHUNK) >= len(data):
+            return
 
 
 def as_text(data: bytes, where: str) -> str:

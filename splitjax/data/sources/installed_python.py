@@ -50,7 +50,7 @@ def read(source: Source, part: str, tokenizer: Tokenizer | None, skips: Skips) -
     taken = 0
     for path in _files(part):
         for piece in cut(text_of(path)):
-            yield Document(piece, part if source.label is None else source.label)
+            yield Document(piece.encode(), part if source.label is None else source.label)
             taken += len(piece)
         if source.max_chars is not None and taken > source.max_chars:
             return

@@ -45,7 +45,7 @@ def read(source: Source, part: str, tokenizer: Tokenizer | None, skips: Skips) -
     """Each entry in each edition, one a document."""
     for name, number in entries(source, part):
         for edition in _EDITIONS:
-            yield Document(f"{name}: {number}{edition}", label(source, part))
+            yield Document(f"{name}: {number}{edition}".encode(), label(source, part))
 
 
 def questions(source: Source, part: str) -> Iterator[Question]:

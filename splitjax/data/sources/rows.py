@@ -127,7 +127,7 @@ def _vector(row: Mapping[str, Any], field: str | None, where: str) -> NDArray[np
     return vector
 
 
-def _text(row: Mapping[str, Any], field: str, where: str) -> str:
+def _text(row: Mapping[str, Any], field: str, where: str) -> bytes:
     try:
         text = field_of(row, field)
     except KeyError:
@@ -138,7 +138,6 @@ def _text(row: Mapping[str, Any], field: str, where: str) -> str:
     if not isinstance(text, str):
         raise UserError(f"field '{field}' is {type(text).__name__}, not text", where=where)
     try:
-        text.encode()
+        return text.encode()
     except UnicodeEncodeError:
         raise UserError(f"field '{field}' holds half of a surrogate pair, which is no text", where=where) from None
-    return text

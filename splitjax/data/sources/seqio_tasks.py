@@ -63,9 +63,9 @@ def read(source: Source, part: str, tokenizer: Tokenizer | None, skips: Skips) -
         pieces = [_without_end(example[name], vocabulary) for name in features]
         text = "".join(_text(example, name, piece, vocabulary) for name, piece in zip(features, pieces, strict=True))
         if same and tokenizer is not None:
-            yield Document(text, label, tokenizer.text_ids(np.concatenate(pieces), f"{part}:{number}"))
+            yield Document(text.encode(), label, tokenizer.text_ids(np.concatenate(pieces), f"{part}:{number}"))
         else:
-            yield Document(text, label)
+            yield Document(text.encode(), label)
 
 
 def _text(example: dict[str, Any], name: str, ids: NDArray[np.integer], vocabulary: Any) -> str:

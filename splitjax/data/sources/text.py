@@ -10,7 +10,7 @@ from splitjax.config import Source, hash_file, is_remote
 
 from ..documents import Document
 from ..tokenizing.tokenizer import Tokenizer
-from .files import as_text, find, lines, opened
+from .files import check_text, find, lines, opened
 from .rows import Skips, kept
 
 
@@ -40,7 +40,8 @@ def _pieces(source: Source, part: str) -> Iterator[tuple[bytes, str]]:
 
 
 def _document(data: bytes, where: str, label: str) -> Document:
-    return Document(as_text(data, where), label)
+    check_text(data, where)
+    return Document(data, label)
 
 
 def _folder(part: str) -> str:

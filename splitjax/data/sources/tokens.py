@@ -61,7 +61,7 @@ def _document(
     found, name = tokenizer.text_ids(found, where), label(source, row, where)
     if name is None and need_label:
         raise UserError("no label", where=where, mend="Set label or label_field.")
-    return Document(tokenizer.decode(found.tolist()), name, found)
+    return Document(tokenizer.decode(found.tolist()).encode(), name, found)
 
 
 def _runs(source: Source, part: str) -> Iterator[tuple[Any, Mapping[str, Any]]]:

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from splitjax.config import UserError, did_you_mean, read_json
 
+from .cutting import Cutter
 from .tokenizer import END_OF_TEXT, Tokenizer
 
 _END_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "<|eos|>", "[SEP]")
 _MOST_IDS = 1 << 31
 """Ids are int32 wherever they are used."""
-_PIECE, _AROUND, _TRIES = 1 << 18, 1 << 10, 50
-"""Characters of a piece of a long text, how many around a cut are looked at, and how many places are tried."""
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
 
@@ -57,38 +56,13 @@ class FastTokenizer(Tokenizer):
                     found[index] = self._encode_apart(text, self._end)
         return found
 
-    def encode_long(self, text: str) -> NDArray[np.int32]:
-        """`encode` of one long text, piece after piece: the library takes 120 times a text's own memory."""
-        if self._tree["model"].get("type") == "Unigram":  # its cuts hang on the whole of the text
-            return super().encode_long(text)
-        ids, start = [], 0
-        for stop in [*self._cuts(text), len(text)]:
-            ids.append(np.array(self.encode(text[start:stop]), np.int32))
-            start = stop + self.puts_space  # which puts the one again that is left out here
-        return np.concatenate(ids)
+    def encode_long(self, chunks: Iterable[str]) -> Iterator[NDArray[np.int32]]:
+        for piece in self._cutter.pieces(chunks):
+            yield np.array(self.encode(piece), np.int32)
 
-    def _cuts(self, text: str) -> Iterator[int]:
-        """Places where the text can be cut and its ids stay the same; few or none where the tokenizer allows none."""
-        start, stop = 0, _PIECE
-        while stop < len(text) - _AROUND:
-            tried = range(stop, max(start + _AROUND, stop - _AROUND), -1)
-            places = [at for at in tried if self._may_part(text[at - 1 : at + 2])][:_TRIES]
-            found = next((at for at in places if self._parts_at(text, at)), None)
-            if found is not None:
-                yield found
-                start = found
-            stop += _PIECE
-
-    def _may_part(self, letters: str) -> bool:
-        """Whether it is worth a try before the second of three letters."""
-        if self.puts_space:
-            return letters[1] == " " and " " not in (letters[0], letters[2])
-        return letters[0].isalnum() != letters[1].isalnum()
-
-    def _parts_at(self, text: str, at: int) -> bool:
-        """Whether what stands around a place has the same ids in one and cut there."""
-        before, after = text[at - _AROUND : at], text[at : at + _AROUND]
-        return self.encode(before + after) == self.encode(before) + self.encode(after[self.puts_space :])
+    @cached_property
+    def _cutter(self) -> Cutter:
+        return Cutter(self._fast, self._tree, self.encode, self.puts_space)
 
     def _encode_apart(self, text: str, end: str) -> list[int]:
         """Ids of the text cut amid each spelling of `end`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from splitjax.config import UserError
 from .tokenizer import END_OF_TEXT, Tokenizer
 
 _SPACE = "▁"
+EXPORTED = "spiece.model"
+"""The name under which transformers looks for it."""
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -58,6 +61,11 @@ class SentencePieceTokenizer(Tokenizer):
     def end_token(self) -> str:
         return str(self._model.id_to_piece(self.end_id))
 
+    @property
+    def unknown_token(self) -> str:
+        """What the model calls a letter that it does not know."""
+        return str(self._model.id_to_piece(self._model.unk_id()))
+
     def encode(self, text: str) -> list[int]:
         if not self._bytes or _SPACE not in text:
             return list(self._model.encode(text)) if text else []
@@ -92,6 +100,23 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _text(self, index: int) -> str:
         return str(self._model.id_to_piece(index)).replace(_SPACE, " ")
+
+
+def read_exported(folder: Path, end_token: str | None) -> SentencePieceTokenizer:
+    """The model in an exported folder; `end_token` ends its documents, None: what the model itself says.
+
+    Raises:
+        UserError: missing, no such model, or no such token.
+    """
+    path = folder / EXPORTED
+    found = SentencePieceTokenizer.read(path)
+    assert isinstance(found, SentencePieceTokenizer)
+    if end_token is None or end_token == found.end_token:
+        return found
+    index = found._model.piece_to_id(end_token)
+    if found._model.id_to_piece(index) != end_token:
+        raise UserError(f"has no token '{end_token}' to end documents", where=str(path))
+    return SentencePieceTokenizer(found.data, index)
 
 
 def train_unigram(texts: Iterable[str], vocab_size: int) -> SentencePieceTokenizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -114,9 +114,9 @@ class Tokenizer(ABC):
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each, on all cores."""
 
-    def encode_long(self, text: str) -> NDArray[np.int32]:
-        """`encode` of one long text."""
-        return np.array(self.encode(text), np.int32)
+    def encode_long(self, chunks: Iterable[str]) -> Iterator[NDArray[np.int32]]:
+        """`encode` of the one long text that `chunks` make, piece after piece where it can be cut."""
+        yield np.array(self.encode("".join(chunks)), np.int32)
 
     @abstractmethod
     def decode(self, ids: Iterable[int]) -> str: ...

@@ -5,33 +5,24 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from splitjax.config import UserError
-
-from .fast_tokenizer import FastTokenizer
+from .sentencepiece_tokenizer import EXPORTED, SentencePieceTokenizer
 from .tokenizer import Tokenizer
 
 
-def transformers_files(tokenizer: Tokenizer, max_length: int) -> dict[str, str]:
-    """File name → text. What AutoTokenizer makes of a text is `end_id`, then the ids that `encode` gives.
+def transformers_files(tokenizer: Tokenizer, max_length: int) -> dict[str, str | bytes]:
+    """File name → content. What AutoTokenizer makes of a text is `end_id`, then the ids that `encode` gives.
+
+    A SentencePiece model is kept as it is, with a class of transformers that runs it: written as a unigram model of
+    `tokenizers`, the one splitjax trains gives other ids for one document in twelve of the shared corpora, since the
+    two break ties between equally likely cuts differently. That class puts no `end_id` before a text
+    (`puts_end_first`), and takes the character ▁ for a space.
 
     Args:
         max_length: tokens a window of the model.
-
-    Raises:
-        UserError: a SentencePiece model. Written as a unigram model of `tokenizers`, the one splitjax trains gives
-            other ids for one document in twelve of the shared corpora: the two break ties between equally likely
-            cuts differently.
     """
-    if not isinstance(tokenizer, FastTokenizer):
-        raise UserError(
-            "a SentencePiece model has no tokenizer.json that gives the same ids for every text",
-            where="data.tokenizer", mend="Prepare runs that are to be exported with data.tokenizer.type=bpe.",
-        )
-    tree = json.loads(tokenizer.data)
     end = tokenizer.end_token
-    tree["post_processor"] = _document_start(end, tokenizer.end_id)
     special = dict.fromkeys(("bos_token", "eos_token", "pad_token"), end)
-    told = special | {
+    told: dict[str, Any] = special | {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,
         # Generation goes on from the last position, which must not be padding.
@@ -40,11 +31,22 @@ def transformers_files(tokenizer: Tokenizer, max_length: int) -> dict[str, str]:
         # As in training, a text that spells the end token is the characters it has.
         "split_special_tokens": True,
     }
-    return {
-        "tokenizer.json": json.dumps(tree, ensure_ascii=False),
-        "tokenizer_config.json": json.dumps(told, indent=1, ensure_ascii=False) + "\n",
-        "special_tokens_map.json": json.dumps(special, indent=1, ensure_ascii=False) + "\n",
-    }
+    files: dict[str, str | bytes] = {"special_tokens_map.json": _text(special)}
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        more = {"tokenizer_class": "BertGenerationTokenizer", "sep_token": end, "unk_token": tokenizer.unknown_token}
+        return files | {EXPORTED: tokenizer.data, "tokenizer_config.json": _text(told | more)}
+    tree = json.loads(tokenizer.data)
+    tree["post_processor"] = _document_start(end, tokenizer.end_id)
+    return files | {"tokenizer.json": json.dumps(tree, ensure_ascii=False), "tokenizer_config.json": _text(told)}
+
+
+def puts_end_first(tokenizer: Tokenizer) -> bool:
+    """Whether what `transformers_files` makes of it puts `end_id` before a text, as documents have it."""
+    return not isinstance(tokenizer, SentencePieceTokenizer)
+
+
+def _text(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def _document_start(end: str, end_id: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from splitjax.config import format_count
 
-from .canvas import GREY, sheet
+from .canvas import GREY, legend_below, log_counts, points_by_size, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,18 +78,11 @@ def draw_law(title: str, observed: Observed, isolines: Isolines | None, beyond: 
     return figure
 
 
-def _by_size(axes: Axes, n_params: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-    """Points coloured by N."""
-    points = axes.scatter(x, y, c=np.log10(n_params), s=14, cmap="viridis", alpha=0.8, linewidths=0)
-    bar = axes.figure.colorbar(points, ax=axes, pad=0.01)
-    bar.set_label("log10 N")
-
-
 def _against(axes: Axes, seen: Observed) -> None:
     at = np.isfinite(seen.predicted)
     span = [seen.loss[at].min(), seen.loss[at].max()]
     axes.plot(span, span, color=GREY, linewidth=1)
-    _by_size(axes, seen.n_params, np.where(at, seen.predicted, np.nan), seen.loss)
+    points_by_size(axes, seen.n_params, np.where(at, seen.predicted, np.nan), seen.loss)
     axes.set(xlabel="predicted loss", ylabel="observed loss", title=f"{seen.fitted} rows, error {seen.error:.2%}")
 
 
@@ -98,17 +91,21 @@ def _residuals(axes: Axes, seen: Observed) -> None:
     with np.errstate(divide="ignore"):
         off = np.where(at, 100 * (seen.loss / seen.predicted - 1), np.nan)
     axes.axhline(0, color=GREY, linewidth=1)
-    _by_size(axes, seen.n_params, seen.tokens, off)
+    points_by_size(axes, seen.n_params, seen.tokens, off)
     axes.set(xscale="log", xlabel="D + D' (tokens)", ylabel="observed above predicted (%)", title="residuals")
+    log_counts(axes.xaxis)
 
 
 def _isolines(axes: Axes, found: Isolines) -> None:
+    axes.set(xscale="log", yscale="log")  # first: labels are set into the lines as they are seen
     lines = axes.contour(found.d_pretrain, found.d_special, found.loss, levels=12, cmap="viridis")
     axes.clabel(lines, fontsize=7, fmt="%.3g")
     axes.scatter(found.cells[:, 0], found.cells[:, 1], s=6, color="black", label="observed cells")
     title = f"mean loss at N = {format_count(found.n_params)}"
-    axes.set(xscale="log", yscale="log", xlabel="D (tokens)", ylabel="D' (tokens)", title=title)
-    axes.legend(fontsize=7, loc="lower left")
+    axes.set(xlabel="D (tokens)", ylabel="D' (tokens)", title=title)
+    log_counts(axes.xaxis)
+    log_counts(axes.yaxis)
+    legend_below(axes, 1)
 
 
 def _extrapolation(axes: Axes, found: Extrapolation) -> None:
@@ -122,4 +119,5 @@ def _extrapolation(axes: Axes, found: Extrapolation) -> None:
     axes.axvspan(found.limit, d[-1], color=GREY, alpha=0.12, linewidth=0)
     title = f"extrapolation in D, D' = {format_count(found.d_special)}" if found.d_special else "extrapolation in D"
     axes.set(xscale="log", xlabel="D (tokens); grey: beyond the fit", ylabel="loss", title=title)
-    axes.legend(fontsize=7)
+    log_counts(axes.xaxis)
+    legend_below(axes, min(3, len(found.curves)))

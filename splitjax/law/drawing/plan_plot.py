@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .canvas import BLUE, ORANGE, sheet
+from .canvas import BLUE, ORANGE, legend_below, sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ class PlanPicture:
 
 def draw_plan(found: PlanPicture) -> Figure:
     """Predicted loss over the split fraction with its band, the interval, the flat region and the baselines."""
-    figure, grid = sheet(1, 1, 7.5, 4.5)
+    figure, grid = sheet(1, 1, 7.5, 5.0)
     axes = grid[0, 0]
     seen = np.isfinite(found.loss)
     x, low, high = (part[seen] for part in (found.fraction, found.low, found.high))
@@ -56,9 +56,11 @@ def draw_plan(found: PlanPicture) -> Figure:
     axes.hlines(found.split_loss, first, last, color=ORANGE, linewidth=2, label=label)
     for name, point in found.rivals.items():
         axes.plot(*point, "x", color="black")
-        axes.annotate(name, point, fontsize=8, xytext=(0, 6), textcoords="offset points", ha="center")
+        side = {0.0: "left", 1.0: "right"}.get(point[0], "center")  # at an end it leans inwards
+        axes.annotate(name.replace("_", " "), point, fontsize=8, xytext=(0, 6), textcoords="offset points", ha=side)
     bottom, top = low.min(), np.quantile(high, 0.95)
     axes.set_ylim(bottom - 0.1 * (top - bottom), top + 0.15 * (top - bottom))
     axes.set(xlabel="split fraction D/T", ylabel="mean domain loss", title=found.title)
-    axes.legend(fontsize=8)
+    axes.set_xlim(0, 1)
+    legend_below(axes, 3)
     return figure

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .canvas import BLUE, ORANGE, sheet
+from .canvas import BLUE, ORANGE, legend_below, sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def draw_profile(name: str, best: float, values: np.ndarray, rise: np.ndarray, interval: tuple[float, float]) -> Figure:
     """Rise of the objective over the held parameter, in units of the 90 % limit, [points] each."""
-    figure, grid = sheet(1, 1, 5.0, 3.5)
+    figure, grid = sheet(1, 1, 5.0, 4.0)
     axes = grid[0, 0]
     near = values[rise < 4]
     axes.plot(values, rise, color=BLUE)
@@ -22,5 +22,5 @@ def draw_profile(name: str, best: float, values: np.ndarray, rise: np.ndarray, i
     axes.axvspan(*interval, color=ORANGE, alpha=0.12, linewidth=0)
     title = f"{name} = {best:.4g}"
     axes.set(xlabel=name, ylabel="rise / limit", xlim=(near[0], near[-1]), ylim=(0, 4), title=title)
-    axes.legend(fontsize=8)
+    legend_below(axes, 1)
     return figure

@@ -13,14 +13,14 @@ lengths: it corrects and widens what is said of that domain, and cancels in the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..tables.table import Table, clusters
-from .process import Kernel, Process, likeliest, resized
+from .process import Kernel, Part, Process, likeliest, prior_draws, resized
 
 _MOST = 400
 """Runs used at most: the cost grows with their cube."""
@@ -75,6 +75,16 @@ def _coordinates(n: Any, d: Any, s: Any, origin: float) -> np.ndarray:
 LEVEL, SHAPE = [0, 3], [0, 1, 2]
 """Coordinates of the two processes that a misfit is made of: how far a law is off in all splits of a budget alike, and
 how far it is off in one split more than in another."""
+
+
+USUAL = Kernel((Part(0.012, {0: 2.0, 3: 1.5}), Part(0.005, {0: 2.0, 1: 1.5, 2: 1.5})), 0.0)
+"""A misfit such as the tables of docs/study show, in level and in shape: for what is asked before anything was run."""
+
+
+def usual_misfit(draws: int, seed: int, origin: float) -> Callable[[Any, Any, Any], np.ndarray]:
+    """Draws of a usual misfit, in log loss: functions of N, D and D' [points] or [draws, points] → [draws, points]."""
+    process = prior_draws(USUAL, draws, seed)
+    return lambda n, d, s: process(_coordinates(n, d, s, origin))
 
 
 @dataclass(frozen=True, eq=False)

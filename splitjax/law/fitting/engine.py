@@ -22,6 +22,8 @@ DRAWN = 1e-6
 """Relative gain below which a draw has settled: what is left is small beside its noise."""
 AGREE = 1e-6
 """Starts whose objectives are within this relative distance of the best have found it too."""
+SOON = 20
+"""Steps after which the worse two thirds of the starts are left where they are."""
 ENOUGH, LONGER = 4, 8
 """Agreeing starts below which the best ones, LONGER in all, are given more steps."""
 
@@ -108,13 +110,17 @@ class Problem:
 
         fresh, tried = starts - len(known), FEWER if len(known) else CANDIDATES
         x = np.concatenate([row for w in weights for row in (known, self._starts(part, loss, w, fresh, tried, rng))])
-        x, values = run(x, np.repeat(weights, starts, 0), anneal=64.0)
+        x, values = run(x, np.repeat(weights, starts, 0), anneal=64.0, steps=SOON)
         values = values.reshape(len(weights), starts)
+
+        def go_on(fits: Sequence[int], each: int, steps: int) -> None:
+            at = np.concatenate([i * starts + np.argsort(values[i], kind="stable")[:each] for i in fits])
+            x[at], values.reshape(-1)[at] = run(x[at], weights[at // starts], steps=steps)
+
+        go_on(range(len(weights)), max(ENOUGH, starts // 3), 60)
         slow = [i for i, value in enumerate(values) if _agreeing(value) < ENOUGH]
         if slow:  # a crooked valley: the best go on for longer
-            each = min(starts, max(1, LONGER // len(slow)))
-            at = np.concatenate([i * starts + np.argsort(values[i])[:each] for i in slow])
-            x[at], values.reshape(-1)[at] = run(x[at], weights[at // starts], steps=500 if len(weights) == 1 else 200)
+            go_on(slow, min(starts, max(1, LONGER // len(slow))), 500 if len(weights) == 1 else 200)
         return list(zip(x.reshape(len(weights), starts, -1), values, strict=True))
 
     def _starts(

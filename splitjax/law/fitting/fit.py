@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from splitjax.config import UserError
 
@@ -91,7 +92,8 @@ def _tried(
     bench: Bench, families: Sequence[Family], count: _Counter
 ) -> tuple[list[Candidate], dict[str, float], dict[str, Candidate]]:
     """Every family fitted; the weights of those that are combined, the heaviest first; and these with their draws."""
-    with ThreadPoolExecutor(WORKERS) as pool:
+    # Families have the cores to themselves: small matrices gain nothing from BLAS's own threads, which would fight.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(WORKERS) as pool:
         tried = list(pool.map(lambda f: count(bench.candidate(f), f"fitted {f.name}"), families))
         members = _members(tried, bench.table)
         shares = bench.weights(members)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from splitjax.config import UserError, did_you_mean, format_count, read_record, write_record
+from splitjax.config import Shown, UserError, did_you_mean, format_count, read_record, write_record
 
 from ..tables.table import Table
 from .combined import Combined
@@ -32,8 +32,8 @@ EXTENT = 10.0
 """Pictures reach this many times beyond the largest D and D' that were fitted."""
 
 
-@dataclass(frozen=True, eq=False)
-class LawFit:
+@dataclass(frozen=True, eq=False, repr=False)
+class LawFit(Shown):
     """What `fit` returns: one law, and the families that it was made of.
 
     Attributes:
@@ -150,6 +150,19 @@ class LawFit:
         alone = domain is not None
         loss = np.mean([fitted.losses(*points, name, u_pretrain=u_d, u_special=u_s, alone=alone) for name in names], 0)
         return float(loss[0]) if d.ndim == 0 else loss.reshape(d.shape)
+
+    def _headline(self) -> str:
+        held = f", {self.heldout.mre:.2%} on held-out larger runs" if self.heldout else ""
+        return f"Law: {self.family}, off by {self.chosen.mre:.2%} on {self.chosen.n} rows{held}"
+
+    def _columns(self) -> dict[str, list[Any]]:
+        told = [each.to_json() for each in self.families]
+        return {
+            "family": [each["family"] for each in told],
+            "weight": [self.weights.get(each["family"], 0.0) for each in told],
+            "formula": [each.formula for each in self.families], "mre": [each["mre"] for each in told],
+            "heldout_mre": [(each["heldout"] or {}).get("mre") for each in told],
+        }
 
     def summary(self) -> dict[str, Any]:
         """The `--json` of `splitjax fit`."""

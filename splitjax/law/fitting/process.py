@@ -7,13 +7,13 @@ Wilson et al. 2020, arXiv 2002.09309). So whoever asks a draw twice, here and th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
 _BOUNDS = np.log([(0.5, 8.0), (0.5, 8.0), (0.02, 50.0), (1e-3, 1.0)])
@@ -82,28 +82,55 @@ def likeliest(at: np.ndarray, values: np.ndarray, level: list[int], shape: list[
     if count < _FEWEST or whole < _ROUNDING**2:
         return None
     apart = np.square(at[:, None] - at[None])
-
-    def correlation(logs: np.ndarray) -> np.ndarray:
-        one, other, odds, noise = np.exp(logs)
-        distance = [apart[..., axes[0]] / one**2 + apart[..., axes[1:]].sum(-1) / other**2 for axes in (level, shape)]
-        own, along = (matern(np.sqrt(each)) for each in distance)
-        return (own + odds * along) / (1.0 + odds) + noise * np.eye(count)
-
-    def unlikely(logs: np.ndarray) -> float:
-        root = np.linalg.cholesky(correlation(logs))
-        white = solve_triangular(root, values, lower=True)
-        return float(0.5 * count * np.log(np.square(white).mean()) + np.log(np.diagonal(root)).sum())
-
-    start = min(_STARTS, key=lambda each: unlikely(np.array(each)))
-    found = minimize(unlikely, start, method="L-BFGS-B", bounds=_BOUNDS, options={"maxiter": 30})
+    seen = _Seen(values, apart[..., 0], tuple(apart[..., axes[1:]].sum(-1) for axes in (level, shape)))
+    start = min(_STARTS, key=lambda each: seen.unlikely(np.array(each))[0])
+    found = minimize(seen.unlikely, start, jac=True, method="L-BFGS-B", bounds=_BOUNDS, options={"maxiter": 30})
     if 0.5 * count * np.log(whole) - found.fun <= _GAIN:
         return None
     one, other, odds, noise = np.exp(found.x)
-    variance = float(values @ np.linalg.solve(correlation(found.x), values)) / count
+    variance = float(values @ np.linalg.solve(seen.correlation(found.x)[0], values)) / count
     scales = np.sqrt(variance * np.array([1.0, odds]) / (1.0 + odds))
     parts = [Part(float(scale), {axis: float(other if axis else one) for axis in axes})
              for scale, axes in zip(scales, (level, shape), strict=True)]
     return Kernel(tuple(parts), float(np.sqrt(variance * noise)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Values, and squared distances between their points: along the first axis, and along the others of each part."""
+
+    values: np.ndarray
+    first: np.ndarray
+    rest: tuple[np.ndarray, np.ndarray]
+
+    def correlation(self, logs: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Of the sum of both parts and noise, and its derivatives in the four logs."""
+        one, other, odds, noise = np.exp(logs)
+        shares = np.array([1.0, odds]) / (1.0 + odds)
+        parts, slopes, eye = [], [np.zeros_like(self.first), np.zeros_like(self.first)], np.eye(len(self.values))
+        for share, rest in zip(shares, self.rest, strict=True):
+            near, along = self.first / one**2, rest / other**2
+            distance = np.sqrt(near + along)
+            parts.append(matern(distance))
+            fall = share * 3.0 * np.exp(-np.sqrt(3.0) * distance)
+            slopes[0] += fall * near
+            slopes[1] += fall * along
+        whole = shares[0] * parts[0] + shares[1] * parts[1] + noise * eye
+        return whole, [*slopes, shares.prod() * (parts[1] - parts[0]), noise * eye]
+
+    def unlikely(self, logs: np.ndarray) -> tuple[float, np.ndarray]:
+        """Negative log likelihood, the variance at its likeliest, and the gradient."""
+        count = len(self.values)
+        matrix, slopes = self.correlation(logs)
+        root, _ = dpotrf(matrix, lower=1)
+        inverse, _ = dpotri(root, lower=1)
+        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        weights = inverse @ self.values
+        spread = float(self.values @ weights)
+        gradient = [0.5 * (float((inverse * slope).sum()) - count * float(weights @ slope @ weights) / spread)
+                    for slope in slopes]
+        value = 0.5 * count * np.log(spread / count) + np.log(np.diagonal(root)).sum()
+        return float(value), np.array(gradient)
 
 
 def resized(kernel: Kernel, seen: Sequence[tuple[np.ndarray, np.ndarray]]) -> Kernel | None:
@@ -184,6 +211,11 @@ class Process:
         assert self.drawn is not None
         noise = self.kernel.noise * np.random.default_rng([self.seed, 1]).normal(size=self.drawn.shape)
         return (self.drawn - self._prior(self.at) - noise) @ self._inverse
+
+
+def prior_draws(kernel: Kernel, draws: int, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Draws of a process of which nothing was seen: [points, axes] or [draws, points, axes] → [draws, points]."""
+    return _Prior(kernel, draws, seed)
 
 
 class _Prior:

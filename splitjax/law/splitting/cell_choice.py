@@ -10,15 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-
-from ..fitting.families import FAMILIES
-from ..fitting.law_fit import LawFit
-from .budget import Budget
-from .prior import FAMILY_NAMES, Cell, log_losses, prior_law, prior_loss
-from .view import View, best_fraction
 
 LEAST_GAIN = 0.01
 """A cell that lowers the variance of the split by a smaller share than this is not worth a run."""
@@ -54,34 +47,6 @@ class Choice:
     cells: tuple[int, ...]
     sd_before: float
     sd_after: float
-
-
-def drawn(law: LawFit, budget: Budget, cells: Sequence[Cell]) -> Draws:
-    """Draws of a fitted law.
-
-    Args:
-        law: with bootstrap draws.
-        budget: whose split is asked for.
-        cells: candidates.
-    """
-    weights = {domain: 1.0 / len(law.domains) for domain in law.domains}
-    split = View(law.chosen, budget, weights).best(draws=True)
-    n, d, s = (np.array([getattr(c, name) for c in cells]) for name in ("n_params", "d_pretrain", "d_special"))
-    each = [law.chosen.losses(n, d, s, domain, draws=True) for domain in law.domains]
-    return _finite(split, np.log(np.mean(each, 0)))
-
-
-def prior(budget: Budget, cells: Sequence[Cell], seed: int = 0) -> Draws:
-    """Draws of plausible laws, before anything was trained."""
-    rng = np.random.default_rng(seed)
-    laws = [prior_law(FAMILIES[name], budget, rng) for name in FAMILY_NAMES]
-    split = np.concatenate([best_fraction(partial(prior_loss, one, budget)) for one in laws])
-    return _finite(split, log_losses(laws, cells, ""))
-
-
-def _finite(split: np.ndarray, losses: np.ndarray) -> Draws:
-    at = np.isfinite(split) & np.isfinite(losses).all(1)
-    return Draws(split[at], losses[at])
 
 
 def choose(draws: Draws, prices: Sequence[float], limit: float, noise: float, most: int = 100) -> Choice:

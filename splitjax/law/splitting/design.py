@@ -1,56 +1,74 @@
-"""Which small runs to make: the grid, or the one next run, that narrows the split most for its price.
+"""Which small runs to make: those that narrow the split of a budget most for their price.
 
-Both are Bayesian linear designs. Draws of laws (the bootstrap of a fitted law, or a prior where there is none) give
-joint draws of the best split D*/T and of the loss each candidate run would show. Seeing losses y with noise sigma
-then leaves the variance
-
-    Var(f | y) = Var(f) - Cov(f, y) (Cov(y, y) + sigma^2 I)^-1 Cov(y, f)
-
-of the split f. No derivatives of the law are needed, corners are no exception, and where families disagree the runs
-that tell them apart come out first.
+Laws extrapolate well in N and badly in T, so small runs lie on split curves of the main run's own T, or of half of it,
+corners included, and only their N is small. Before there is a law the curves are chosen by a prior over laws; a fitted
+law chooses single runs, one after another, by its draws (`cell_choice`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from splitjax.config import UserError, format_count
 
+from ..fitting.correction import usual_misfit
 from ..fitting.families import FAMILIES
+from ..fitting.fitted import Fitted
 from ..fitting.law_fit import LawFit
-from .budget import Budget
+from . import cell_choice
+from .budget import Accounting, Budget
 from .prior import FAMILY_NAMES, Cell, log_losses, prior_law, prior_loss
 from .view import View, best_fraction
 
 DECAY = 0.2
 """Share of a path that decays the rate; a run without specialisation branches off its trunk that early."""
+FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Splits that a small run may have."""
+SHORTER = (1, 2)
+"""T of the curves: the main run's own, and its half."""
+SHAPES = (
+    ((0.1, 0.3, 0.5, 0.7, 1.0), (0.2, 0.6, 1.0)),
+    ((0.1, 0.3, 0.5, 0.7, 1.0), (0.5, 1.0)),
+    ((0.1, 0.4, 0.7, 1.0), (0.5, 1.0)),
+    ((0.1, 0.5, 1.0), (0.5, 1.0)),
+)
+"""First runs: splits of T for every size, and splits of half of T for the smallest and the largest."""
+NOISE = 2e-3
+"""Relative noise of a run's mean loss, until it is measured."""
+_LEAST = 1e-4
+Misfit = Callable[[Any, Any, Any], np.ndarray]
+_MODELS, _SPAN, _SMALLEST = 3, 4.0, 1000.0
+"""Sizes of first runs, the largest over the smallest, and how far the smallest may lie below the main run's N."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """A grid of small runs.
+    """Small runs.
 
     Attributes:
-        cells: N, D and D' of each run.
+        cells: N, D and D' of each, in the order of their choice.
         flops: price of all, trunks shared by the runs of a size.
+        share: the same over the main run's FLOPs, split at half.
         sd_before, sd_after: standard deviation of the split fraction without and with these runs.
     """
 
     cells: tuple[Cell, ...]
     flops: float
+    share: float
     sd_before: float
     sd_after: float
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         cells = [{"n_params": c.n_params, "d_pretrain": c.d_pretrain, "d_special": c.d_special} for c in self.cells]
-        return {"cells": cells, "flops": self.flops, "sd_before": self.sd_before, "sd_after": self.sd_after}
+        return {"cells": cells, "flops": self.flops, "share": self.share, "sd_before": self.sd_before,
+                "sd_after": self.sd_after}
 
 
 @dataclass(frozen=True)
@@ -71,59 +89,142 @@ class NextRun:
         }
 
 
-def next_run(law: LawFit, budget: Budget, flops: float) -> NextRun:
-    """The run within `flops` that narrows the split of `budget` most, by the draws of all families that are combined.
+def main_price(budget: Budget) -> float:
+    """Training FLOPs of the main run split at half, 6 N per token."""
+    d, s = budget.spend(np.array([0.5]))
+    return 6.0 * budget.n_params * float(d[0] - budget.before + budget.experts * s[0])
+
+
+def propose(
+    n_params: float, tokens: float, experts: int, share: float, accounting: Accounting = "total",
+    law: LawFit | None = None,
+) -> Design:
+    """The small runs within `share` of the main run's FLOPs that narrow its split most.
 
     Args:
-        law: a law with bootstrap draws.
-        budget: of the main run.
-        flops: training FLOPs that the run may cost, its experts included.
+        n_params, tokens, experts, accounting: of the main run, as `plan` takes them.
+        share: price of all, over that of the main run (6 N per token, trunks shared).
+        law: with draws: further runs at the sizes of its table; None: first runs, by a prior over laws.
+
+    Raises:
+        UserError: the share pays for no run that tells anything, or the law has no draws or no D'.
+    """
+    if law is not None and not law.table.has_special:
+        raise UserError("the law has no D' (its table had no d_special column)", where="propose")
+    budget = Budget(n_params, tokens, experts, accounting)
+    limit = share * main_price(budget)
+    return _first(limit, budget) if law is None else _further(limit, budget, law)
+
+
+def next_run(law: LawFit, budget: Budget, flops: float) -> NextRun:
+    """The one run within `flops` that narrows the split of `budget` most, whatever its price.
 
     Raises:
         UserError: no draws, or no run within the price.
     """
-    fitted = [law.named(name) for name in law.weights if law.named(name).drawn]
-    if not fitted:
+    cells, prices, draws, noise = _asked(law, budget)
+    dear = np.asarray(prices) > flops
+    if dear.all():
+        raise UserError(f"no run on the grid of the table costs {flops:.3g} FLOPs or less", where="next-run")
+    left = [np.inf if out else cell_choice.sd_after(draws, [i], noise) for i, out in enumerate(dear)]
+    best = int(np.argmin(left))
+    return NextRun(cells[best], prices[best], draws.sd, left[best])
+
+
+def _further(limit: float, budget: Budget, law: LawFit) -> Design:
+    cells, prices, draws, noise = _asked(law, budget)
+    found = cell_choice.choose(draws, prices, limit, noise)
+    if not found.cells:
+        what = f"no run for {limit:.3g} FLOPs would narrow the split" if min(prices) <= limit else \
+            f"{limit:.3g} FLOPs pay for no run (the cheapest: {min(prices):.3g})"
+        raise UserError(what, where="propose")
+    chosen = tuple(cells[i] for i in found.cells)
+    flops = price(chosen, budget.experts)
+    return Design(chosen, flops, flops / main_price(budget), found.sd_before, found.sd_after)
+
+
+def _asked(law: LawFit, budget: Budget) -> tuple[list[Cell], list[float], cell_choice.Draws, float]:
+    """Candidates, the price of each alone, the law's draws of all, and the noise of a run."""
+    if not law.chosen.drawn:
         raise UserError("the law has no bootstrap draws", where="law", mend="Fit it with --bootstrap 200.")
     law.check_n(law.ranges["n_params"][0])
-    cells = [cell for cell in _candidates(law) if price([cell], budget.experts) <= flops]
-    if not cells:
-        raise UserError(f"no run on the grid of the table costs {flops:.3g} FLOPs or less", where="next-run")
-    weights = {domain: 1.0 / len(law.domains) for domain in law.domains}
-    split = np.concatenate([View(one, budget, weights).best(draws=True) for one in fitted])
-    losses = np.stack([log_losses(fitted, cells, domain) for domain in law.domains], -1)
-    losses, cells, finite = _predictable(losses, cells)
-    noise = max(law.chosen.mre, 1e-4) * np.sqrt(np.pi / 2)
-    left = np.array([posterior_variance(split[finite], losses[finite, c], noise) for c in range(len(cells))])
-    best = int(np.argmin(left))
-    before = float(split.std())
-    return NextRun(cells[best], price([cells[best]], budget.experts), before, float(np.sqrt(left[best])))
+    cells = _candidates(law, budget)
+    prices = [price([cell], budget.experts) for cell in cells]
+    correction = law.chosen.correction
+    noise = max(correction.kernel.noise if correction else NOISE, _LEAST)
+    return cells, prices, drawn(law, budget, cells), noise
 
 
-def _candidates(law: LawFit) -> list[Cell]:
-    """N of the table; D and D' of its range, reaching twice beyond it, with zeros."""
+def _candidates(law: LawFit, budget: Budget) -> list[Cell]:
+    """At N of the table: split curves of T and half of it; D and D' of the table's range, with zeros."""
+    sizes = np.unique(law.table.n_params)
+    sizes = sizes if len(sizes) <= 6 else np.geomspace(sizes[0], sizes[-1], 6)
     tokens = []
     for name in ("d_pretrain", "d_special"):
         low, high = law.ranges[name]
-        tokens.append([0.0, *np.geomspace(low, 2 * high, 9)])
-    sizes = np.unique(law.table.n_params)
-    sizes = sizes if len(sizes) <= 6 else np.geomspace(sizes[0], sizes[-1], 6)
-    return [Cell(float(n), float(d), float(s)) for n, d, s in product(sizes, *tokens) if d + s > 0]
+        tokens.append([0.0, *np.geomspace(low, 2 * high, 5)])
+    grid = [Cell(float(n), float(d), float(s)) for n, d, s in product(sizes, *tokens) if d + s > 0]
+    curves = [cell for n in sizes for shorter in SHORTER for cell in _curve(budget, n, shorter, FRACTIONS)]
+    return list(dict.fromkeys([*curves, *grid]))
 
 
-def _predictable(losses: np.ndarray, cells: list[Cell]) -> tuple[np.ndarray, list[Cell], np.ndarray]:
-    """Only cells that all families predict, only draws that are finite there."""
-    able = np.isfinite(losses).any(2).mean(0) > 0.99
-    losses = losses[:, able]
-    return losses, [c for c, keep in zip(cells, able, strict=True) if keep], np.isfinite(losses).all((1, 2))
+def _curve(budget: Budget, n_params: float, shorter: int, fractions: Sequence[float]) -> list[Cell]:
+    """Runs on the split curve of T / `shorter`."""
+    d, s = budget.spend(np.asarray(fractions))
+    d = budget.before + (d - budget.before) / shorter
+    return [Cell(float(n_params), float(a), float(b)) for a, b in zip(d, s / shorter, strict=True)]
 
 
-def posterior_variance(split: np.ndarray, losses: np.ndarray, noise: float) -> float:
-    """Variance of the split that is left once log losses [draws, runs] were seen with noise."""
-    f, y = split - split.mean(), losses - losses.mean(0)
-    covariance = y.T @ y / len(f) + noise**2 * np.eye(y.shape[1])
-    shared = y.T @ f / len(f)
-    return max(float(f @ f / len(f) - shared @ np.linalg.solve(covariance, shared)), 0.0)
+def _first(limit: float, budget: Budget) -> Design:
+    found = best_shape(
+        lambda full, half: _largest(limit, budget, full, half), lambda cells: prior(budget, cells)
+    )
+    if found is None:
+        raise UserError(f"{format_count(limit)} FLOPs do not pay for {_MODELS} small models within {_SMALLEST:,.0f} "
+                        "times of the main run's N", where="propose", mend="Give more.")
+    cells, draws, after = found
+    flops = price(cells, budget.experts)
+    return Design(tuple(cells), flops, flops / main_price(budget), draws.sd, after)
+
+
+C = TypeVar("C")
+
+
+def best_shape(
+    made: Callable[[Sequence[float], Sequence[float]], list[C] | None], prior: Callable[[list[C]], cell_choice.Draws]
+) -> tuple[list[C], cell_choice.Draws, float] | None:
+    """Of all shapes of first runs the one that leaves the split narrowest: its runs, draws, and what it leaves.
+
+    Args:
+        made: runs of a shape, from its splits of T and of half of T; None where they cost too much.
+        prior: draws of the split and of the losses of runs.
+    """
+    best: tuple[list[C], cell_choice.Draws, float] | None = None
+    for full, half in SHAPES:
+        cells = made(full, half)
+        if not cells:
+            continue
+        draws = prior(cells)
+        after = cell_choice.sd_after(draws, range(len(cells)), NOISE)
+        if best is None or after < best[2]:
+            best = cells, draws, after
+    return best
+
+
+def _largest(limit: float, budget: Budget, full: Sequence[float], half: Sequence[float]) -> list[Cell] | None:
+    """The curves of this shape with the largest N that `limit` pays for; None where that is too small to tell."""
+
+    def cells(top: float) -> list[Cell]:
+        sizes = [float(f"{n:.2g}") for n in np.geomspace(top / _SPAN, top, _MODELS)]
+        curves = [cell for n in sizes for cell in _curve(budget, n, 1, full)]
+        return curves + [cell for n in (sizes[0], sizes[-1]) for cell in _curve(budget, n, 2, half)]
+
+    # Prices grow as N.
+    top = min(limit / price(cells(1e6), budget.experts) * 1e6, 0.5 * budget.n_params)
+    if top / _SPAN < budget.n_params / _SMALLEST:
+        return None
+    found = cells(top)
+    return found if price(found, budget.experts) <= 1.02 * limit else cells(0.97 * top)
 
 
 def price(cells: Sequence[Cell], experts: int, flops_per_token: float = 6.0) -> float:
@@ -139,58 +240,42 @@ def price(cells: Sequence[Cell], experts: int, flops_per_token: float = 6.0) -> 
     return total
 
 
-def propose(
-    flops: float, budget: Budget, *, noise: float = 0.01, family: str | None = None, seed: int = 0
-) -> Design:
-    """The grid of small runs within `flops` that narrows the split of `budget` most, by a broad prior over laws.
-
-    Grids have 3 or 4 N, several D and D', and cells with D = 0 and D' = 0.
+def drawn(law: LawFit, budget: Budget, cells: Sequence[Cell]) -> cell_choice.Draws:
+    """Draws of a fitted law.
 
     Args:
-        flops: what all small runs may cost together (6 N per token, trunks shared).
-        budget: of the main run.
-        noise: relative noise of a run's loss.
-        family: a family to assume; None for several.
-        seed: of the prior's draws.
+        law: with bootstrap draws.
+        budget: whose split is asked for.
+        cells: candidates.
+    """
+    weights = {domain: 1.0 / len(law.domains) for domain in law.domains}
+    split = View(law.chosen, budget, weights).best(draws=True)
+    n, d, s = (np.array([getattr(c, name) for c in cells]) for name in ("n_params", "d_pretrain", "d_special"))
+    each = [law.chosen.losses(n, d, s, domain, draws=True) for domain in law.domains]
+    return _finite(split, np.log(np.mean(each, 0)))
 
-    Raises:
-        UserError: so little that the largest model of every grid is below 1,000 parameters.
+
+def prior(budget: Budget, cells: Sequence[Cell], seed: int = 0) -> cell_choice.Draws:
+    """Draws of plausible laws, before anything was trained, each off by a usual misfit.
+
+    The misfit is what makes a size nearer to the main run's tell more of it than a far one, beyond any law's form.
     """
     rng = np.random.default_rng(seed)
-    grids = [grid for shape in _SHAPES if (grid := _scaled(shape, flops, budget)) is not None]
-    if not grids:
-        raise UserError(f"{format_count(flops)} FLOPs do not pay for a grid", where="flops", mend="Give more.")
-    best: Design | None = None
-    families = [FAMILIES[name] for name in (FAMILY_NAMES if family is None else (family,))]
-    prior = [prior_law(one, budget, rng) for one in families]
-    split = np.concatenate([best_fraction(partial(prior_loss, one, budget)) for one in prior])
-    for cells in grids:
-        usable = [c for c in cells if all(f.finite(np.array(c.d_pretrain), np.array(c.d_special)) for f in families)]
-        losses = log_losses(prior, usable, "")
-        finite = np.isfinite(losses).all(1)
-        after = float(np.sqrt(posterior_variance(split[finite], losses[finite], noise)))
-        if best is None or after < best.sd_after:
-            best = Design(tuple(cells), price(cells, budget.experts), float(split.std()), after)
-    assert best is not None
-    return best
+    split, losses = [], []
+    n, d, s = (np.array([getattr(c, name) for c in cells]) for name in ("n_params", "d_pretrain", "d_special"))
+    for i, name in enumerate(FAMILY_NAMES):
+        one = prior_law(FAMILIES[name], budget, rng)
+        off = usual_misfit(one.drawn, seed + i, float(min(c for c in (*d, *s) if c > 0)))
+        split.append(best_fraction(partial(_off_loss, one, budget, off)))
+        losses.append(log_losses([one], cells, "") + off(n, d, s))
+    return _finite(np.concatenate(split), np.concatenate(losses))
 
 
-_SHAPES = tuple(product((3, 4), (8.0, 32.0), (3, 4), (2, 3), (5.0, 20.0, 80.0), (0.125, 0.5, 2.0)))
-"""How many N, their span, how many D and D' above 0, largest D per N (of the middle N), largest D' per largest D."""
+def _off_loss(one: Fitted, budget: Budget, off: Misfit, fraction: np.ndarray) -> np.ndarray:
+    """Losses along a budget, off by a misfit, [draws, points]."""
+    return prior_loss(one, budget, fraction) * np.exp(off(budget.n_params, *budget.spend(fraction)))
 
 
-def _scaled(shape: tuple[Any, ...], flops: float, budget: Budget) -> list[Cell] | None:
-    """The grid of a shape that costs `flops`; its N are at most the main model's."""
-    count, span, n_d, n_s, ratio, share = shape
-
-    def grid(largest: float) -> list[Cell]:
-        sizes = np.geomspace(largest / span, largest, count)
-        most = ratio * float(np.sqrt(sizes[0] * sizes[-1]))
-        d = [0.0, *np.geomspace(most / 4 ** (n_d - 1), most, n_d)]
-        s = [0.0, *np.geomspace(most * share / 4 ** (n_s - 1), most * share, n_s)]
-        return [Cell(round(n), round(a), round(b)) for n, a, b in product(sizes, d, s) if a + b > 0]
-
-    # FLOPs grow as the square of the scale.
-    largest = 1e6 * float(np.sqrt(flops / price(grid(1e6), budget.experts)))
-    largest = min(largest, budget.n_params)
-    return grid(largest) if largest / span >= 1e3 else None
+def _finite(split: np.ndarray, losses: np.ndarray) -> cell_choice.Draws:
+    at = np.isfinite(split) & np.isfinite(losses).all(1)
+    return cell_choice.Draws(split[at], losses[at])

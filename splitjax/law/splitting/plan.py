@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from splitjax.config import UserError, format_count
+from splitjax.config import Shown, UserError, format_count
 
 from ..fitting.engine import repeated
 from ..fitting.fitted import Fitted, percentiles
@@ -45,8 +45,8 @@ class Curve:
     high: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class SplitPlan:
+@dataclass(frozen=True, eq=False, repr=False)
+class SplitPlan(Shown):
     """The decision, made before the main run starts.
 
     Attributes:
@@ -88,6 +88,15 @@ class SplitPlan:
     curve: Curve
     notes: tuple[str, ...]
     n_interval: tuple[float, float] | None = None
+
+    def _headline(self) -> str:
+        low, high = self.interval
+        return (f"Plan: {self.decision}, {self.split_fraction:.1%} of {format_count(self.budget.tokens)} tokens before "
+                f"the split (90 % {low:.1%} to {high:.1%}), predicted loss {self.predicted_loss:.4f}")
+
+    def _columns(self) -> dict[str, list[Any]]:
+        c = self.curve
+        return {name: _listed(getattr(c, name)) for name in ("fraction", "loss", "low", "high")}
 
     def to_json(self) -> dict[str, Any]:
         """The `--json` of `splitjax plan --law`."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from splitjax.config import UserError, hash_json
+from splitjax.config import Shown, UserError, format_count, hash_json
 
 from .column_names import APART, NUMBERS, OURS, POSITIVE, WORDS, meaning
 from .expression import computed, rows_where
@@ -21,8 +21,8 @@ _TINIEST = 1e-60
 """Powers and products of figures beyond it and its inverse leave what floats hold."""
 
 
-@dataclass(frozen=True, eq=False)
-class Table:
+@dataclass(frozen=True, eq=False, repr=False)
+class Table(Shown):
     """Rows (N, D, D', domain, loss). Arrays have one entry a row.
 
     Attributes:
@@ -85,6 +85,20 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.loss)
+
+    def _headline(self) -> str:
+        sizes = sorted(set(self.n_params.tolist()))
+        return (f"Table: {len(self)} rows, {len(sizes)} sizes N {format_count(sizes[0])} to {format_count(sizes[-1])}, "
+                f"{len(self.domains)} domains")
+
+    def _columns(self) -> Mapping[str, np.ndarray]:
+        return {name: values for name in self.names if (values := self.column(name)) is not None}
+
+    def plot(self) -> Any:
+        """Loss over D + D', a colour a size N."""
+        from ..drawing.canvas import draw_rows
+
+        return draw_rows(self.n_params, self.d_pretrain + self.d_special, self.loss)
 
     def select(self, mask: np.ndarray) -> Table:
         """The rows where `mask` is true."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,21 +59,22 @@ def _made(config: Config, clock: Clock, folder: RunFolder) -> dict[str, Any]:
             )
         return made
     fitted = law.LawFit.load(path)
-    unique = unique_tokens(config, Manifest.load(folder.data).sizes_by_domain)
+    manifest = Manifest.load(folder.data)
     return {
         "format": FORMAT,
         "made": provenance.now(),
         "law": {"path": str(path), "hash": hash_file(path), "family": fitted.family},
         "accounting": config.budget.accounting,
         "experts": clock.experts,
-        "picks": [_pick(config, clock, fitted, unique, model, tokens) for model, tokens in budgets(config)],
+        "picks": [_pick(config, clock, fitted, manifest, model, tokens) for model, tokens in budgets(config)],
     }
 
 
 def _pick(
-    config: Config, clock: Clock, fitted: law.LawFit, unique: Mapping[str, Any], model: Model, tokens: int
+    config: Config, clock: Clock, fitted: law.LawFit, manifest: Manifest, model: Model, tokens: int
 ) -> dict[str, Any]:
     size = n_params(model)
+    unique = unique_tokens(config, manifest.sizes_by_domain, manifest.weights, tokens)
     found = law.plan(
         fitted, n_params=size, tokens=tokens, experts=clock.experts, accounting=config.budget.accounting,
         before=seed_tokens(config), **unique,

@@ -16,6 +16,7 @@ from ..executor import Executor
 from ..phase_record import FORMAT, Losses
 from ..phase_tree import Phase, lost_with
 from ..reporter import Reporter
+from .side_by_side import train_together
 
 ATTEMPTS = 3
 """Starts of a phase that fails for a reason that may pass."""
@@ -106,19 +107,47 @@ class Ledger:
         hosts.from_first(lambda: write_record(self._path(phase.name) / "failed.json", record))
 
 
-def run_here(ledger: Ledger, executor: Executor) -> None:
-    """Every phase of the tree in this process, one after another."""
-    for phase in ledger.phases:
-        while not ledger.closed(phase):
-            try:
-                losses = executor.attempt(phase)
-            except Exception as error:
-                if hosts.several():
-                    raise  # the other processes would wait for us in a step
-                reason, passing = reason_of(error)
-                ledger.fail(phase, reason, passing=passing)
-            else:
-                ledger.end(phase, losses)
+def run_here(ledger: Ledger, executor: Executor, groups: Sequence[Sequence[Phase]] = ()) -> None:
+    """Every phase of the tree in this process, one after another, or group after group.
+
+    Args:
+        groups: phases to train side by side, parents before children; (): each alone.
+    """
+    for group in groups or [[phase] for phase in ledger.phases]:
+        if len(group) > 1:
+            _side_by_side(ledger, executor, group)
+        for phase in group:
+            while not ledger.closed(phase):
+                try:
+                    losses = executor.attempt(phase)
+                except Exception as error:
+                    if hosts.several():
+                        raise  # the other processes would wait for us in a step
+                    _fail(ledger, phase, error)
+                else:
+                    ledger.end(phase, losses)
+
+
+def _side_by_side(ledger: Ledger, executor: Executor, group: Sequence[Phase]) -> None:
+    """A group at once. Where that fails, or a part is lost already, what is left of it goes one by one."""
+    if any(ledger.closed(phase) or not ledger.ready(phase) for phase in group):
+        return
+    try:
+        made = train_together(executor, group)
+    except Exception as error:
+        executor.reporter.say(f"{len(group)} phases side by side: {reason_of(error)[0]}; now one by one")
+        return
+    for phase in group:
+        outcome = made[phase.name]
+        if isinstance(outcome, UserError):
+            _fail(ledger, phase, outcome)
+        else:
+            ledger.end(phase, outcome)
+
+
+def _fail(ledger: Ledger, phase: Phase, error: Exception) -> None:
+    reason, passing = reason_of(error)
+    ledger.fail(phase, reason, passing=passing)
 
 
 def reason_of(error: Exception) -> tuple[str, bool]:

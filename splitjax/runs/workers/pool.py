@@ -19,6 +19,7 @@ from splitjax.config.processes import children
 
 from ..job import Job
 from ..phase_tree import Phase
+from ..phase_words import phase_words
 from .attempts import Ledger
 
 _PATIENCE = 120.0
@@ -96,10 +97,11 @@ def run_in_workers(ledger: Ledger, job: Job, jobs: int) -> None:
             for worker in workers:
                 if worker.phase is None and (phase := _next(ledger, workers)):
                     worker.begin(phase)
-            busy = [worker.phase.name for worker in workers if worker.phase]
+            busy = [worker.phase for worker in workers if worker.phase]
             if not busy:
                 break
-            job.reporter.now(", ".join(busy))
+            job.reporter.now("; ".join(phase_words(phase, job.clock.tokens_per_step) for phase in busy[:2])
+                             + (f" and {len(busy) - 2} more" if len(busy) > 2 else ""))
             worker, message = inbox.get()
             if message is None:
                 if worker in workers:

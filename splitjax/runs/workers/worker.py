@@ -35,8 +35,8 @@ class _Relay(Reporter):
         self._pipe.write(json.dumps({"tell": what} | message) + "\n")
         self._pipe.flush()
 
-    def advance(self, work: float, seconds: float, tokens_per_s: float) -> None:
-        self.tell("advance", values=[work, seconds, tokens_per_s])
+    def advance(self, work: float, seconds: float, tokens_per_s: float, loss: float | None = None) -> None:
+        self.tell("advance", values=[work, seconds, tokens_per_s, loss])
 
     def phase_done(self, beside: float) -> None:
         self.tell("phase_done", values=[beside])

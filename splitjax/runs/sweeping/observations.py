@@ -10,7 +10,8 @@ from pathlib import Path
 from splitjax.config import write_atomic
 from splitjax.model import n_params, n_params_total
 
-from .phase_tree import Cell
+from ..cells import unique_in_mixture
+from ..phase_tree import Cell
 
 COLUMNS = (
     "run", "trunk", "domain", "n_params", "n_params_total", "d_pretrain", "d_special",
@@ -31,6 +32,7 @@ def rows_of(
     sizes: Mapping[str, int],
     vocab_size: int,
     seed: int,
+    shares: Mapping[str, float] | None = None,
     before: int = 0,
 ) -> list[dict[str, object]]:
     """The rows of one finished cell.
@@ -38,9 +40,11 @@ def rows_of(
     Args:
         losses: nats a token on validation, by domain.
         sizes: unique train tokens, by domain.
+        shares: of the mixture, by domain; None: by their tokens.
         before: tokens that the seed had seen before the run, all taken as unique; they count into D.
     """
     d_pretrain, d_special = cell.pretrain * tokens_per_step, cell.special * tokens_per_step
+    fresh = unique_in_mixture(d_pretrain, sizes, shares) if shares else min(d_pretrain, sum(sizes.values()))
     shared = {
         "run": cell.id,
         "trunk": cell.trunk,
@@ -48,7 +52,7 @@ def rows_of(
         "n_params_total": n_params_total(cell.model, vocab_size),
         "d_pretrain": before + d_pretrain,
         "d_special": d_special,
-        "u_pretrain": before + min(d_pretrain, sum(sizes.values())),
+        "u_pretrain": before + fresh,
         "seed": seed,
     }
     return [

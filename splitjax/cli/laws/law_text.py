@@ -64,7 +64,31 @@ def plan_text(told: Mapping[str, Any]) -> str:
             f"D' = {format_count(next_one['d_special'])} ({next_one['flops']:.2g} FLOPs): standard deviation of the "
             f"split {next_one['sd_before']:.1%} → {next_one['sd_after']:.1%}"
         )
+    if proposed := told.get("proposed"):
+        lines.append(proposal_text(proposed))
     return "\n".join([*lines, *told["notes"]])
+
+
+def proposal_text(told: Mapping[str, Any]) -> str:
+    """Small runs, one a line."""
+    head = (
+        f"{len(told['cells'])} small runs for {told['flops']:.3g} FLOPs, {told['share']:.1%} of the main run: standard "
+        f"deviation of the split {told['sd_before']:.1%} → {told['sd_after']:.1%}"
+    )
+    names = ("n_params", "d_pretrain", "d_special")
+    rows = [f"{cell:>14}" for cell in ("N", "D", "D' each")]
+    lines = ["".join(rows)]
+    for cell in told["cells"]:
+        lines.append("".join(f"{format_count(round(cell[name])):>14}" for name in names))
+    return "\n".join([head, *lines])
+
+
+def run_plan_text(told: Mapping[str, Any]) -> str:
+    """The plan of a run, which may come from its config and not from a law."""
+    if "interval" not in told:
+        return (f"Split at {told['split_fraction']:.1%}, as the config says: D = {format_count(told['d_pretrain'])}, "
+                f"D' = {format_count(told['d_special'])} each")
+    return plan_text(told)
 
 
 def one_model_text(told: Mapping[str, Any]) -> str:
@@ -89,6 +113,8 @@ def _decision(told: Mapping[str, Any]) -> str:
     beaten = {name: base["beaten"] for name, base in told["baselines"].items() if base["beaten"] is not None}
     rival = min(beaten, key=lambda name: beaten[name], default="")
     words = {
+        "explicit": f"Split at {told['split_fraction']:.1%}, as the config says "
+                    f"(the law: {told.get('law_split_fraction') or 0:.1%})",
         "split": f"Split at {told['split_fraction']:.1%}", "never_split": "Never split: train one model",
         "split_at_once": "Split at once: experts from step 0", "undetermined": f"Undetermined ({guess})",
         "beaten": f"{guess.capitalize()}, but {rival} is better in {1 - beaten.get(rival, 1):.0%} of draws",

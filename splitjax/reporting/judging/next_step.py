@@ -1,0 +1,85 @@
+"""What to do after a run, and what it costs: use what was made, tell gain from noise, or narrow the split."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from splitjax import law
+from splitjax.config import UserError, format_count
+
+WIDE = 0.2
+"""An interval of the split, as a share of T, from which on a further small run is named."""
+PRICE = 0.25
+"""What that run may cost, as a share of the planned model."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do.
+
+    Attributes:
+        what: in a sentence.
+        price: what it costs, in words.
+        command: that does it; "" where there is none.
+    """
+
+    what: str
+    price: str
+    command: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """Plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.price})"
+
+
+def use(answer: str, model: str, run: str) -> Step:
+    """Take away what the run has made."""
+    chosen = "" if model == "planned" else f" --model {shlex.quote(model)}"
+    what = "Take the one model." if answer == "one_model" else "Take the experts and their router."
+    return Step(what, "no training", f"splitjax export {shlex.quote(run)} --out models{chosen}")
+
+
+def repeat(results: Mapping[str, Any], model: str, run: str) -> Step:
+    """Another training seed: the noise that test windows do not show."""
+    costs = results["costs"]
+    tokens = sum(each["tokens"] for each in results["models"].values() if "tokens" in each)
+    flops, fraction = tokens * costs["planned_flops"] / costs["planned_tokens"], results["models"][model]["fraction"]
+    words = ["splitjax", "run", run, f"run_dir={run}-seed1", "seed=1", f"split={fraction:.4g}", "sweep=null"]
+    what = "Repeat it with another training seed, to tell gain from noise."
+    return Step(what, f"{flops:.2g} FLOPs, {flops / costs['planned_flops']:.1f} times the planned model",
+                shlex.join(words))
+
+
+def mend() -> Step:
+    """After a divergence."""
+    what = "Lower train.learning_rate, or the rate of the expert that diverged, and run again in another run_dir."
+    return Step(what, "the whole run again")
+
+
+def narrow(fitted: law.LawFit, plan: Mapping[str, Any], results: Mapping[str, Any]) -> Step | None:
+    """The small run that narrows the split most for its price; None where no run of the law's grid does.
+
+    Args:
+        plan: with the pick of a law.
+    """
+    flops = results["costs"]["planned_flops"]
+    budget = law.Budget(plan["n_params"], plan["tokens"], plan["experts"], plan["accounting"])
+    try:
+        found = law.next_run(fitted, budget, PRICE * flops)
+    except UserError:
+        return None
+    if not found.sd_before or found.sd_after > 0.9 * found.sd_before:
+        return None
+    cell = found.cell
+    size, d, s = map(format_count, (cell.n_params, cell.d_pretrain, cell.d_special))
+    what = (
+        f"One more small run narrows where: N = {size}, D = {d}, D′ = {s}; the standard deviation of the split falls "
+        f"from {100 * found.sd_before:.0f} to {100 * found.sd_after:.0f} % of the budget."
+    )
+    return Step(what, f"{found.flops:.2g} FLOPs, {found.flops / flops:.0%} of the planned model")
