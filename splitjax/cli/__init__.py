@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
 import os
 import signal
@@ -42,6 +43,13 @@ COMMANDS = {
     "config": "a config resolved, with the origin of each value; its JSON schema",
     "bench": "tokens/s, MFU and memory of a config, beside the matmul ceiling of this machine",
 }
+
+
+_REFUSALS = frozenset({
+    errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS, errno.EIO, errno.ESTALE,
+    errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE,
+})
+"""What a system answers that no program can mend; a file that is not there, where it should be, is a bug of ours."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -94,12 +102,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except BaseException as error:  # a stop that says its own code: ours, or the training loop's after its save
         own = getattr(error, "exit_code", None)
+        if isinstance(error, OSError) and error.errno in _REFUSALS and isinstance(error.filename, str | bytes):
+            return _refused_by_system(error)
         if own is None and type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in str(error):
             return _no_memory(error)
         if own is None:
             _end_if_others_wait(error, 1)
             raise
         return _stopped(own) if own > 128 else _failed(error, own)
+
+
+def _refused_by_system(error: OSError) -> int:
+    """A name too long, a folder of another user, a loop of links: the system's own word, with the file's name."""
+    told = UserError(error.strerror or str(error), where=os.fsdecode(error.filename), mend="Look at this place.")
+    print(f"splitjax: {told}", file=sys.stderr)
+    _end_if_others_wait(told, 2)
+    return 2
 
 
 def _unheard(error: BaseException) -> int:

@@ -150,11 +150,15 @@ def options_of(args: argparse.Namespace) -> dict[str, Any]:
     return {"redo": getattr(args, "redo", None), "command": f"splitjax {shlex.join(sys.argv[1:])}"}
 
 
-def print_json(value: Any) -> None:
-    """JSON alone, which any reader takes: ASCII where the output has no more, what a terminal would obey spelt out."""
+def print_json(value: Any, *, line: bool = False) -> None:
+    """JSON alone, which any reader takes: ASCII where the output has no more, what a terminal would obey spelt out.
+
+    Args:
+        line: on one line, for one of many.
+    """
     out = _results or sys.stdout
     plain = (getattr(out, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
-    text = json.dumps(value, indent=1, ensure_ascii=plain)
+    text = json.dumps(value, indent=None if line else 1, ensure_ascii=plain)
     _write(re.sub("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", _escaped, text) + "\n", out)
 
 

@@ -76,7 +76,7 @@ def _given(args: argparse.Namespace) -> list[str]:
     for number, line in enumerate(lines, 1):
         try:
             prompts.append(json.loads(line)["prompt"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise UserError("no JSON object with a 'prompt'", where=f"{args.file}:{number}") from None
         if not isinstance(prompts[-1], str):
             raise UserError("a prompt is text", where=f"{args.file}:{number}")
@@ -101,7 +101,7 @@ def _tell(answer: Any, window: int, as_line: bool, args: argparse.Namespace) -> 
     """One answer, as it comes."""
     if args.json:
         told = answer.to_json()
-        print(json.dumps(told, ensure_ascii=False)) if as_line else common.print_json(told)
+        common.print_json(told, line=as_line)
         return
     if answer.read_tokens < answer.prompt_tokens:
         print(f"{answer.prompt_tokens} tokens are too many for a window of {window}: the last "

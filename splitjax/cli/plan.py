@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from splitjax.stages.commands import plan_run
 
     found = plan_run(config, **common.options_of(args))
-    common.print_json(found) if args.json else print(laws.run_plan_text(found))
+    common.print_json(found) if args.json else common.say(laws.run_plan_text(found))
     return 0
 
 

@@ -46,8 +46,14 @@ class UserError(Exception):
 
     def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
         self.what, self.where, self.mend = what, where, mend
+        what, where, mend = _short(what, 800), _short(where, 700), _short(mend, 400)
         head = f"{where}: {what}" if where else what
         super().__init__(shown(" ".join((f"{head}. {mend}" if mend else head).split())))
+
+
+def _short(text: str, most: int) -> str:
+    """Both ends of a text that somebody made long: one line is to be read."""
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
 
 
 class ReadError(UserError):

@@ -20,7 +20,8 @@ def first_mistake(error: ValidationError, settings: type[BaseModel]) -> tuple[Pa
     """(path of the key, what is wrong, mend) of the first mistake in `settings`."""
     mistakes = error.errors(include_url=False)
     # A list whose items are wrong is also called too short by pydantic: only the deepest mistake is one.
-    mistakes = [each for each in mistakes if not any(_inside(other["loc"], each["loc"]) for other in mistakes)]
+    outer = {each["loc"][:depth] for each in mistakes for depth in range(len(each["loc"]))}
+    mistakes = [each for each in mistakes if each["loc"] not in outer] or mistakes
     first = mistakes[0]
     path = _known(first["loc"], settings)
     key = ".".join(map(str, path))
@@ -36,10 +37,6 @@ def first_mistake(error: ValidationError, settings: type[BaseModel]) -> tuple[Pa
         return path[:-1], f"key '{'.'.join(map(str, path))}' is missing", _describe(path, settings)
     what = f"{key}: {_message(first)}" if key else _message(first)
     return path, what, f"And {len(mistakes) - 1} more." if len(mistakes) > 1 else ""
-
-
-def _inside(inner: Sequence[str | int], outer: Sequence[str | int]) -> bool:
-    return len(inner) > len(outer) and tuple(inner[: len(outer)]) == tuple(outer)
 
 
 _PLAIN = (

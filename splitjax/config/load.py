@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,6 +14,9 @@ from .explain import first_mistake
 from .origin import Value, values
 from .schema import Config
 from .yaml_text import Document, to_yaml
+
+_MOST = 1 << 24
+"""Characters of a config file; a device has no end."""
 
 
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
@@ -29,11 +31,14 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
 def read(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> tuple[Config, Document]:
     """`load`, with the text that it read, as it stands in the file."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            text = file.read(_MOST + 1)
     except FileNotFoundError:
         raise UserError("no such config file", where=str(path)) from None
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path no system accepts
         raise UserError(f"cannot be read as text ({error})", where=str(path)) from error
+    if len(text) > _MOST:
+        raise UserError(f"more than {_MOST:,} characters, which no config has", where=str(path))
     document = Document(text, str(path))
     tree = copy.deepcopy(document.value)
     if not isinstance(tree, dict):

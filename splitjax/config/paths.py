@@ -87,9 +87,9 @@ def find_files(pattern: str, keep: Callable[[str], bool] = lambda path: True) ->
     if not is_remote(pattern):
         if Path(pattern).is_file():
             return [pattern]
-        inside = Path(pattern).is_dir()
-        listed = glob.iglob(str(Path(glob.escape(pattern), "**", "*")) if inside else pattern, recursive=True)
-        return sorted(path for path in listed if Path(path).is_file() and (not inside or keep(path)))
+        if Path(pattern).is_dir():
+            return sorted(path for path in _below(pattern) if Path(path).is_file() and keep(path))
+        return sorted(path for path in glob.iglob(pattern, recursive=True) if Path(path).is_file())
     from pyarrow import fs
 
     system, name = file_system(pattern)
@@ -107,6 +107,24 @@ def find_files(pattern: str, keep: Callable[[str], bool] = lambda path: True) ->
     wanted = re.compile(f"{re.escape(name)}/{_glob_regex('**/*')}" if inside else _glob_regex(name))
     files = [each.path for each in found if each.type == fs.FileType.File and wanted.fullmatch(each.path)]
     return sorted(scheme + path for path in files if not inside or keep(path))
+
+
+def _below(folder: str) -> Iterator[str]:
+    """Every path below a folder but hidden ones, through links too; a folder that is met again is not entered again."""
+    met = {_identity(folder)}
+    for place, folders, files in os.walk(folder, followlinks=True):
+        inner = {name: _identity(os.path.join(place, name)) for name in sorted(folders) if not name.startswith(".")}
+        folders[:] = []
+        for name, own in inner.items():
+            if own not in met:
+                met.add(own)
+                folders.append(name)
+        yield from (os.path.join(place, name) for name in files if not name.startswith("."))
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    about = os.stat(folder)
+    return about.st_dev, about.st_ino
 
 
 @contextlib.contextmanager

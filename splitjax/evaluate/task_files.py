@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from splitjax.config import UserError, did_you_mean
+from splitjax.config.paths import open_record
 
 _BYTES = 1_000_000
 """The most that a task's file may hold."""
@@ -95,7 +96,8 @@ def _settings_of(path: Path) -> dict[str, Any]:
             raise FileNotFoundError("no such file")
         if path.stat().st_size > _BYTES:
             raise UserError(f"more than {_BYTES:,} bytes for a task", where=str(path))
-        told = _Loader(path.read_text(encoding="utf-8")).get_single_data()
+        with open_record(path, _BYTES) as file:
+            told = _Loader(file.read().decode()).get_single_data()
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"no task can be read ({' '.join(str(error).split())})", where=str(path)) from None
     if not isinstance(told, dict) or not isinstance(told.get("task", ""), str):

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
 from splitjax.runs.phase_record import read_phase
 from splitjax.runs.run_folder import RunFolder
 from splitjax.train import CAUSES
+
+
+class _Row(TypedDict):
+    phase: Annotated[str, Field(pattern=r"^[^/\x00]+$")]
+    tokens: Annotated[int, Field(ge=0)]
+    seconds: dict[Literal[CAUSES], Annotated[float, Field(ge=0, le=1e12)]]  # type: ignore[valid-type]
+
+
+_ROW: TypeAdapter[Any] = TypeAdapter(_Row)
 
 
 def goodput(folder: RunFolder, experts: int, step_tokens: int) -> dict[str, Any] | None:
@@ -54,19 +66,18 @@ def _needed(phase: Path, experts: int, step_tokens: int) -> int | None:
     if not (phase / "done.json").exists():
         return None
     about = read_phase(phase)["phase"]
-    models = len(about["seeds"]) * (experts if about["on"] == "domains" else 1)
-    return int((about["stop"] - about["start"]) * models * step_tokens)
+    try:
+        models = len(about["seeds"]) * (experts if about["on"] == "domains" else 1)
+        return int((about["stop"] - about["start"]) * models * step_tokens)
+    except (KeyError, TypeError):
+        return None  # forged: its readers name it
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """Whole lines; a kill may leave a part of the last."""
-    rows = []
+    """Lines that are such; a kill may leave a part of the last."""
+    rows: list[dict[str, Any]] = []
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(row, dict) and {"phase", "seconds", "tokens"} <= set(row):
-                rows.append(row)
+            with contextlib.suppress(ValidationError, RecursionError):  # cut by a kill, or edited
+                rows.append(_ROW.validate_json(line, strict=True))
     return rows

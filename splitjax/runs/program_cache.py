@@ -22,7 +22,7 @@ def folder() -> Path | None:
     if told := os.environ.get(_ENVIRONMENT):
         return None if told == "off" else Path(told)
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(home) / "splitjax" / "programs"
+    return Path(home) / "splitjax" / "programs" if os.path.isabs(home) else None  # some users have no home
 
 
 def use() -> None:

@@ -20,7 +20,8 @@ from rich.table import Table
 from splitjax import cli
 from splitjax.cli import common
 from splitjax.config import UserError, shown, to_yaml, write_json
-from splitjax.reporting.rendering import code, render
+from splitjax.reporting import rendering
+from splitjax.reporting.rendering import code
 from splitjax.runs.reporter import Reporter, Screen
 
 EVIL = "[/b] [red]x \x1b[2J\x1b]0;title\x07 \r \u202e \ud800 \x9b :smile:"
@@ -87,20 +88,13 @@ def test_an_error_is_one_line_that_a_terminal_can_show() -> None:
 
 
 def test_a_page_and_a_card_show_them() -> None:
-    page = render("page.html", **_page(EVIL + "<script>"))
-    assert "\x1b" not in page
-    assert "<script>" not in page
-    page.encode()
+    """As every place of every template is filled."""
+    made = rendering._environment()
+    card = made.from_string("{{ name }}").render(name=EVIL)
+    page = made.overlay(autoescape=True).from_string("{{ name }}").render(name=EVIL + "<script>")
+    assert card == SPELT
+    assert page == SPELT + "&lt;script&gt;"
     assert code("a\x1b`|\r\nb") == r"`a\x1b'/\r b`"
-
-
-def _page(name: str) -> dict[str, object]:
-    empty = dict.fromkeys(("domains", "evidence", "experts", "costs", "goodput", "law"))
-    return {
-        "name": name, "verdict": name, "picks": {}, "curve": "", "training": "", "beside": [], "below": [],
-        "made": dict.fromkeys(("command", "commit", "made", "hardware", "devices", "python"), name), "versions": name,
-        **empty,
-    }
 
 
 def test_half_a_surrogate_in_a_record_is_written_as_json_spells_it(tmp_path: Path) -> None:
@@ -177,3 +171,9 @@ def test_memory_that_is_not_there_is_a_line(
         said = capsys.readouterr().err.splitlines()
         assert len(said) == 1
         assert said[0].startswith("splitjax: not enough memory (")
+
+
+def test_json_of_many_answers_is_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    for told in ({"text": "a\nb\x1b"}, {"text": "é"}):
+        common.print_json(told, line=True)
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [{"text": "a\nb\x1b"}, {"text": "é"}]

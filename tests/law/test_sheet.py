@@ -209,3 +209,14 @@ def test_bits_are_converted_before_a_condition_on_the_loss(tmp_path: Path) -> No
     words = "n_params,d_pretrain,bits\n1e6,1e7,4\n1e6,2e7,2\n"
     table = read(tmp_path, words, {"loss": "bits"}, unit="bits", where="loss < 2")
     assert table.loss == pytest.approx([2 * np.log(2)])
+
+
+@pytest.mark.parametrize("column", ["n_params", "d_pretrain", "loss"])
+@pytest.mark.parametrize("value", ["1e308", "1e-308", "5e-324", "1e61"])
+def test_a_number_that_no_run_has_is_refused_with_its_line(tmp_path: Path, column: str, value: str) -> None:
+    rows = [{"n_params": n, "d_pretrain": d, "loss": 2.0} for n in ("1e6", "1e7") for d in ("1e8", "1e9")]
+    rows[2][column] = value
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join([",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]))
+    with pytest.raises(UserError, match=rf"{path}:4: .*which no run has"):
+        Table.read(path)

@@ -140,3 +140,11 @@ print(float(f(jnp.eye(8))))
     assert [done.stderr for done in told] == ["", ""]
     assert list((tmp_path / "mine").glob("*-cache"))
     assert not old.exists()
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container under a number that is nobody: `~` stays `~`, and no folder of that name is made."""
+    for name in ("SPLITJAX_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    assert program_cache.folder() is None

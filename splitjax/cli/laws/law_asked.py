@@ -121,7 +121,7 @@ def first_runs(args: argparse.Namespace) -> int:
     n = typed.count(args.params, "--params") or 0.0
     tokens = typed.tokens(args.tokens, "--tokens", n) or 0.0
     told = propose(n, tokens, args.experts, _share(args), args.accounting or "total").to_json()
-    common.print_json({"proposed": told}) if args.json else print(law_text.proposal_text(told))
+    common.print_json({"proposed": told}) if args.json else common.say(law_text.proposal_text(told))
     return 0
 
 

@@ -17,6 +17,9 @@ from .column_names import APART, NUMBERS, OURS, POSITIVE, WORDS, meaning
 from .expression import computed, rows_where
 from .sheet import Sheet
 
+_TINIEST = 1e-60
+"""Powers and products of figures beyond it and its inverse leave what floats hold."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Table(Shown):
@@ -239,6 +242,8 @@ class _Reading:
             if value < 0 or (value == 0 and ours in POSITIVE):
                 least = "positive" if ours in POSITIVE else "0 or more"
                 raise UserError(f"{told} holds {value:g}; it must be {least}", where=place)
+            if value and not _TINIEST < value < 1 / _TINIEST:
+                raise UserError(f"{told} holds {value:g}, which no run has", where=place, mend="Look at its unit.")
         return values
 
     @cached_property
