@@ -104,7 +104,8 @@ class Writer:
         return target
 
     def _write(self, target: Path, tree: dict[str, Any], meta: dict[str, Any], last: int | None) -> None:
-        """A whole save, on the thread of all phases."""
+        """A whole save, on the thread of all phases; Orbax writes what lies on the host in half the time."""
+        tree = jax.tree.map(np.asarray, tree)
         _make_room(target, store.size_on_disk(tree))
         self._begin(target, tree)
         self._commit(target, _shapes(tree), meta, last)

@@ -65,8 +65,8 @@ class Saver:
     def close(self) -> None:
         self._checkpointer.close()
 
-    def _chunk_by_expert(self, leaf: Array) -> Any:
-        shard = leaf.sharding.shard_shape(leaf.shape)
+    def _chunk_by_expert(self, leaf: Array | np.ndarray) -> Any:
+        shard = leaf.shape if isinstance(leaf, np.ndarray) else leaf.sharding.shard_shape(leaf.shape)
         row_bytes = int(np.prod(shard[1:], dtype=np.int64)) * leaf.dtype.itemsize
         return self._ocp.SaveArgs(chunk_byte_size=row_bytes, shard_axes=(0,))
 
