@@ -16,14 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from splitjax.reporting import compare
+    from splitjax.reporting import compare, glossary
     from splitjax.reporting.rendering import render
     from splitjax.reporting.sections_text import terminal
 
     found = compare(args.runs)
     if args.html:
         name = f"{len(args.runs)} runs compared"
-        write_atomic(args.html, render("compare.html", name=name, sections=found.sections(), seen=found.seen))
+        page = render("compare.html", name=name, sections=found.sections(), seen=found.seen, words=glossary.listed())
+        write_atomic(args.html, page)
     if args.json:
         common.print_json(found.to_json())
         return 0

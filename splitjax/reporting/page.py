@@ -56,7 +56,7 @@ def laid_out(
         "page.html", name=name, verdict=found, figures=first_screen.facts(plan, results, found), picks=_picks(plan),
         curve=plots.split_curve(plan, results), training=training, law=law, made=results["provenance"],
         versions=_versions(results["provenance"]["versions"]), config=config,
-        words=[(word, glossary.anchor(word), text) for word, text in glossary.WORDS.items()],
+        words=glossary.listed(),
         **_sections(plan, results, fitted), goodput=plan_evidence.goodput(goodput),
     )
 

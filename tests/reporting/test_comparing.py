@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def test_terminal_page_and_json_say_the_same(
     html = page.read_text(encoding="utf-8")
     assert "−6.0 ± 1.2" in html
     assert "<li><b>runs/d</b>: Split" in html
+    assert set(re.findall(r'href="#([^"]+)"', html)) <= set(re.findall(r' id="([^"]+)"', html))
     assert cli.main(["compare", "a", "b", "c", "d", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["runs"][3]["figures"]["experts against one model (%)"] == -1.0
