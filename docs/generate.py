@@ -27,6 +27,8 @@ _API = """\
 
 The command line as functions of the package; they are imported on first use. The stages `train` and `evaluate` are
 `splitjax.stages.train` and `splitjax.stages.evaluate`, since `splitjax.train` and `splitjax.evaluate` are packages.
+What they return shows itself in a notebook, with `.plot()` and, where pandas is installed, `.to_pandas()`;
+`docs/notebook.py` goes the whole way.
 
 ```python
 import splitjax
@@ -35,6 +37,9 @@ results = splitjax.run(splitjax.load("configs/demo_quick.yaml", ["run_dir=runs/q
 law = splitjax.fit(splitjax.Table.read("runs.csv"))
 plan = splitjax.plan(law, n_params=2.7e9, tokens=100e9, experts=8)
 plan.plot()
+run = splitjax.open_run("runs/quick")
+run.plot()
+run.results, run.law, run.plan, run.observations, run.generate("def read("), run.export("experts")
 splitjax.predict(law, n_params=1e9, d_pretrain=20e9, d_special=2e9).interval
 ```
 """

@@ -1,7 +1,7 @@
 """Train one model on everything, or split it into domain experts, and when?
 
 The command line as functions: `run`, `prepare`, `sweep`, `fit`, `plan`, `predict`, `propose`, `report`, `generate`,
-`export`, `launch`; `open_run` gives what a run folder holds. They are imported on first use, so that
+`export`, `compare`, `launch`; `open_run` gives what a run folder holds. They are imported on first use, so that
 ``import splitjax`` is instant. `splitjax.train` and `splitjax.evaluate` are rooms; the stages of those names are
 `splitjax.stages.train` and `splitjax.stages.evaluate`.
 """
@@ -31,6 +31,7 @@ _HOME = {
     "export": "splitjax.serving",
     "generate": "splitjax.serving",
     "open_run": "splitjax.stages",
+    "compare": "splitjax.reporting",
     "report": "splitjax.stages",
     "launch": "splitjax.launching",
 }

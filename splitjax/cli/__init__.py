@@ -38,6 +38,7 @@ COMMANDS = {
     "generate": "text from the expert that the router picks for a prompt",
     "serve": "the same over OpenAI's completions protocol, on this machine alone",
     "report": "one HTML page with plots and tables",
+    "compare": "several runs side by side: settings, losses, gains, splits, costs, over seeds",
     "launch": "the same run elsewhere: several processes here, Slurm, TPU VMs, GKE",
     "status": "what is done, running, failed",
     "config": "a config resolved, with the origin of each value; its JSON schema",

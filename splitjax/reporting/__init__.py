@@ -4,7 +4,8 @@ Enters: words, layout and templates over values that are there already. Does not
 or decides; a figure that is not in a record of the run is none of this room's.
 """
 
+from .comparing import Comparison, compare
 from .model_table import closing_table
 from .run_status import status
 
-__all__ = ["closing_table", "status"]
+__all__ = ["Comparison", "closing_table", "compare", "status"]

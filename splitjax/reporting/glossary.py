@@ -63,6 +63,11 @@ def explained(text: object) -> Markup:
     return Markup(_FOUND.sub(told, str(escaped(text))))
 
 
+def listed() -> list[tuple[str, str, str]]:
+    """(word, where a page has it, meaning) of each."""
+    return [(word, anchor(word), text) for word, text in WORDS.items()]
+
+
 def anchor(word: str) -> str:
     """Where the glossary of a page has it."""
     return "word-" + re.sub(r"\W+", "-", word.replace("±", "pm").replace("/", "-")).lower()

@@ -61,8 +61,7 @@ def laid_out(
         "page.html", name=name, verdict=found, figures=first_screen.facts(plan, results, found), picks=_picks(plan),
         curve=plots.split_curve(plan, results), training=training, law=law, made=results["provenance"],
         versions=_versions(results["provenance"]["versions"]), config=config,
-        words=[(word, glossary.anchor(word), text) for word, text in glossary.WORDS.items()],
-        **_sections(plan, results, fitted, later), goodput=plan_evidence.goodput(goodput),
+        words=glossary.listed(), **_sections(plan, results, fitted, later), goodput=plan_evidence.goodput(goodput),
     )
 
 

@@ -74,8 +74,14 @@ class Job:
     @property
     def clock(self) -> Clock:
         """By the manifest alone, or before there is one by the config: what only lists cells need not read the data."""
-        prepared = (self.folder.data / "manifest.json").exists()
-        return Clock.of(self.config, (not prepared and self.config.data.domains.k) or self._manifest.k)
+        if (self.folder.data / "manifest.json").exists():
+            return Clock.of(self.config, self._manifest.k)
+        if self.config.data.domains.k is None:
+            raise UserError(
+                "no prepared data, so the number of domains is not known", where=str(self.folder.data),
+                mend="Run 'splitjax prepare' first, or give data.domains.k.",
+            )
+        return Clock.of(self.config, self.config.data.domains.k)
 
     def phases(self, cells: Iterable[Cell]) -> list[Phase]:
         return grow(cells, self.config.train.decay_share)

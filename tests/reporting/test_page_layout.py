@@ -117,6 +117,7 @@ def test_pictures_tell_their_values(text: str) -> None:
     assert not re.search(r"#[0-9a-f]{6}", text[text.index("<svg") : text.index("</svg>")]), "colours are the page's own"
     ids = re.findall(r' id="([^"]+)"', text)
     assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#(word-[^"]+)"', text)) <= set(ids), "each word leads to its meaning"
 
 
 def test_words_are_explained_where_they_stand_and_in_the_docs() -> None:
