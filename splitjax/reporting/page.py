@@ -11,7 +11,7 @@ from splitjax.law import LawFit
 from splitjax.runs.plan_record import read_plan
 from splitjax.runs.run_folder import RunFolder
 
-from . import before_and_after, first_screen, glossary, plan_evidence, router_table, tables, task_table
+from . import first_screen, glossary, plan_evidence, router_table, tables, task_table
 from .model_table import shown
 from .pictures import plots
 from .pictures.svg import Picture
@@ -75,7 +75,7 @@ def _sections(
         tables.outcome(plan, results), plan_evidence.evidence(plan),
     ]
     after = [
-        tables.families(fitted.summary()) if fitted else None, before_and_after.section(plan, results, later),
+        tables.families(fitted.summary()) if fitted else None, plan_evidence.before_and_after(plan, results, later),
         tables.experts(results, "planned" if "planned" in results["expert_tables"] else "80/20"),
         tables.caveats(plan, results),
     ]
