@@ -21,6 +21,7 @@ from splitjax.config import Auto, Config, Model, UserError, format_count
 from splitjax.law import Cell as LawCell
 from splitjax.law.splitting import cell_choice, design
 from splitjax.law.splitting.design import FRACTIONS, NOISE, SHORTER, best_shape
+from splitjax.law.splitting.limits import COVERED
 from splitjax.model import n_params
 from splitjax.parallel import hosts
 from splitjax.runs.cells import Clock, budget_tokens, main_cells, seed_tokens, unique_tokens
@@ -134,11 +135,14 @@ def first(asked: Question) -> Rounds:
 def _largest(
     asked: Question, models: list[Model], full: Sequence[float], half: Sequence[float], limit: float
 ) -> tuple[tuple[list[Model], list[Cell]] | None, float]:
-    """The ladder with the largest models whose round of this shape is within `limit`; the price of the smallest."""
+    """The ladder with the largest models whose round of this shape is within `limit`; the price of the smallest.
+
+    None lies so far below the main model that a plan would refuse it.
+    """
     cheapest = float("inf")
     for top in reversed(range(len(models))):
         steps = ladder(models, top, asked.auto.models)
-        if steps is None:
+        if steps is None or n_params(asked.config.model) > COVERED * n_params(steps[-1]):
             continue
         cells = [cell for model in steps for cell in asked.curve(model, 1, full)]
         cells += [cell for model in (steps[0], steps[-1]) for cell in asked.curve(model, 2, half)]
