@@ -70,7 +70,7 @@ def test_a_read_only_folder_of_checkpoints_is_named_before_a_save_begins(trainer
     with checkpoint.Writer(small_disk) as writer, mounts.read_only(small_disk):
         with pytest.raises(UserError, match=f"^{small_disk}/0+16: cannot be written \\(Read-only file system\\)"):
             writer.save(STEP, stack, {})
-        assert writer._saver is None
+        assert writer._writes._saver is None
 
 
 @pytest.mark.parametrize("command", ["run", "prepare", "sweep"])
