@@ -103,6 +103,7 @@ def test_the_first_screen_says_it_all(text: str) -> None:
     assert "splitjax run configs/demo.yaml run_dir=runs/demo" in text
     assert "<pre>name: a &lt;run&gt;" in text
     assert "<script" not in text
+    assert "http" not in text, "the page loads nothing"
 
 
 def test_pictures_tell_their_values(text: str) -> None:

@@ -74,7 +74,7 @@ class Canvas:
         text = buffer.getvalue()
         text = text[text.index("<svg") :]
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-        text = re.sub(rf'id="({_OWN_IDS})[^"]*"', "", text)
+        text = re.sub(rf' xmlns(:xlink)?="[^"]*"| id="({_OWN_IDS})[^"]*"', "", text)  # in a page it needs no names
         for name, value in COLORS.items():
             text = text.replace(value, f"var(--{name})")
         return _with_words(text, self.told)
