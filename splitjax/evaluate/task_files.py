@@ -92,7 +92,7 @@ def _merged(path: Path, root: Path, above: tuple[Path, ...], files: list[Path]) 
 def _settings_of(path: Path) -> dict[str, Any]:
     """What one file says, each setting checked."""
     try:
-        if not path.is_file():
+        if not path.exists():
             raise FileNotFoundError("no such file")
         if path.stat().st_size > _BYTES:
             raise UserError(f"more than {_BYTES:,} bytes for a task", where=str(path))

@@ -64,7 +64,7 @@ def test_the_state_of_the_cells_is_told_as_json(
 
 def test_a_watch_ends_with_the_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     told = {"run_dir": "r", "stages": {"sweep": "not done"}, "phases": {"t": "begun"}, "goodput": None,
-            "progress": None, "failures": []}
+            "progress": None, "failures": [], "changes": []}
     states = iter([
         told | {"running": True, "cells": {"a": "begun", "b": "waiting"}},
         told | {"running": True, "cells": {"a": "failed: no room", "b": "begun"}},
@@ -83,9 +83,10 @@ def test_a_watch_ends_with_the_run(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 def test_the_state_of_a_run_at_work_is_how_far_it_is() -> None:
     progress = {"stage": "sweep", "what": "experts from 4k tokens, 3 of 5", "loss": 4.5, "trained": 0.25,
                 "seconds_left": 70.0}
-    told = {"run_dir": "r", "stages": {}, "phases": {}, "goodput": None, "failures": [], "cells": {}, "running": True}
+    told = {"run_dir": "r", "stages": {}, "phases": {}, "goodput": None, "failures": [], "cells": {}, "running": True,
+            "changes": [{"made": "2026-11-26", "train": {"remat": ["none", "full"]}}]}
     console = Console(file=io.StringIO(), width=80)
     console.print(command.table(told | {"progress": progress}))
     shown = console.file.getvalue()
-    for words in ("sweep: experts from 4k tokens, 3 of 5", "25% trained, loss 4.500, 1:10 left"):
+    for words in ("sweep: experts from 4k tokens, 3 of 5", "25% trained, loss 4.500, 1:10 left", "remat none → full"):
         assert words in shown

@@ -114,7 +114,7 @@ def test_what_is_included_lies_below_what_the_file_says_itself(tmp_path: Path) -
     ("code.yaml", "code.yaml: 'process_docs' could run code"),
     ("function.yaml", "function.yaml: no task can be read"),
     ("wrong.yaml", "wrong.yaml: num_fewshot: 'many' is no whole number"),
-    ("pipe", "no task can be read (no such file)"),
+    ("pipe", "not a regular file"),
     ({"a": "b"}, "task.yaml: include: {'a': 'b'} is no text"),
 ])
 def test_an_include_that_reaches_out_or_turns_in_a_circle_is_refused(
