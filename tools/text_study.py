@@ -65,7 +65,7 @@ def main(words: list[str] | None = None) -> int:
         return 2
     except SweepError as error:
         print(f"text_study: {error}", file=sys.stderr)
-        return SweepError.exit_code
+        return error.exit_code
     except KeyboardInterrupt:
         return 130
     return 0

@@ -122,7 +122,7 @@ def _rope(told: Mapping[str, Any], where: str) -> tuple[float, RopeScaling | Non
         values[name] = told.get(name) or values[name] or told.get("max_position_embeddings")
     base = rope.get("rope_theta") or told.get("rope_theta") or 10_000.0
     for name, value in ({"rope_theta": base} | {f"{key}.{name}": value for name, value in values.items()}).items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e308:
             wrong = "missing" if value is None else f"{value!r:.60}, no number above 0"
             raise UserError(f"'{name}' is {wrong}", where=where)
     try:

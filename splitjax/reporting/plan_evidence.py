@@ -82,8 +82,8 @@ def before_and_after(
     rows = (
         line("best split", [_percent(_best(each)) for each in both]),
         line("90 % interval", [_interval(each["interval"]) for each in both]),
-        line("no better than it", [_interval(each["flat_region"]) for each in both]),
-        line("off from the measured losses, in the mean", [_off(each["curve"], results) for each in both]),
+        line("cannot be told from it", [_interval(each["flat_region"]) for each in both]),
+        line("off from the measured losses, in the median", [_off(each["curve"], results) for each in both]),
     )
     note = (
         "Before: what the plan was made by. After: fitted again to the sweep and to the models measured here, by their "
@@ -105,7 +105,7 @@ def _off(curve: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     fraction, loss = np.array([pair for pair in told if pair[1] is not None]).reshape(-1, 2).T
     off = np.abs(np.interp(fraction, curve["fraction"], np.asarray(curve["loss"], float)) / loss - 1.0)
     off = off[np.isfinite(off)]
-    return f"{100 * off.mean():.2f} % of {len(off)} models" if len(off) else "–"
+    return f"{100 * np.median(off):.2f} % of {len(off)} models" if len(off) else "–"
 
 
 def _percent(share: float) -> str:

@@ -97,7 +97,8 @@ def test_every_key_of_the_shape_is_heard(model: LanguageModel, params: Any, toke
     changes: dict[str, Any] = {
         "d_model": 64, "n_layers": 3, "n_heads": 2, "n_kv_heads": 4, "head_dim": 16, "d_ff": 64,
         "qk_norm": False, "tied_embeddings": True, "rope_theta": 100.0, "norm_eps": 0.1,
-        "attention_cap": 0.5, "logit_cap": 2.0,
+        "attention_cap": 0.5, "logit_cap": 2.0, "attention_bias": "qkv",
+        "rope_scaling": {"type": "linear", "factor": 4.0},
     }
     assert set(changes) == set(config.Model.model_fields)
     base = model.loss(params, tokens_BT)[1]["loss"]

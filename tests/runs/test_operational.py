@@ -22,13 +22,15 @@ from tools.faults.world import MAIN_ALONE, tiny_tree
 OTHER: dict[str, Any] = {
     "mesh": {"expert": 1}, "placement": "serial", "attention": "xla", "layers": "scan", "remat": "full",
     "loss_blocks": 2, "microbatches": 2, "expert_loop": "scan", "checkpoint_minutes": 1.0,
+    "keep_last": 3,
 }
 """Of each operational key a value that is not the default's."""
 
 
 def config(**train: Any) -> Config:
     return from_dict({
-        "data": {"sources": [{"type": "installed_python"}]}, "budget": {"tokens": "1M"}, "split": 0.5, "train": train,
+        "data": {"sources": [{"type": "installed_python"}]}, "budget": {"tokens": "1M"}, "split": 0.5,
+        "train": {"keep_every": "1M"} | train,
     })
 
 
@@ -42,8 +44,7 @@ def begun(tmp_path: Path) -> RunFolder:
 
 def test_every_operational_key_is_tried_here() -> None:
     assert OTHER.keys() == set(OPERATIONAL)
-    assert all(from_dict({"data": {"sources": [{"type": "installed_python"}]}, "budget": {"tokens": "1M"},
-                          "split": 0.5, "train": {key: value}}).train != Train() for key, value in OTHER.items())
+    assert all(config(**{key: value}).train != config().train for key, value in OTHER.items())
 
 
 @pytest.mark.parametrize("key", OTHER)
@@ -57,7 +58,7 @@ def test_an_operational_key_may_change_and_it_is_written_down(key: str, begun: R
     assert now.train.recipe() == before.train.recipe(), "no hash of a record or a phase holds it"
     (line,) = operational.told(begun.changed)
     assert line.startswith(f"train.{key} ")
-    assert ("the same bits" in line) == (key == "checkpoint_minutes")
+    assert ("the same bits" in line) == (key in ("checkpoint_minutes", "keep_last"))
     begun.claim(now)
     assert not begun.changed
     assert len(read_json(begun.changes)["changes"]) == 1
@@ -97,7 +98,7 @@ def test_a_damaged_record_of_changes_is_refused_by_name(begun: RunFolder) -> Non
 
 def old_recipe(train: Train) -> dict[str, Any]:
     """The recipe as it went into every hash before operational keys were left out."""
-    return train.model_dump(mode="json", exclude={"mesh", "placement"})
+    return train.model_dump(mode="json", exclude={"mesh", "placement", "keep_last"})  # the last came later
 
 
 def test_records_of_an_earlier_version_are_understood_after_two_changes(begun: RunFolder) -> None:
