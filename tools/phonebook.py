@@ -356,7 +356,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     except SweepError as error:
         print(f"phonebook: {error}", file=sys.stderr)
-        return SweepError.exit_code
+        return error.exit_code
     except KeyboardInterrupt:
         return 130
     return 0
