@@ -169,9 +169,9 @@ def test_a_skip_is_logged_and_does_not_stop_the_phase(tmp_path):
 
 
 def test_a_step_is_dispatched_before_the_metrics_of_the_one_before_are_read(trainer, tmp_path, monkeypatch):
-    events, step, row = [], trainer.step, loop._row
+    events, step, row = [], trainer.step, loop.row_of
     monkeypatch.setattr(trainer, "step", lambda *given: (events.append("step"), step(*given))[1])
-    monkeypatch.setattr(loop, "_row", lambda *given: (events.append("read"), row(*given))[1])
+    monkeypatch.setattr(loop, "row_of", lambda *given: (events.append("read"), row(*given))[1])
     run_phase(trainer, starts.init(trainer, 0), Batches(1), Phase(0, 4 * STEP), tmp_path)
     assert events == ["step", "step", "read", "step", "read", "step", "read", "read"]
 
