@@ -42,11 +42,10 @@ from splitjax.data.tokenizing.choice import given  # noqa: E402
 from splitjax.law import LawFit, Table  # noqa: E402
 from splitjax.model import n_params  # noqa: E402
 from splitjax.planning.run_costs import sweep_work  # noqa: E402
-from splitjax.runs import observations  # noqa: E402
 from splitjax.runs.cells import Clock  # noqa: E402
 from splitjax.runs.phase_tree import Cell, Phase, grow, tokens_trained  # noqa: E402
 from splitjax.runs.phase_work import work_of  # noqa: E402
-from splitjax.runs.sweeping import law_splits  # noqa: E402
+from splitjax.runs.sweeping import law_splits, observations  # noqa: E402
 from splitjax.runs.sweeping.sweep_cells import sweep_cells  # noqa: E402
 from splitjax.runs.workers.attempts import SweepError  # noqa: E402
 from splitjax.stages import sequence  # noqa: E402

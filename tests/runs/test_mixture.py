@@ -14,7 +14,7 @@ from splitjax.planning.main_plan import make_plan
 from splitjax.runs import cells
 from splitjax.runs.cells import Clock
 from splitjax.runs.job import Job
-from splitjax.runs.phase_record import identity_of, plain
+from splitjax.runs.phase_record import identities_of, plain
 from splitjax.runs.phase_tree import Cell
 from splitjax.runs.plan_record import mixture_note, plan_note
 from splitjax.runs.reporter import Reporter
@@ -62,7 +62,7 @@ def test_the_trunk_reads_it_and_experts_go_on_where_it_left_them(tree: dict[str,
 def test_phases_of_another_mixture_are_other_phases(tree: dict[str, Any]) -> None:
     plain_config, own = weighted(tree, None), weighted(tree, {"colours": 1, "moves/<turns>": 1, "sums": 1})
     (trunk, *_) = Job(plain_config, RunFolder(plain_config.folder), Reporter()).phases([Cell(own.model, 2, 0)])
-    first, second = (identity_of(plain(trunk), each, "data", 3, None) for each in (plain_config, own))
+    first, second = (identities_of(plain(trunk), each, {}, "data", 3, None)[0] for each in (plain_config, own))
     assert first != second
 
 

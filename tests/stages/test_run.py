@@ -7,6 +7,7 @@ import html
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -54,7 +55,7 @@ def test_what_the_sweep_cost_is_told_beside_the_main_run(finished: Path) -> None
     assert told["further"].startswith("One more run (N = ")
     said = " ".join((finished / "stderr").read_text().split())
     assert f"The sweep cost {told['of_main']:.2g} times the main run's FLOPs. One more run (N = " in said
-    page_text = html.unescape((finished / "run" / "report.html").read_text())
+    page_text = html.unescape(re.sub("<[^>]+>", "", (finished / "run" / "report.html").read_text()))
     assert f"{told['of_main']:.2g} times the main run's (shared trunks" in page_text
 
 
