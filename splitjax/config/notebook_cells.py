@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -12,17 +13,19 @@ ROWS = 12
 """The most that a table in a notebook shows."""
 
 
-class Shown:
+class Shown(ABC):
     """What a public object is in a notebook: a short `repr`, a table, a data frame.
 
     A class says what it is in a line (`_headline`) and in columns of one length (`_columns`).
     """
 
+    @abstractmethod
     def _headline(self) -> str:
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def _columns(self) -> Mapping[str, Any]:
-        raise NotImplementedError
+        ...
 
     def __repr__(self) -> str:
         return f"<{self._headline()}>"
