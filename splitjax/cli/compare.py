@@ -34,5 +34,5 @@ def run(args: argparse.Namespace) -> int:
     for section in found.sections():
         out.print(narrow(terminal(section)))
         if section.note:
-            out.print(section.note, style="dim", markup=False)
+            out.print(section.note, style="dim")
     return 0

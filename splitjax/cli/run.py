@@ -21,6 +21,7 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if common.given(args, _add_questions):
         common.refuse_redo(args)
+        common.refuse_options(args, common.add_jobs_argument, "trains; a question to a law does not")
         return laws.plan_again(args, common.config_of(args))
     config = common.job_config(args)  # before the heavy imports: a typing error answers at once
     from splitjax import stages

@@ -33,13 +33,8 @@ def sketches(texts: Sequence[bytes]) -> NDArray[np.uint32]:
     return _filled(bins.reshape(len(texts), BINS))
 
 
-def duplicates(sketch_NB: NDArray[np.uint32], threshold: float) -> NDArray[np.bool_]:
-    """Which rows are near-duplicates of an earlier one that is kept, at `threshold` of equal bins."""
-    return twins(sketch_NB, threshold) >= 0
-
-
 def twins(sketch_NB: NDArray[np.uint32], threshold: float) -> NDArray[np.int64]:
-    """For each row the earlier, kept one that it is a near-duplicate of; −1 where it is kept itself.
+    """For each row the earlier, kept one that it is a near-duplicate of, by `threshold` of equal bins; −1: it is kept.
 
     A row is dropped for what it shares with a kept one: of a chain of rows, each like the next and the ends unlike, one
     row stays wherever no row kept before is like it.

@@ -98,4 +98,3 @@ class ModelFolder:
             if leaf.shape != like.shape:
                 name = ".".join(str(entry.key) for entry in path)
                 raise UserError(f"{name} has shape {leaf.shape}, not {like.shape}", where=str(self.path))
-

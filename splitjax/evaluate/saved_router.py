@@ -166,12 +166,6 @@ class PromptRouter:
         return [Choice(int(row_K.argmax()), np.exp(row_K), belief_K)
                 for row_K, belief_K in zip(logw_UK, belief_UK, strict=True)]
 
-    def log_weights(self, prompts: Sequence[Prompt]) -> routers.LogWeights:
-        """Log weights (U, K) after each prompt. Only the last window of a long one is scored by experts."""
-        if self.router is None:
-            return np.zeros((len(prompts), 1))
-        return self.router.log_weights(self._seen(prompts))
-
     def _seen(self, prompts: Sequence[Prompt]) -> Seen:
         """What the router may read of each."""
         assert self.router is not None

@@ -20,8 +20,8 @@ from .number_text import figure
 from .sections import Section, line
 from .verdict import Verdict, judge
 
-OWN = ("run_dir", "name", "seed", "trackers")
-"""Settings in which repetitions of one run may differ."""
+OWN = ("run_dir", "name", "seed", "trackers", "sweep", "split", "law")
+"""Settings in which repetitions of one run may differ: where it was split is measured, whoever chose it."""
 SHORT = {"split": "Split", "one_model": "Do not split", "no_difference": "No difference", "unknown": "Unknown"}
 
 
@@ -173,6 +173,7 @@ def _repetitions(seen: Sequence[Seen]) -> tuple[tuple[int, ...], ...]:
     groups: dict[str, list[int]] = {}
     for index, each in enumerate(seen):
         same = {key: value for key, value in each.settings.items() if key.partition(".")[0] not in OWN}
+        same["split at"] = round(each.results["models"]["planned"]["fraction"], 3)
         groups.setdefault(repr(sorted(same.items(), key=str)), []).append(index)
     distinct = [group for group in groups.values() if len({seen[i].settings["seed"] for i in group}) == len(group)]
     return tuple(tuple(group) for group in distinct if len(group) > 1)

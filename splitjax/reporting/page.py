@@ -17,7 +17,7 @@ from .pictures import plots
 from .pictures.svg import Picture
 from .rendering import render
 from .run_status import goodput_of
-from .verdict import Verdict, verdict
+from .verdict import Verdict, judge
 
 
 def write(folder: RunFolder, config: Config, after: Mapping[str, Any] | None = None) -> None:
@@ -31,9 +31,10 @@ def write(folder: RunFolder, config: Config, after: Mapping[str, Any] | None = N
     """
     folder.need("evaluate")
     fitted = LawFit.load(folder.law) if folder.belongs("fit") else None
-    results = read_json(folder.results)
+    plan, results = read_plan(folder), read_json(folder.results)
+    found = judge(plan, results, fitted, run=str(folder.path), seed=config.seed)
     page = laid_out(
-        config.name, read_plan(folder), results, verdict(folder), fitted=fitted,
+        config.name, plan, results, found, fitted=fitted,
         law=_law(folder, fitted) if fitted else None, training=plots.loss_curves(folder.phases, results),
         config=folder.config.read_text(encoding="utf-8"), goodput=goodput_of(config, folder), later=after,
     )

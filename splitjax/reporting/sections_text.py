@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
 from rich.table import Table
 
 from .sections import Section
@@ -10,9 +9,9 @@ from .sections import Section
 
 def terminal(section: Section) -> Table:
     """Its table; names in the first column, figures in the others."""
-    made = Table(title=escape(section.title), title_justify="left")
+    made = Table(title=section.title, title_justify="left")
     for index, word in enumerate(section.head):
-        made.add_column(escape(word), justify="right" if index else "left")
+        made.add_column(word, justify="right" if index else "left")
     for row in section.rows:
-        made.add_row(escape(row.name), *(escape(cell.text) for cell in row.cells))
+        made.add_row(row.name, *(cell.text for cell in row.cells))
     return made

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from splitjax import law
-from splitjax.config import read_json
+from splitjax.config import load, read_json
 from splitjax.runs.plan_record import read_plan
 from splitjax.runs.run_folder import RunFolder
 
@@ -77,23 +77,25 @@ def verdict(folder: RunFolder) -> Verdict:
     """
     plan, results = read_plan(folder), read_json(folder.results)
     fitted = law.LawFit.load(folder.law) if folder.belongs("fit") and folder.law.exists() else None
-    return judge(plan, results, fitted, run=str(folder.path))
+    return judge(plan, results, fitted, run=str(folder.path), seed=load(folder.config).seed)
 
 
 def judge(
-    plan: Mapping[str, Any], results: Mapping[str, Any], fitted: law.LawFit | None = None, *, run: str = "RUN"
+    plan: Mapping[str, Any], results: Mapping[str, Any], fitted: law.LawFit | None = None, *, run: str = "RUN",
+    seed: int = 0,
 ) -> Verdict:
     """The verdict of plain values.
 
     Args:
         fitted: the run's law, to name the next small run by; None: none is named.
-        run: folder of the run, for the commands.
+        run, seed: folder and training seed of the run, for the commands.
     """
     best, rival = champion(results), _rival(results)
     answer, whether = _whether(results, best, rival)
     where = best_split(plan, results, best, pays=answer == "split")
     beside = [*blame(plan, results, best), *_lost(results)]
-    steps = _steps(plan, results, fitted, answer, rival if answer == "one_model" else best or "planned", where, run)
+    steps = _steps(plan, results, fitted, answer, rival if answer == "one_model" else best or "planned", where, run,
+                   seed)
     whole = " ".join([whether, *_beside_gain(results, best, rival)])
     return Verdict(answer, whole, where.text, tuple(beside), _terms(results), steps, where.low, where.high)
 
@@ -165,11 +167,11 @@ def _terms(results: Mapping[str, Any]) -> str:
 
 def _steps(
     plan: Mapping[str, Any], results: Mapping[str, Any], fitted: law.LawFit | None, answer: Answer, model: str,
-    where: Where, run: str,
+    where: Where, run: str, seed: int,
 ) -> tuple[Step, ...]:
     if answer == "unknown" or diverged(results):
         return (next_step.mend(),)
-    found = [next_step.repeat(results, model, run)]
+    found = [next_step.repeat(results, model, run, seed)]
     if answer != "no_difference":
         found = [next_step.use(answer, model, run)]
     wide = where.low is not None and where.high is not None and where.high - where.low > next_step.WIDE

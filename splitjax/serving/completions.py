@@ -34,7 +34,7 @@ class Refused(Exception):  # noqa: N818 - what the client reads
 
 
 class Asked(BaseModel):
-    """The body of a request; a field that would change nothing is refused by name."""
+    """The body of a request; a field that would change nothing is refused by name (`user`, a label, is let pass)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,7 +46,7 @@ class Asked(BaseModel):
     top_k: int = Field(0, ge=0)
     n: int = Field(1, ge=1, le=128)
     stream: bool = False
-    stream_options: Any = None
+    stream_options: None = None
     logprobs: int | None = Field(None, ge=0, le=MOST_TOP)
     echo: bool = False
     stop: str | list[str] | None = None
@@ -187,7 +187,10 @@ class Engine:
         first = 0 if asked.echo else len(written.ids)
         hidden = loaded.router.prefix if self.models[asked.model][1] is None and loaded.router else 0
         whole, most = [loaded.tokenizer.end_id, *ids], max(asked.logprobs or 0, 1)
-        chosen, tops = scores(loaded, index, whole[: len(written.ids) + 1], most, len(written.ids))
+        chosen: list[Any] = [None] * len(written.ids)
+        tops: list[Any] = list(chosen)
+        if asked.echo:
+            chosen, tops = scores(loaded, index, whole[: len(written.ids) + 1], most, len(written.ids))
         for part, more in zip((chosen, tops), scores(loaded, index, whole, most, len(written.drawn)), strict=True):
             part += more  # apart, so that the prompt's scores do not depend on what was written
         words = [loaded.tokenizer.decode([each]) for each in ids]

@@ -75,6 +75,8 @@ def _bound(port: int) -> Any:
 def offered(source: Config | Path, model: str = "planned") -> Engine:
     """The models of a run or folder, in memory."""
     if isinstance(source, Path):
+        if model != "planned":
+            raise UserError("is for a run; an exported set is served as it is", where="--model", mend="Leave it out.")
         return engine(answers.load(source), {})
     with open_run(source) as job:
         loaded = loaded_models.of_run(job, model)

@@ -279,22 +279,34 @@ def restore_latest(
         (stack, meta, path tokens).
 
     Raises:
-        ReadError: one cannot be read, and may be whole.
-        UserError: one is of another phase.
+        UserError: as `restore_sound`.
     """
     for tokens in reversed(saved(folder)):
         if at_most is not None and tokens > at_most:
             continue
-        try:
-            stack, meta = restore(at(folder, tokens), sharding=sharding)
-        except ReadError:
-            raise
-        except UserError as damage:
-            log.warning("%s: passed over, the checkpoint before it is used", damage)
-            continue
-        record.must_belong(meta, identity, at(folder, tokens))
-        return stack, meta, tokens
+        if found := restore_sound(at(folder, tokens), identity, sharding):
+            return *found, tokens
     return None
+
+
+def restore_sound(
+    folder: Path, identity: str | None, sharding: LeafSharding | None = None
+) -> tuple[Stack, dict[str, Any]] | None:
+    """One checkpoint of a phase with its meta; None, told in the log, if it is damaged.
+
+    Raises:
+        ReadError: it cannot be read, and may be whole, so nothing may take its place.
+        UserError: it is of another phase.
+    """
+    try:
+        stack, meta = restore(folder, sharding=sharding)
+    except ReadError:
+        raise
+    except UserError as damage:
+        log.warning("%s: passed over, the checkpoint before it is used", damage)
+        return None
+    record.must_belong(meta, identity, folder)
+    return stack, meta
 
 
 def at(folder: Path, tokens: int) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +23,7 @@ from .lanes import Lanes
 from .loop import CHECKPOINTS, Log, Pending, Run, Streams, row_of
 from .metrics import PER_EXPERT, MetricsLog, log_path
 from .phase import Mark, OnStep, Phase, StepReport
-from .record import BEFORE
+from .record import BEFORE, IDENTITY
 from .saving import Kind, SavePolicy
 from .stack import Stack, bare, concatenate, path_tokens, pick
 from .starts import Start
@@ -32,7 +31,6 @@ from .step import Trainer
 from .times import wall
 from .working_stack import Dispatched, Whole
 
-log = logging.getLogger("splitjax")
 _NEVER = 1 << 62
 """Path tokens that no phase comes to: where the rate does not fall."""
 OnRow = Callable[[str, dict[str, Any], int], None]
@@ -189,17 +187,14 @@ class _Together(Run):
             for i, points in saved.items():
                 length = self.parts[i].length
                 where = length if length in points else at
-                try:
-                    if where == length and length in points:
-                        ends[i] = bare(self._restore(i, where))
-                    else:
-                        found[i] = self._restore(i, where) if where in points else self._first(i)
-                except UserError as damage:
-                    if where not in points:
-                        raise
-                    log.warning("%s: passed over, the checkpoint before it is used", damage)
+                stack = self._restore(i, where) if where in points else self._first(i)
+                if stack is None:
                     points.discard(where)
                     break
+                if where == length and length in points:
+                    ends[i] = bare(stack)
+                else:
+                    found[i] = stack
             else:
                 return at, found, ends
 
@@ -212,10 +207,14 @@ class _Together(Run):
         self.metas[i][BEFORE] = np.array(stack.skipped_K).tolist()
         return stack
 
-    def _restore(self, i: int, at: int) -> Stack:
+    def _restore(self, i: int, at: int) -> Stack | None:
+        """Its state there; None if the checkpoint is damaged."""
         part = self.parts[i]
         folder = checkpoint.at(part.folder / CHECKPOINTS, part.phase.start + at)
-        stack, meta = checkpoint.restore(folder, sharding=self.trainer.placement.leaf)
+        sound = checkpoint.restore_sound(folder, self.metas[i].get(IDENTITY), self.trainer.placement.leaf)
+        if sound is None:
+            return None
+        stack, meta = sound
         self.metas[i]["lineage"] = meta.get("lineage")
         self.metas[i] |= {BEFORE: meta[BEFORE]} if BEFORE in meta else {}
         return stack

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -13,7 +14,10 @@ from splitjax import cli
 from splitjax.config import UserError
 from splitjax.reporting import comparing
 from splitjax.reporting.comparing import Comparison, Seen, compare
+from splitjax.reporting.sections import Section, line
+from splitjax.reporting.sections_text import terminal
 from splitjax.reporting.verdict import judge
+from splitjax.runs.reporter import Screen
 
 from . import made_up
 
@@ -73,3 +77,25 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         compare([tmp_path, tmp_path / "."])
     with pytest.raises(UserError, match="no such run"):
         compare([tmp_path / "a", tmp_path / "b"])
+
+
+def test_a_repetition_without_a_sweep_is_one_of_the_same_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What the verdict says to repeat has `split=` and `sweep=null`: split at the same place it is the same run."""
+    runs = {"a": seen("a", 4.0, **{"split": None, "sweep.auto.share": 3.0}), "b": seen("b", 6.0, seed=1, split=0.4),
+            "c": seen("c", 6.0, seed=2, split=0.7)}
+    runs["c"].results["models"]["planned"]["fraction"] = 0.7
+    monkeypatch.setattr(comparing, "_seen", lambda path: (runs[path.name], "hash"))
+    (group,) = compare([tmp_path / name for name in runs]).over_seeds()
+    assert group["runs"] == ["a", "b"]
+
+
+def test_brackets_in_names_are_told_as_they_are() -> None:
+    told = Section("t[a]", ("x[b]", "y"), (line("run[c]", ["[d]"]),))
+    console = Screen(file=io.StringIO(), width=80)
+    console.print(terminal(told))
+    shown = console.file.getvalue()
+    assert "\\" not in shown
+    for words in ("t[a]", "x[b]", "run[c]", "[d]"):
+        assert words in shown

@@ -181,3 +181,8 @@ def test_an_edge_that_was_not_measured_in_pairs_is_the_difference_with_both_erro
     assert over.error == pytest.approx(0.94 / 0.975 * errors)
     assert edge(found, "dense", "dense") is not None
     assert edge(found, "dense", "absent") is None
+
+
+def test_a_repetition_has_another_seed_than_the_run_itself() -> None:
+    told = judge(plan(), results(0.5, 1.0), run="runs/a", seed=1).next[0].command
+    assert "run_dir=runs/a-seed2 seed=2" in told

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from splitjax.config import UserError
+from splitjax.config import ReadError, UserError
 from splitjax.train import Interrupted, Part, Phase, Trainer, checkpoint, read_metrics, run_phase, run_together, starts
 from splitjax.train.guards.interrupt import Signals
 
@@ -95,6 +95,41 @@ def test_each_is_what_it_is_alone(fresh: tuple[Trainer, Path, Path]) -> None:
 def stop_after(steps: int, patch: pytest.MonkeyPatch) -> None:
     made = iter(range(steps))
     patch.setattr(Signals, "stop_after", lambda self, step: 15 if next(made, None) is None else None)
+
+
+def stopped_at(trainer: Trainer, here: Path, steps: int, identity: str) -> list[Part]:
+    """The parts as a run of this identity left them after so many steps."""
+    parts = [replace(part, meta=part.meta | {"identity": identity}) for part in parts_in(trainer, here)]
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(steps, patch)
+        with pytest.raises(Interrupted):
+            run_together(trainer, parts)
+    return parts
+
+
+def test_what_another_run_left_is_not_taken_up(fresh: tuple[Trainer, Path, Path]) -> None:
+    trainer, _, here = fresh
+    theirs = stopped_at(trainer, here, 3, "theirs")
+    ours = [replace(part, meta=part.meta | {"identity": "ours"}) for part in theirs]
+    with pytest.raises(UserError, match="a checkpoint of another run"):
+        run_together(trainer, ours)
+
+
+def test_what_cannot_be_read_may_be_whole_and_nothing_takes_its_place(
+    fresh: tuple[Trainer, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, _, here = fresh
+    parts = stopped_at(trainer, here, 3, "ours")
+    before = {part.folder: checkpoint.saved(part.folder / "checkpoints") for part in parts}
+    assert any(before.values()), "or this test shows nothing"
+
+    def unreadable(*given: object, **options: object) -> None:
+        raise ReadError("Input/output error", where="here")
+
+    monkeypatch.setattr(checkpoint, "restore", unreadable)
+    with pytest.raises(ReadError):
+        run_together(trainer, parts)
+    assert {part.folder: checkpoint.saved(part.folder / "checkpoints") for part in parts} == before
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 5])

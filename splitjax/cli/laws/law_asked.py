@@ -86,7 +86,8 @@ def plan_again(args: argparse.Namespace, config: Config) -> int:
             setattr(args, name, value)
     asked = _Asked(args, law)
     fresh = {name: value for name, value in asked.unique.items() if value is not None}
-    options = {"experts": args.experts, **asked.options, **unique_tokens(config, manifest.sizes_by_domain), **fresh}
+    known = unique_tokens(config, manifest.sizes_by_domain, manifest.weights, round(asked.size[1]) or None)
+    options = {"experts": args.experts, **asked.options, **known, **fresh}
     if args.compute:
         return tell(args, law, choose_size(law, asked.flops, **options))
     options["before"] = seed_tokens(config)

@@ -45,12 +45,13 @@ def use(answer: str, model: str, run: str) -> Step:
     return Step(what, "no training", f"splitjax export {shlex.quote(run)} --out models{chosen}")
 
 
-def repeat(results: Mapping[str, Any], model: str, run: str) -> Step:
-    """Another training seed: the noise that test windows do not show."""
+def repeat(results: Mapping[str, Any], model: str, run: str, seed: int) -> Step:
+    """Another training seed than this one: the noise that test windows do not show."""
     costs = results["costs"]
     tokens = sum(each["tokens"] for each in results["models"].values() if "tokens" in each)
     flops, fraction = tokens * costs["planned_flops"] / costs["planned_tokens"], results["models"][model]["fraction"]
-    words = ["splitjax", "run", run, f"run_dir={run}-seed1", "seed=1", f"split={fraction:.4g}", "sweep=null"]
+    other = [f"run_dir={run}-seed{seed + 1}", f"seed={seed + 1}", f"split={fraction:.4g}", "sweep=null"]
+    words = ["splitjax", "run", run, *other]
     what = "Repeat it with another training seed, to tell gain from noise."
     return Step(what, f"{flops:.2g} FLOPs, {flops / costs['planned_flops']:.1f} times the planned model",
                 shlex.join(words))
