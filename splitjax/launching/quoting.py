@@ -40,8 +40,3 @@ def quote(word: str, reader: Reader = "bash") -> str:
     if reader == "kubernetes":
         return word.replace("$", "$$")
     return re.sub(r"([\s\\'\"#])", r"\\\1", word.replace("%", "%%") if reader == "sbatch path" else word)
-
-
-def join(words: list[str] | tuple[str, ...]) -> str:
-    """A command for bash."""
-    return " ".join(quote(word) for word in words)

@@ -45,9 +45,9 @@ class Restarts:
         return frozenset(str(path) for pattern in _MADE for path in self._folder.glob(pattern))
 
 
-def made_in_bash(request: Request, folder: str | None = None) -> str:
+def made_in_bash(request: Request) -> str:
     """A bash function `made`: a mark that changes when the run has got on."""
-    places = " ".join(f"{quote(folder or request.config.folder)}/{pattern}" for pattern in _MADE)
+    places = " ".join(f"{quote(request.config.folder)}/{pattern}" for pattern in _MADE)
     return f"made() {{ (shopt -s nullglob; printf '%s\\n' {places}) | cksum; }}"
 
 

@@ -9,7 +9,7 @@ from splitjax import __version__
 from splitjax.config import UserError
 
 from . import names, shell
-from .quoting import join, quote
+from .quoting import quote
 from .request import RESTART_CODES, Request, refuse_lost_run_dir, xla_flags
 from .restarts import made_in_bash, too_often
 from .slices import Slices
@@ -125,7 +125,7 @@ class TpuVm:
 
 def _keys(request: Request) -> str:
     """Bash that writes the values of variables into a file for the workers; they stand in no script."""
-    each = f"for name in {join(request.options.env)}; do printf 'export %s=%q\\n' \"$name\" \"${{!name}}\"; done"
+    each = f"for name in {shell.line(request.options.env)}; do printf 'export %s=%q\\n' \"$name\" \"${{!name}}\"; done"
     return f'(umask 077; {each} >"$folder/splitjax.env")'
 
 
@@ -144,7 +144,7 @@ def start_script(request: Request) -> str:
 def _loop(request: Request) -> str:
     several, most = Slices.parse(request.options.topology or "").several_hosts, request.options.retries
     config = quote(Path(request.path).name)
-    python, words = '"$HOME"/splitjax-venv/bin/python', join(request.overrides)
+    python, words = '"$HOME"/splitjax-venv/bin/python', shell.line(request.overrides)
     run = f'{python} -P -m splitjax run "$HOME"/{config} {words}'.rstrip()
     return "\n".join([
         *(["export SPLITJAX_DISTRIBUTED=auto"] if several else []),

@@ -8,7 +8,7 @@ from splitjax.config.hf_shape import model_of_config
 
 from .attention import documents
 from .axes import logical_axes
-from .counts import flops_per_token, n_params, n_params_total
+from .counts import flops_per_token, n_params, n_params_total, state_bytes
 from .huggingface import (
     architecture,
     from_huggingface,
@@ -33,5 +33,6 @@ __all__ = [
     "model_of_config",
     "n_params",
     "n_params_total",
+    "state_bytes",
     "to_huggingface",
 ]

@@ -10,7 +10,7 @@ import jax
 from jax.sharding import Mesh
 
 from splitjax.config import Config, MeshSizes, Model, Train, UserError
-from splitjax.model import n_params_total
+from splitjax.model import n_params_total, state_bytes
 from splitjax.parallel import default_sizes, mesh_of, sizes_for
 
 
@@ -51,10 +51,6 @@ class Devices:
         return mesh_of(sizes_for(self.sizes, experts, self.windows)) if self.sizes else None
 
 
-_STATE = 12
-"""Bytes a parameter: weights and two moments (under Muon less), without gradients, activations and copies."""
-
-
 def check_memory(shape: Model, train: Train, vocab_size: int, experts: int, devices: int) -> None:
     """Refuse a stack whose state or whose batch of ids alone is more than all memory.
 
@@ -66,7 +62,7 @@ def check_memory(shape: Model, train: Train, vocab_size: int, experts: int, devi
         UserError: tells both sizes.
     """
     has = _memory(devices)
-    state = _STATE * n_params_total(shape, vocab_size) * experts
+    state = state_bytes(shape, vocab_size, experts)  # without gradients, activations and copies
     batch = 4 * experts * train.batch_size * (train.seq_len + 1)
     for what, needs, mend in (
         (f"weights and moments of {experts} × {n_params_total(shape, vocab_size):,} parameters", state,

@@ -157,7 +157,7 @@ class Executor:
         if not (path / "phase.json").exists() or read_phase(path)["identity"] not in self._identities(phase):
             raise UserError("its seed is not trained", where=f"expert {expert}", mend="Run 'splitjax train' first.")
         if not hosts.from_first(lambda: finished(path, stretch, self.clock.experts, expert)):
-            self.reporter.now(f"{self._words(phase)}, {self.corpus.domains[expert]} alone", phase.name)
+            self.reporter.now(f"{self._words(phase)}, {self.corpus.domains[expert]} alone")
             streams = self._streams(phase).pick([expert])
             with self.watch([phase]) as watch:
                 run_expert(
@@ -194,7 +194,7 @@ class Executor:
 
     def _train(self, phase: Phase) -> Losses:
         hosts.from_first(partial(self.begin, phase))
-        self.reporter.now(self._words(phase), phase.name)
+        self.reporter.now(self._words(phase))
         self._tell_if_moved(phase)
         stack = self._run_phase(phase)
         (measured,) = self.measure([(phase, stack)])
@@ -394,7 +394,7 @@ class Executor:
         size = phase.stack_size(self.clock.experts) if stacked else 1
         mesh = self._devices.mesh(size)
         key = phase.model, mesh
+        check_memory(phase.model, self._recipe, self.vocab_size, size, mesh.size if mesh else 1)
         if key not in self._trainers:
-            check_memory(phase.model, self._recipe, self.vocab_size, size, mesh.size if mesh else 1)
             self._trainers[key] = Trainer(self.model(phase.model), self._recipe, mesh)
         return self._trainers[key]

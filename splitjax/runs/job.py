@@ -41,6 +41,7 @@ class Job:
     rounds: Rounds | None = None
     """Of a sweep that chooses its cells: those chosen so far."""
     _corpus: Corpus | None = None
+    _sweep: Executor | None = None
 
     @property
     def corpus(self) -> Corpus:
@@ -127,10 +128,14 @@ class Job:
         return self.platform
 
     def sweep_executor(self) -> Executor:
-        """The executor of the sweep's phases; their checkpoints name the law that picked splits."""
-        law = law_splits.fix(self.config, self.clock, self.folder)
-        lineage = {"law": law} if law else {}
-        return Executor(self.config, self.corpus, self.folder, self.reporter, lineage, self.seed, small=True)
+        """The executor of the sweep's phases, one for all rounds; their checkpoints name the law that picked splits."""
+        if self._sweep is None:
+            law = law_splits.fix(self.config, self.clock, self.folder)
+            lineage = {"law": law} if law else {}
+            self._sweep = Executor(
+                self.config, self.corpus, self.folder, self.reporter, lineage, self.seed, small=True
+            )
+        return self._sweep
 
     def executor(self, **lineage: Any) -> Executor:
         return Executor(self.config, self.corpus, self.folder, self.reporter, lineage, self.seed)

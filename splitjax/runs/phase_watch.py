@@ -87,8 +87,9 @@ class Watch:
         for phase, rows in self._kept.items():  # trackers hold one phase open at a time
             for row in rows:
                 self._send(phase, row)
-        for _ in self._phases if error[0] is None else ():
-            self._reporter.phase_done((time.monotonic() - self._began - self._stepping) / len(self._phases))
+        beside = (time.monotonic() - self._began - self._stepping) / len(self._phases)
+        for phase in self._phases if error[0] is None else ():
+            self._reporter.phase_done(phase, beside)
 
     def on_step(self, report: StepReport) -> dict[str, Any]:
         """Further figures of a phase's step for its row."""

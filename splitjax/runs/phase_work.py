@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from splitjax.config import Config, Model
-from splitjax.model import flops_per_token, n_params_total
+from splitjax.model import flops_per_token, state_bytes
 
 from .cells import Clock
 from .phase_tree import Phase
@@ -30,16 +30,12 @@ def flops_of(phases: Iterable[Phase], config: Config, experts: int, vocab_size: 
     ))
 
 
-_STATE = 12
-"""Bytes a parameter of a saved model: weights and two moments in float32 (under Muon less)."""
-
-
 def disk_of(phases: Iterable[Phase], config: Config, experts: int, vocab_size: int) -> int:
     """Bytes that the checkpoints of these phases take at most: those that stay, and one to resume from."""
     quantum, every = Clock.of(config, experts).tokens_per_step, config.train.keep_every
     kept, temporary = 0, 0
     for phase in phases:
-        one = _STATE * n_params_total(phase.model, vocab_size) * phase.stack_size(experts)
+        one = state_bytes(phase.model, vocab_size, phase.stack_size(experts))
         regular = phase.stop * quantum // every - phase.start * quantum // every if every else 0
         kept += one * (len({*phase.save_at, phase.stop}) + min(regular, config.train.keep_last or regular))
         temporary = max(temporary, one)

@@ -57,7 +57,7 @@ class Screen(Console):
 class Reporter:
     """Tells what runs, how fast, and how long the whole job still takes.
 
-    Work is counted in units that take about equally long each (see `execute.work_of`); what a phase
+    Work is counted in units that take about equally long each (see `phase_work.work_of`); what a phase
     takes beside its steps (compiling, checkpoints, scoring) is counted by the phase. The time left is
     (work left) · (seconds a unit so far) + (phases left) · (seconds beside a phase so far), and what the stages
     without training are expected to take. A thread keeps the line moving while nothing reports: compiling and fitting
@@ -167,10 +167,9 @@ class Reporter:
         except (OSError, ValueError):
             self.console.quiet = True
 
-    def now(self, what: str, phase: str = "") -> None:
-        """What is being done, inside the stage, in words; `phase` is its name where it is one."""
+    def now(self, what: str) -> None:
+        """What is being done, inside the stage, in words."""
         self._what, self._loss, self._begun = what, None, True
-        self._counted.add(phase)
 
     def advance(self, work: float, seconds: float, tokens_per_s: float, loss: float | None = None) -> None:
         """Steps worth `work` units took `seconds`; `loss` is the mean of the models that made the last of them."""
@@ -179,9 +178,10 @@ class Reporter:
             self._step_seconds += seconds
             self._tokens_per_s, self._loss = tokens_per_s, loss
 
-    def phase_done(self, beside: float) -> None:
-        """A phase ended; `beside` seconds of it were not steps."""
+    def phase_done(self, phase: str, beside: float) -> None:
+        """A phase of that name ended; `beside` seconds of it were not steps."""
         with self._lock:
+            self._counted.add(phase)
             self._phases_done += 1
             self._phases_left = max(self._phases_left - 1, 0)
             self._beside_seconds += beside

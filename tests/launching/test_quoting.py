@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from splitjax import launching
 from splitjax.config import UserError, control_character, from_dict
-from splitjax.launching import Options, Request
+from splitjax.launching import Options, Request, shell
 from splitjax.launching.gke import config_map, job_set
-from splitjax.launching.quoting import Raw, join, quote
+from splitjax.launching.quoting import Raw, quote
 from splitjax.launching.slurm import batch
 
 from .test_tpu_vm import program
@@ -33,7 +33,7 @@ SECRET = "s3cr3t $HOME '\"\\ `id`"
 @settings(max_examples=60, deadline=None)
 @given(st.lists(plain, min_size=1, max_size=6))
 def test_bash_gives_each_word_back(given_words: list[str]) -> None:
-    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {join(given_words)}"], capture_output=True, check=True)
+    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {shell.line(given_words)}"], capture_output=True, check=True)
     assert done.stdout.decode().split("\0")[:-1] == given_words
 
 
@@ -114,7 +114,7 @@ def test_a_run_dir_of_any_name_stays_one_word_of_a_batch_script(name: str) -> No
 
 
 def test_a_raw_piece_stays_and_marks_in_names_are_names() -> None:
-    assert join(["echo", Raw("$k"), "@K@"]) == "echo $k @K@"
+    assert shell.line(["echo", Raw("$k"), "@K@"]) == "echo $k @K@"
     request = ask(Path("@K@ @TASK@.yaml"))
     assert "'@K@ @TASK@.yaml'" in batch(request, "sweep", "--part", Raw("$x/3"))
 

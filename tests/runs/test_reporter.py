@@ -25,7 +25,7 @@ def test_time_left_is_work_left_at_the_speed_so_far() -> None:
     assert told.seconds_left() is None
     told.advance(20.0, seconds=4.0, tokens_per_s=1000.0)
     assert told.seconds_left() == pytest.approx(16.0)
-    told.phase_done(beside=2.0)  # three more such phases
+    told.phase_done("d16.trunk", beside=2.0)  # three more such phases
     assert told.seconds_left() == pytest.approx(16.0 + 3 * 2.0)
     told.skip(30.0, "trunk")  # done by an earlier start: less work, the same speed
     told.skip(30.0, "trunk")  # met again in the next round of a sweep: it left the job once
@@ -46,8 +46,8 @@ def test_a_line_holds_stage_speed_share_and_time_left() -> None:
     told, text = reporter()
     told.plan_work(100.0, phases=1)
     told.stage("train", "", phases=5)
-    told.phase_done(beside=0.0)
-    told.now("experts from 40 %", "d32.trunk")
+    told.phase_done("d16.trunk", beside=0.0)
+    told.now("experts from 40 %")
     told.advance(50.0, seconds=90.0, tokens_per_s=12345.0, loss=4.25)
     told._line()
     last = text.getvalue().splitlines()[-1]
@@ -64,7 +64,7 @@ def test_rounds_that_turn_out_otherwise_change_the_time_left() -> None:
     assert told.seconds_left() == pytest.approx((100 - 20 - 40) * 4 / 20)
     told.replan(10.0, 2)
     assert told.seconds_left() == pytest.approx((100 - 20 - 40 + 10) * 4 / 20)
-    told.now("the shared model", "trunk")
+    told.phase_done("trunk", beside=0.0)
     told.skip(30.0, "trunk")  # trained by this start, and met again
     assert told.seconds_left() == pytest.approx(50 * 4 / 20)
     told.replan(-1000.0, -9)
@@ -78,7 +78,7 @@ def test_stages_that_train_nothing_count_too_and_end() -> None:
     told.plan_rest({"fit": Rest(0.0, 0, 30.0), "evaluate": Rest(5.0, 3, 0.0), "report": Rest(0.0, 0, 3.0)})
     told.stage("sweep")
     told.advance(10.0, seconds=20.0, tokens_per_s=1.0)
-    told.phase_done(beside=4.0)
+    told.phase_done("d16.trunk", beside=4.0)
     assert told.seconds_left() == pytest.approx(30 + 5 * 2 + 3 * 4 + 3)
     told.stage("fit")
     now = 25.0

@@ -46,7 +46,7 @@ def lane_groups(
     """
     known = {_key(phase): phase for phase in phases}
     stored = _read(path)
-    groups = [[known[key] for key in group] for group in stored if all(key in known for key in group)]
+    groups = [group for keys in stored if (group := [known[key] for key in keys if key in known])]
     covered = {_key(phase) for group in groups for phase in group}
     depth = _depths(phases)
     new = _choose([phase for phase in phases if _key(phase) not in covered], depth, lanes, size)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from splitjax.config import UserError, disk_errors
+from splitjax.config import UserError, disk_errors, format_count
+from splitjax.model import n_params
 from splitjax.train import Stack, run_together
 
 from ..executor import Executor
 from ..phase_record import Losses
-from ..phase_tree import Phase, model_tag
+from ..phase_tree import Phase
 
 
 def train_together(executor: Executor, phases: Sequence[Phase]) -> dict[str, Losses | UserError]:
@@ -33,8 +34,7 @@ def train_together(executor: Executor, phases: Sequence[Phase]) -> dict[str, Los
 def _train(executor: Executor, phases: Sequence[Phase], left: Sequence[Phase]) -> dict[str, Losses | UserError]:
     for phase in left:
         executor.begin(phase)
-        executor.reporter.now(phase.name)
-    executor.reporter.now(f"{model_tag(left[0].model)}: {len(left)} phases side by side")
+    executor.reporter.now(f"N = {format_count(n_params(left[0].model))}: {len(left)} phases side by side")
     parts = [executor.part(phase, done=phase not in left) for phase in phases]
     with executor.watch(left) as watch:
         stacks = run_together(executor.trainer(left[0]), parts, on_step=watch.together, on_row=watch.row)

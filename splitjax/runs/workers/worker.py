@@ -38,8 +38,8 @@ class _Relay(Reporter):
     def advance(self, work: float, seconds: float, tokens_per_s: float, loss: float | None = None) -> None:
         self.tell("advance", values=[work, seconds, tokens_per_s, loss])
 
-    def phase_done(self, beside: float) -> None:
-        self.tell("phase_done", values=[beside])
+    def phase_done(self, phase: str, beside: float) -> None:
+        self.tell("phase_done", values=[phase, beside])
 
     def skip(self, work: float, phase: str) -> None:
         self.tell("skip", values=[work, phase])
