@@ -8,7 +8,7 @@ the price allows is worth a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
@@ -72,17 +72,17 @@ class Question:
         """Training FLOPs, shared trunks once."""
         return flops_of(grow(cells, self.config.train.decay_share), self.config, self.clock.experts, self.vocab_size)
 
-    def budget(self, sizes: dict[str, int] | None = None) -> law.Budget:
+    def budget(self, sizes: Mapping[str, int] | None = None, declared: Sequence[float] | None = None) -> law.Budget:
         """As the law is asked.
 
         Args:
             sizes: train tokens by domain, where the data are prepared.
+            declared: weights of the mixture that the source declares, in the order of `sizes`.
         """
         return law.Budget(
             n_params(self.config.model), budget_tokens(self.config), self.clock.experts, self.config.budget.accounting,
-            u_pretrain=float(unique_tokens(self.config, sizes)["u_pretrain"]) if sizes else None,
-            u_special={name: float(size) for name, size in sizes.items()} if sizes else None,
             before=float(seed_tokens(self.config)),
+            **(unique_tokens(self.config, sizes, declared) if sizes else {}),
         )
 
     def curve(self, model: Model, shorter: int, fractions: Sequence[float]) -> list[Cell]:
@@ -155,16 +155,17 @@ def _largest(
 
 
 def further(
-    asked: Question, known: Rounds, fitted: law.LawFit, sizes: dict[str, int], unigram: float
+    asked: Question, known: Rounds, fitted: law.LawFit, sizes: Mapping[str, int], unigram: float,
+    declared: Sequence[float] | None = None,
 ) -> Rounds:
     """The rounds with one more, or ended with the reason.
 
     Args:
         fitted: the law of all rounds so far.
-        sizes: train tokens by domain.
+        sizes, declared: as for `Question.budget`.
         unigram: entropy of the validation text, nats a token.
     """
-    budget = asked.budget(sizes)
+    budget = asked.budget(sizes, declared)
     told = law.plan(
         fitted, budget.n_params, budget.tokens, budget.experts, budget.accounting, extrapolate=True,
         u_pretrain=budget.u_pretrain, u_special=budget.u_special, before=budget.before,
@@ -174,6 +175,7 @@ def further(
         return replace(known, ended=f"the split is known: {low:.0%} to {high:.0%}, all as good as the best")
     deaf = _deaf(fitted, unigram)
     cells = [c for c in known.foreseen if c not in set(known.cells) and n_params(c.model) not in deaf]
+    cells = [c for c in cells if design.predictable(fitted, asked.in_tokens([c]))]
     left = asked.auto.rounds - len(known.rounds)
     found, price = _worth(asked, known, fitted, budget, cells)
     if not found.cells:
@@ -188,10 +190,30 @@ def further(
     return replace(known, rounds=(*known.rounds, one))
 
 
+def unlearned(asked: Question, known: Rounds, refusal: UserError) -> Rounds:
+    """The rounds with one more, where those so far make no law that could be asked: the prior chooses again.
+
+    Raises:
+        UserError: `refusal`, where no round is left or none is paid for.
+    """
+    cells = [c for c in known.foreseen if c not in set(known.cells)]
+    if len(known.rounds) >= asked.auto.rounds:
+        raise refusal
+    found, price = _worth(asked, known, None, asked.budget(), cells)
+    if not found.cells:
+        raise refusal
+    reason = f"by the prior: these runs make no law yet ({refusal})"
+    one = Round(tuple(cells[i] for i in found.cells), reason, price(found.cells), found.sd_before, found.sd_after)
+    return replace(known, rounds=(*known.rounds, one))
+
+
 def _worth(
-    asked: Question, known: Rounds, fitted: law.LawFit, budget: law.Budget, cells: Sequence[Cell]
+    asked: Question, known: Rounds, fitted: law.LawFit | None, budget: law.Budget, cells: Sequence[Cell]
 ) -> tuple[cell_choice.Choice, Callable[[Sequence[int]], float]]:
-    """What one more round would choose among `cells`, and the price of some of them beside those known."""
+    """What one more round would choose among `cells`, and the price of some of them beside those known.
+
+    Without a law a prior chooses.
+    """
     so_far = asked.price(known.cells)
 
     def price(some: Sequence[int]) -> float:
@@ -200,9 +222,9 @@ def _worth(
     if not cells:
         return cell_choice.Choice((), 0.0, 0.0), price
     prices = [price([i]) for i in range(len(cells))]
-    draws = design.drawn(fitted, budget, asked.in_tokens(cells))
-    correction = fitted.chosen.correction
-    noise = max(correction.kernel.noise if correction else NOISE, 1e-4)
+    in_tokens = asked.in_tokens(cells)
+    draws, noise = ((design.drawn(fitted, budget, in_tokens), design.noise_of(fitted)) if fitted is not None
+                    else (design.prior(budget, in_tokens), NOISE))
     return cell_choice.choose(draws, prices, _allowance(asked, known, min(prices)), noise), price
 
 
@@ -283,8 +305,13 @@ def go_on(job: Job, fitted: Callable[[], law.LawFit]) -> bool:
         known = Rounds.load(job.folder.rounds)
         assert known is not None
         if known.ended is None:
-            sizes, unigram = job.corpus.manifest.sizes_by_domain, job.corpus.unigram_entropy("validation")
-            further(question_of(job), known, fitted(), sizes, unigram).save(job.folder.rounds)
+            asked, manifest = question_of(job), job.corpus.manifest
+            unigram = job.corpus.unigram_entropy("validation")
+            try:
+                more = further(asked, known, fitted(), manifest.sizes_by_domain, unigram, manifest.weights)
+            except UserError as refusal:
+                more = unlearned(asked, known, refusal)
+            more.save(job.folder.rounds)
 
     hosts.from_first(made)
     job.rounds = Rounds.load(job.folder.rounds)

@@ -45,6 +45,7 @@ def make_plan(
             "law": {"path": law_path.name, "hash": hash_file(law_path)},
             "outside_fit": _outside(fitted, size, before + tokens, plan["d_special"]),
             "held_out": held_out.to_json() if held_out else None,
+            "before": before,
         }
     plan |= {"format": FORMAT, "made": provenance.now(), "n_params": size, "tokens": tokens,
              "experts": clock.experts, "accounting": config.budget.accounting,

@@ -168,16 +168,18 @@ def sweep_told(job: Job, fitted: law.LawFit) -> dict[str, Any]:
     asked = auto_sweep.question_of(job)
     flops, rounds = sweep_cost(job)["flops"], job.rounds_so_far
     ended = rounds.ended if job.config.sweep and job.config.sweep.auto else None
-    further = rounds.told() if ended else _one_more(asked, fitted)
+    manifest = job.corpus.manifest
+    budget = asked.budget(manifest.sizes_by_domain, manifest.weights)
+    further = rounds.told() if ended else _one_more(fitted, budget, asked.main_flops / 4)
     return {"flops": flops, "of_main": flops / asked.main_flops, "further": further}
 
 
-def _one_more(asked: auto_sweep.Question, fitted: law.LawFit) -> str:
-    """The run that would narrow the split most, for a quarter of the main run's FLOPs at most; "" without draws."""
+def _one_more(fitted: law.LawFit, budget: law.Budget, flops: float) -> str:
+    """The run for so many FLOPs, a quarter of the main run's, that would narrow the split most; "" without draws."""
     if not fitted.chosen.drawn:
         return ""
     try:
-        best = law.next_run(fitted, asked.budget(), asked.main_flops / 4)
+        best = law.next_run(fitted, budget, flops)
     except UserError:
         return "No run for a quarter of the main run's FLOPs would say more."
     told = ", ".join(f"{name} = {format_count(round(value))}" for name, value in (

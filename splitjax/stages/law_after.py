@@ -59,6 +59,6 @@ def _note(job: Job, fitted: law.LawFit) -> str:
 
 
 def _split(plan: dict[str, Any]) -> str:
-    fraction = plan.get("law_split_fraction") or plan["split_fraction"]
+    fraction = plan.get("law_split_fraction", plan["split_fraction"])
     low, high = (100 * end for end in plan["interval"])
     return f"best split {100 * fraction:.0f} %, 90 % interval {low:.0f} to {high:.0f} %"

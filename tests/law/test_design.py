@@ -75,3 +75,23 @@ def test_the_next_run_narrows_the_split(law: LawFit) -> None:
         next_run(law, BUDGET, 1.0)
     with pytest.raises(UserError, match="no bootstrap draws"):
         next_run(exact("blending"), BUDGET, 1e16)
+
+
+def test_a_law_that_knows_no_corner_is_asked_for_runs_that_it_knows() -> None:
+    inside = fit(table("additive", noise=0.01), "additive", bootstrap=20)
+    assert not inside.chosen.finite(1e8, 0.0), "or this test shows nothing"
+    found = next_run(inside, BUDGET, 1e17)
+    assert found.cell.d_pretrain > 0
+    assert found.cell.d_special > 0
+    assert 0 < found.sd_after < found.sd_before
+    assert all(cell.d_special > 0 for cell in propose(3e7, 1e9, 8, 0.3, law=inside).cells)
+
+
+def test_tokens_behind_a_seed_are_neither_paid_for_nor_unmade(law: LawFit) -> None:
+    # 40M of the 100M tokens are behind the seed; the last fifth of the path is decayed apart
+    assert price([Cell(1e6, 1e8, 0.0)], 8, 4e7) == pytest.approx(6e6 * (6e7 + 2e7))
+    seeded = Budget(3e7, 1e9, 8, "total", before=4e7)
+    found = next_run(law, seeded, 1e16)
+    assert found.cell.d_pretrain >= 4e7
+    assert found.flops == pytest.approx(price([found.cell], 8, 4e7))
+    assert main_price(seeded) == pytest.approx(main_price(BUDGET))

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from splitjax.config import UserError
-from splitjax.law import FAMILIES, LawFit, Table, choose_size, plan
+from splitjax.law import FAMILIES, Budget, LawFit, Table, choose_size, plan
+from splitjax.law.splitting.budget import domain_weights
 from splitjax.law.splitting.plan import _decision
+from splitjax.law.splitting.view import mean_loss
 
 from .synthetic import TRUTHS, exact, table
 
@@ -210,3 +212,31 @@ def test_n_is_chosen_under_a_compute_budget() -> None:
     assert found.n_interval is not None
     assert found.n_interval[0] <= found.budget.n_params <= found.n_interval[1]
     assert choose_size(law, flops, 8, flops_per_token=12.0).budget.tokens < found.budget.tokens
+
+
+@pytest.mark.parametrize(("weights", "alone"), [
+    (None, False), ({"a": 1.0, "b": 1.0, "c": 1.0}, False), ({"a": 1.0, "b": 1.0}, True),
+    ({"a": 1.0, "b": 1.0, "c": 0.0}, True), ({"a": 2.0, "b": 1.0, "c": 1.0}, True), ({"c": 1.0}, True),
+])
+def test_what_domains_have_alone_cancels_in_the_plain_mean_over_all_of_them_only(
+    weights: dict[str, float] | None, alone: bool
+) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    class Speaker:
+        drawn = 0
+
+        def losses(
+            self, n: float, d: np.ndarray, s: np.ndarray, domain: str, *, alone: bool, **rest: object
+        ) -> np.ndarray:
+            asked.append((domain, alone))
+            return np.full(len(d), {"a": 1.0, "b": 2.0, "c": 4.0}[domain])
+
+    mean = domain_weights(("a", "b", "c"), weights)
+    budget = Budget(1e6, 1e8, 3, "total")
+    loss = mean_loss(Speaker(), budget, np.ones(1), np.ones(1), mean, False)  # type: ignore[arg-type]
+    named = weights or dict.fromkeys("abc", 1.0)
+    assert {each for _, each in asked} == {alone}
+    assert [domain for domain, _ in asked] == [name for name in named if named[name]]
+    total = sum(named.values())
+    assert loss == pytest.approx(sum(named[k] * {"a": 1.0, "b": 2.0, "c": 4.0}[k] for k in named) / total)

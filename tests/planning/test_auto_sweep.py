@@ -14,7 +14,7 @@ from splitjax.config import Config, UserError, from_dict, load
 from splitjax.law import LawFit, Table
 from splitjax.model import n_params
 from splitjax.planning import auto_sweep
-from splitjax.planning.auto_sweep import Question, first, further
+from splitjax.planning.auto_sweep import Question, first, further, unlearned
 from splitjax.runs.cells import Clock
 from splitjax.runs.phase_tree import Cell
 from splitjax.runs.sweeping.sweep_rounds import Round, Rounds
@@ -136,6 +136,21 @@ def test_nothing_left_to_choose_ends_the_sweep() -> None:
     ended = further(question, whole, fitted, SIZES, unigram=100.0).ended
     assert ended is not None
     assert "no run that the price allows" in ended or "the split is known" in ended
+
+
+def test_runs_that_make_no_law_yet_are_followed_by_others_while_there_are_rounds() -> None:
+    question = asked(share=6.0)
+    known = first(question)
+    refusal = UserError("the law explains nothing of its own rows")
+    more = unlearned(question, known, refusal)
+    assert len(more.rounds) == len(known.rounds) + 1
+    new = more.rounds[-1]
+    assert new.cells
+    assert not set(new.cells) & set(known.cells)
+    assert more.flops <= question.limit * 1.0001
+    assert "explains nothing" in new.reason
+    with pytest.raises(UserError, match="explains nothing"):
+        unlearned(asked(share=6.0, rounds=1), known, refusal)
 
 
 def test_the_presets_of_pods_propose_within_a_small_share() -> None:

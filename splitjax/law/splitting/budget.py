@@ -41,7 +41,7 @@ class Budget:
 
 
 def domain_weights(domains: Sequence[str], weights: Mapping[str, float] | None) -> dict[str, float]:
-    """Weights of the mean over domains, summing to 1; all alike where none are given.
+    """Weights of the mean over all domains, summing to 1; all alike where none are given, 0 for those not named.
 
     Raises:
         UserError: no such domain, or weights that are negative or all 0.
@@ -55,4 +55,4 @@ def domain_weights(domains: Sequence[str], weights: Mapping[str, float] | None) 
     total = sum(given.values())
     if total <= 0:
         raise UserError("all weights are 0", where="weights")
-    return {name: value / total for name, value in given.items() if value > 0}
+    return {name: given.get(name, 0.0) / total for name in domains}

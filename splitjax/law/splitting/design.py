@@ -124,7 +124,7 @@ def next_run(law: LawFit, budget: Budget, flops: float) -> NextRun:
     """
     cells, prices, draws, noise = _asked(law, budget)
     dear = np.asarray(prices) > flops
-    if dear.all():
+    if dear.all():  # also where the law predicts none
         raise UserError(f"no run on the grid of the table costs {flops:.3g} FLOPs or less", where="next-run")
     left = [np.inf if out else cell_choice.sd_after(draws, [i], noise) for i, out in enumerate(dear)]
     best = int(np.argmin(left))
@@ -133,6 +133,8 @@ def next_run(law: LawFit, budget: Budget, flops: float) -> NextRun:
 
 def _further(limit: float, budget: Budget, law: LawFit) -> Design:
     cells, prices, draws, noise = _asked(law, budget)
+    if not cells:
+        raise UserError("the law predicts none of the runs that would tell", where="propose")
     found = cell_choice.choose(draws, prices, limit, noise)
     if not found.cells:
         what = f"no run for {limit:.3g} FLOPs would narrow the split" if min(prices) <= limit else \
@@ -148,11 +150,20 @@ def _asked(law: LawFit, budget: Budget) -> tuple[list[Cell], list[float], cell_c
     if not law.chosen.drawn:
         raise UserError("the law has no bootstrap draws", where="law", mend="Fit it with --bootstrap 200.")
     law.check_n(law.ranges["n_params"][0])
-    cells = _candidates(law, budget)
-    prices = [price([cell], budget.experts) for cell in cells]
+    cells = predictable(law, _candidates(law, budget))
+    prices = [price([cell], budget.experts, budget.before) for cell in cells]
+    return cells, prices, drawn(law, budget, cells), noise_of(law)
+
+
+def predictable(law: LawFit, cells: Sequence[Cell]) -> list[Cell]:
+    """Those that the law predicts: some know no run without pretraining, or without specialisation."""
+    return [cell for cell in cells if np.all(law.chosen.finite(cell.d_pretrain, cell.d_special))]
+
+
+def noise_of(law: LawFit) -> float:
+    """Relative noise of a run's mean loss, as far as a law can tell it."""
     correction = law.chosen.correction
-    noise = max(correction.kernel.noise if correction else NOISE, _LEAST)
-    return cells, prices, drawn(law, budget, cells), noise
+    return max(correction.kernel.noise if correction else NOISE, _LEAST)
 
 
 def _candidates(law: LawFit, budget: Budget) -> list[Cell]:
@@ -163,7 +174,8 @@ def _candidates(law: LawFit, budget: Budget) -> list[Cell]:
     for name in ("d_pretrain", "d_special"):
         low, high = law.ranges[name]
         tokens.append([0.0, *np.geomspace(low, 2 * high, 5)])
-    grid = [Cell(float(n), float(d), float(s)) for n, d, s in product(sizes, *tokens) if d + s > 0]
+    grid = [Cell(float(n), float(d), float(s)) for n, d, s in product(sizes, *tokens)
+            if d >= budget.before and d + s > budget.before]
     curves = [cell for n in sizes for shorter in SHORTER for cell in _curve(budget, n, shorter, FRACTIONS)]
     return list(dict.fromkeys([*curves, *grid]))
 
@@ -227,16 +239,20 @@ def _largest(limit: float, budget: Budget, full: Sequence[float], half: Sequence
     return found if price(found, budget.experts) <= 1.02 * limit else cells(0.97 * top)
 
 
-def price(cells: Sequence[Cell], experts: int, flops_per_token: float = 6.0) -> float:
-    """Training FLOPs (6 N per token): a trunk a size, a decay a run, and `experts` specialised models a run."""
+def price(cells: Sequence[Cell], experts: int, before: float = 0.0) -> float:
+    """Training FLOPs (6 N per token): a trunk a size, a decay a run, and `experts` specialised models a run.
+
+    Args:
+        before: tokens of D behind the seed, which nobody pays for.
+    """
     total = 0.0
     for n in {cell.n_params for cell in cells}:
         own = [cell for cell in cells if cell.n_params == n]
-        tokens = max(cell.d_pretrain for cell in own)
+        tokens = max(cell.d_pretrain for cell in own) - before
         for cell in own:
-            decay = min(cell.d_pretrain, max(0.0, DECAY * (cell.d_pretrain + cell.d_special) - cell.d_special))
+            decay = min(cell.d_pretrain - before, max(0.0, DECAY * (cell.d_pretrain + cell.d_special) - cell.d_special))
             tokens += decay + experts * cell.d_special
-        total += flops_per_token * n * tokens
+        total += 6.0 * n * tokens
     return total
 
 

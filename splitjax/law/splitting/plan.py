@@ -196,7 +196,7 @@ def _made(law: LawFit, view: View, extrapolate: bool) -> SplitPlan:
         decision=_decision(best, interval, rivals["dense"]["beaten"], better(rivals)),
         split_fraction=best, d_pretrain=d - budget.before, d_special=s, predicted_loss=told["predicted_loss"],
         interval=interval, loss_interval=(low, high), flat_region=_flat(view, best), baselines=rivals,
-        per_domain={name: View(law.chosen, budget, {name: 1.0}).told() for name in mean},
+        per_domain={name: View(law.chosen, budget, {name: 1.0}).told() for name in mean if mean[name]},
         by_family=by_family, marginal=_marginal(view, best), budget=budget, family=law.family, curve=_curve(view),
         notes=_notes(law, budget, best, rivals, by_family),
     )

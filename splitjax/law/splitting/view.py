@@ -77,8 +77,11 @@ def mean_loss(
 ) -> np.ndarray:
     """Weighted mean of domain losses at D and D', [draws, points]; the estimate where the law has no draws."""
     total: Any = 0.0
-    alone = len(weights) == 1 or len(set(weights.values())) > 1  # in a plain mean, what domains have alone cancels
+    # In a plain mean over all domains, what each has alone cancels.
+    alone = len(weights) == 1 or len(set(weights.values())) > 1
     for domain, weight in weights.items():
+        if not weight:
+            continue
         u_d, u_s = (
             None if u is None else np.minimum(u, tokens)
             for u, tokens in zip(budget.unique(domain), (d, s), strict=True)

@@ -70,7 +70,8 @@ def narrow(fitted: law.LawFit, plan: Mapping[str, Any], results: Mapping[str, An
         plan: with the pick of a law.
     """
     flops = results["costs"]["planned_flops"]
-    budget = law.Budget(plan["n_params"], plan["tokens"], plan["experts"], plan["accounting"])
+    budget = law.Budget(plan["n_params"], plan["tokens"], plan["experts"], plan["accounting"],
+                        before=plan.get("before", 0))
     try:
         found = law.next_run(fitted, budget, PRICE * flops)
     except UserError:
