@@ -12,6 +12,8 @@ Place = tuple[tuple[int, int], tuple[int, int]]
 
 _OTHERS = {"min": "max", "any": "all", "argmin": "argmax", "ceil": "floor", "mean": "sum", "minimum": "maximum"}
 OTHERS = _OTHERS | {other: name for name, other in _OTHERS.items()}
+_EVEN = {"min", "max", "minimum", "maximum", "hypot", "logaddexp"}
+"""Functions that do not care which of their arguments comes first."""
 _SUMS = ("arith_expr", "term", "expr", "and_expr", "and_test", "or_test")
 """Nodes whose children are operands and what joins them, by turns."""
 
@@ -39,7 +41,9 @@ class SwapArguments(_Choice):
     """f(a, b) → f(b, a), of neighbours that are given by their places."""
 
     def ways(self, node: Any) -> Iterator[list[Any]]:
-        if node.type != "arglist":
+        if node.type != "arglist" or (before := node.parent.get_previous_sibling()) is None:
+            return
+        if before.get_last_leaf().value in _EVEN:
             return
         for i in range(0, len(node.children) - 2, 2):
             one, comma, other = node.children[i : i + 3]
