@@ -11,6 +11,7 @@ import pytest
 
 from splitjax.law import LawFit, plan, predict
 from splitjax.law.fitting.fitted import percentiles
+from splitjax.law.splitting.best_size import best_size
 from splitjax.law.splitting.plan import _flat
 from splitjax.law.splitting.view import GRID
 
@@ -99,3 +100,15 @@ def test_marginal_gains_are_the_derivatives_of_the_formula(accounting: Any, shar
     fall = p.b * p.B * (s + p.k * d**p.g) ** (-p.b - 1)
     assert found.marginal["special"] == pytest.approx(fall / share, rel=1e-4)
     assert found.marginal["pretrain"] == pytest.approx(fall * p.k * p.g * d ** (p.g - 1), rel=1e-4)
+
+
+def test_the_interval_of_a_size_is_that_of_the_best_size_of_each_draw() -> None:
+    """Losses that are parabolas of log N around known sizes, of which the estimate's is 1M."""
+    best = np.log(1e6) + 10 * OFF
+
+    def least(n: float, draws: bool) -> np.ndarray:
+        return 3.0 + np.square(np.log(n) - (best if draws else np.log([1e6])))
+
+    chosen, interval = best_size(exact("effective_data").table, 1e14, least, False)
+    assert chosen == pytest.approx(1e6, rel=1e-3)
+    assert interval == pytest.approx(1e6 * np.exp(10 * np.array([LOW, HIGH])), rel=1e-6)
