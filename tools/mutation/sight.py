@@ -22,7 +22,10 @@ class Sight:
         self._packages: dict[str, dict[str, tuple[str, str]]] = {}
 
     def of(self, path: str) -> list[tuple[int, str]]:
-        """(imports between, test file) of every test that can see a file, the nearest first."""
+        """(imports between, test file) of every test that can see a file, the nearest first.
+
+        Tests of another room are one further away.
+        """
         seen, queue = {path: 0}, deque([path])
         while queue:
             at = queue.popleft()
@@ -30,7 +33,9 @@ class Sight:
                 if other not in seen:
                     seen[other] = seen[at] + 1
                     queue.append(other)
-        return sorted((steps, name) for name, steps in seen.items() if Path(name).name.startswith("test_"))
+        room = f"tests/{'/'.join(Path(path).parts[1:2])}/"
+        return sorted((steps + (not name.startswith(room)), name) for name, steps in seen.items()
+                      if Path(name).name.startswith("test_"))
 
     @cached_property
     def _importers(self) -> dict[str, set[str]]:
