@@ -16,11 +16,12 @@ import argparse
 import json
 import os
 import queue
+import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,10 +86,16 @@ class Bench:
     def __init__(self, root: Path, place: Path, jobs: int, limit: float) -> None:
         self.root, self.limit, self.sight = root, limit, Sight(root)
         self.copies: queue.SimpleQueue[Copy] = queue.SimpleQueue()
-        for i in range(jobs):
-            self.copies.put(Copy.of(root, place / f"copy{i}"))
         self.baseline = Baseline(Copy.of(root, place / "whole"))
+        self.all = [Copy.of(root, place / f"copy{i}") for i in range(jobs)]
+        for copy in self.all:
+            self.copies.put(copy)
         self.one = threading.Lock()
+
+    def end(self) -> None:
+        """End whatever runs."""
+        for copy in (self.baseline.copy, *self.all):
+            copy.end()
 
     def tried(self, mutant: Mutant, source: str) -> Result:
         """A mistake, by the tests that can see its file."""
@@ -122,6 +129,21 @@ def told(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
+def _tried(bench: Bench, drawn: Sequence[tuple[Mutant, str]], jobs: int) -> Iterator[Result]:
+    """What comes of each, in turn; when interrupted, what runs is ended and no other begun."""
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for count, one in enumerate(pool.map(lambda pair: bench.tried(*pair), drawn), 1):
+                m = one.mutant
+                print(f"{count}/{len(drawn)} {one.how} {m.path}:{m.line} {m.operator} ({one.seconds:.0f} s)",
+                      file=sys.stderr, flush=True)
+                yield one
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            bench.end()
+            raise
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("places", nargs="*", help="rooms, folders or files (the whole package)")
@@ -145,14 +167,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not drawn:
         print("mutate: there is no mistake to make in these files", file=sys.stderr)
         return 2
-    began, results = time.monotonic(), []
-    with tempfile.TemporaryDirectory(prefix="mutate-") as place, ThreadPoolExecutor(args.jobs) as pool:
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mutate-") as place:
         bench = Bench(args.root, Path(place), args.jobs, args.limit)
-        for result in pool.map(lambda pair: bench.tried(*pair), drawn):
-            results.append(result)
-            m = result.mutant
-            print(f"{len(results)}/{len(drawn)} {result.how} {m.path}:{m.line} {m.operator} ({result.seconds:.0f} s)",
-                  file=sys.stderr, flush=True)
+        results = list(_tried(bench, drawn, args.jobs))
     share = sum(each.caught for each in results) / len(results)
     print(told(results))
     if bench.baseline.failing:
@@ -166,4 +184,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

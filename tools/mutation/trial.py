@@ -37,6 +37,8 @@ class Copy:
 
     root: Path
     turn: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    """What runs in it."""
 
     @staticmethod
     def of(root: Path, place: Path) -> Copy:
@@ -70,19 +72,26 @@ class Copy:
         # Of all mutants but a few, programs compile to what others have compiled before.
         given.setdefault("JAX_COMPILATION_CACHE_DIR", str(self.root.parent / "programs"))
         with (self.root.parent / f"{self.root.name}.out").open("w+b") as out:
-            process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *words],
                 cwd=self.root, env=given, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )
             try:
-                code = process.wait(limit)
+                code = self.process.wait(limit)
             except subprocess.TimeoutExpired:
                 code = None
             finally:
-                _end(process)
+                self.end()
             out.seek(0)
             text = out.read().decode(errors="replace")
         return Told(code, text[-4000:], time.monotonic() - began)
+
+    def end(self) -> None:
+        """End what runs in it, with all that it started."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
 @dataclass
@@ -134,9 +143,3 @@ def _failing(report: Path) -> list[str]:
         if case.find("failure") is not None or case.find("error") is not None
     ]
 
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of a process group."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
