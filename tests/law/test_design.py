@@ -10,7 +10,7 @@ import pytest
 from splitjax.config import UserError
 from splitjax.law import Budget, Cell, LawFit, fit, next_run, propose
 from splitjax.law.splitting.cell_choice import Draws
-from splitjax.law.splitting.design import NOISE, _candidates, best_shape, main_price, price
+from splitjax.law.splitting.design import NOISE, _candidates, _largest, best_shape, main_price, price
 
 from .synthetic import exact, table
 
@@ -139,3 +139,22 @@ def test_the_shape_that_leaves_the_split_narrowest_is_taken() -> None:
     assert found[0] == [(0.2, b)]
     assert found[2] == pytest.approx(0.2)
     assert best_shape(lambda full, half: None, prior) is None
+
+
+def test_first_runs_are_as_large_as_the_price_allows() -> None:
+    """K = 3, T = 1B: a curve of (0.5, 1) costs its trunk of 1B, the decay of 0.2B, and three experts of 0.5B / 3; the
+    smallest and the largest size also the decay of T / 2, 0.1B. So N = 1M, 2M and 4M cost 6 · 12.4e15."""
+    budget = Budget(1e8, 1e9, 3, "total")
+
+    def sizes(limit: float) -> list[float]:
+        return sorted({cell.n_params for cell in _largest(limit, budget, (0.5, 1.0), (1.0,)) or []})
+
+    assert sizes(6 * 12.4e15) == [1e6, 2e6, 4e6]
+    assert sizes(1e30) == [1.2e7, 2.5e7, 5e7], "no run is larger than half of the main one"
+    assert sizes(6 * 12.4e15 / 11) == [], "the smallest would lie over 1000 times below"
+    for limit in 6 * 12.4e15 * np.geomspace(1, 8, 60):
+        cells = _largest(float(limit), budget, (0.5, 1.0), (1.0,))
+        assert cells is not None
+        assert 0.93 * limit < price(cells, 3) <= 1.02 * limit
+    asked = [float(max(sizes(float(limit)))) for limit in 6 * 12.4e15 * np.array([1.0, 2.0, 3.0])]
+    assert asked == [4e6, 8e6, 1.2e7]
