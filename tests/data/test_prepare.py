@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from splitjax.config import UserError
 from splitjax.data import Corpus, prepare
-from splitjax.data.documents import SPLITS
+from splitjax.data.documents import SPLITS, mix
 
 from .conftest import WORDS, rows_of, settings, write_jsonl
 
@@ -79,6 +80,22 @@ def test_duplicates_and_empty_documents_are_dropped_and_counted(tiny_jsonl: Path
     manifest = prepare(settings(source), tmp_path / "out", seed=0)
     assert manifest.dropped == {"empty": 1, "exact_duplicates": 7, "near_duplicates": 0, "beyond_max_chars": 0}
     assert sum(sum(manifest.counts("documents", split)) for split in SPLITS) == 180
+
+
+def test_validation_and_test_have_each_the_share_asked_for(tmp_path: Path) -> None:
+    """Of unequal shares, by the hash of the text alone: worked out here from its first 64 bits."""
+    rows = rows_of(100, labels=("sea", "law"))
+    data = settings(write_jsonl(tmp_path / "d.jsonl", rows), tokenizer={"type": "bytes"}, validation=0.3, test=0.1)
+    manifest = prepare(data, tmp_path / "out", seed=0)
+    expected = {split: [0, 0] for split in SPLITS}
+    for row in rows:
+        word = np.frombuffer(blake2b(row["text"].encode(), digest_size=16).digest()[:8], "<u8")
+        u = float(mix(word, 1)[0]) / 2**64
+        split = "test" if u < 0.1 else "validation" if u < 0.4 else "train"
+        expected[split][("law", "sea").index(row["domain"])] += 1
+    assert manifest.domains == ("law", "sea")
+    assert {split: list(manifest.counts("documents", split)) for split in SPLITS} == expected
+    assert sum(expected["validation"]) > 2 * sum(expected["test"]) > 0
 
 
 def test_max_chars_caps_each_label_by_hash(tiny_jsonl: Path, tmp_path: Path) -> None:

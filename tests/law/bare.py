@@ -25,7 +25,7 @@ def bare(law: LawFit, points: list[tuple[float, float, float]] | None = None) ->
     family = law.families[0]
     rows = [
         {"n_params": n, "d_pretrain": d, "d_special": s, "loss": float(loss)} | ({"domain": domain} if domain else {})
-        for domain in family.forms[0].domains
+        for domain in (name for form in family.forms for name in form.domains)
         for (n, d, s), loss in zip(points, family.losses(*columns, domain), strict=True)
         if np.isfinite(loss)
     ]

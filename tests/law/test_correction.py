@@ -12,7 +12,7 @@ from splitjax.law.fitting.combined import Combined
 from splitjax.law.fitting.correction import Correction, correction_of
 from splitjax.law.fitting.process import Kernel, Part, Process, likeliest, matern
 
-from .synthetic import PRETRAIN, SIZES, SPECIAL, exact, grid, table
+from .synthetic import PRETRAIN, SIZES, SPECIAL, TRUTHS, exact, grid, table
 
 
 def wander(n: np.ndarray, d: np.ndarray, s: np.ndarray, scale: float, seed: int, length: float = 1.0) -> np.ndarray:
@@ -148,6 +148,69 @@ def test_what_a_domain_has_alone_corrects_it_and_cancels_in_the_mean() -> None:
     assert law.predict(3e7, told.d_pretrain, told.d_special) == pytest.approx(told.predicted_loss)
     one = plan(law, 3e7, 5e8, 4, weights={"a": 1.0})
     assert law.predict(3e7, one.d_pretrain, one.d_special, "a") == pytest.approx(one.predicted_loss)
+
+
+def test_what_a_domain_has_alone_is_what_its_rows_have_beyond_the_mean_of_their_run() -> None:
+    """By hand, run by run: three domains of which the third is missing in every fourth run."""
+    rows = table("effective_data", noise=0.002, domains={"a": {}, "b": {"E": 2.5}, "c": {"E": 0.9}})
+    third = np.flatnonzero(rows.domain == "c")
+    rows = rows.select(~np.isin(np.arange(len(rows)), third[::4]))
+    truth = np.array([exact("effective_data", TRUTHS["effective_data"] | {"E": {"a": 1.5, "b": 2.5, "c": 0.9}[name]})
+                      .predict(*point) for *point, name in
+                      zip(rows.n_params, rows.d_pretrain, rows.d_special, rows.domain, strict=True)])
+    for i, name in enumerate("abc"):
+        at = rows.domain == name
+        rows.loss[at] *= np.exp(wander(rows.n_params[at], rows.d_pretrain[at], rows.d_special[at], 0.01 * (i + 1), i))
+    drawn = truth * np.array([[0.98], [1.0], [1.05]]) ** (rows.domain == "b")
+    found = correction_of(rows, np.ones(len(rows), bool), truth, drawn)
+    assert found is not None
+    assert set(found.own) == set("abc")
+    assert len({found.common.seed, *(each.seed for each in found.own.values())}) == 4, "no two draw alike"
+    for name, process in found.own.items():
+        told: dict[tuple[int, ...], list[float]] = {}
+        for run in np.unique(rows.run):
+            of, mine = rows.run == run, (rows.run == run) & (rows.domain == name)
+            if mine.any():
+                place = rows.n_params[mine][0], rows.d_pretrain[mine][0], rows.d_special[mine][0]
+                told[tuple(map(round, place))] = [
+                    np.log(rows.loss[mine][0] / said[mine][0]) - np.log(rows.loss[of].sum() / said[of].sum())
+                    for said in (truth, *drawn)]
+        more = np.array([0.0, found.origin, found.origin])
+        seen = [tuple(map(round, at)) for at in np.exp(process.at[:, :3]) - more]
+        assert len(seen) == len(told)
+        expected = np.array([told[at] for at in seen])
+        np.testing.assert_allclose(process.values, expected[:, 0], atol=1e-12)
+        np.testing.assert_allclose(process.drawn, expected[:, 1:].T, atol=1e-12)
+
+
+def test_a_row_is_corrected_by_what_all_share_and_by_its_own_domain() -> None:
+    """The whole table at once says what each domain says alone, and both are products worked out here."""
+    law = _domains_apart("abc")
+    found, rows = law.chosen.correction, law.table
+    assert found is not None
+    points = rows.n_params, rows.d_pretrain, rows.d_special
+    for name in "abc":
+        at = rows.domain == name
+        here = [part[at] for part in points]
+        log = np.log(law.chosen.uncorrected[at]) + found.common.given(_at(found, *here))
+        alone = log + found.own[name].given(_at(found, *here))
+        np.testing.assert_allclose(np.log(law.chosen.on(rows)[at]), alone, atol=1e-12)
+        np.testing.assert_allclose(np.log(law.chosen.losses(*here, name, alone=True)), alone, atol=1e-12)
+        np.testing.assert_allclose(np.log(law.chosen.losses(*here, name)), log, atol=1e-12)
+
+
+def _at(found: Correction, n: np.ndarray, d: np.ndarray, s: np.ndarray) -> np.ndarray:
+    more = found.origin
+    return np.log(np.stack([n, d + more, s + more, d + s + more], 1))
+
+
+def _domains_apart(names: str) -> LawFit:
+    """A law of domains each of which has a misfit of its own."""
+    rows = table("effective_data", noise=0.002, domains={name: {} for name in names})
+    for i, name in enumerate(names):
+        at = rows.domain == name
+        rows.loss[at] *= np.exp(wander(rows.n_params[at], rows.d_pretrain[at], rows.d_special[at], 0.02, i))
+    return fit(rows, "effective_data", bootstrap=0)
 
 
 def test_a_draw_is_one_function_wherever_it_is_asked() -> None:

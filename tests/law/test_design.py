@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pytest
 
 from splitjax.config import UserError
 from splitjax.law import Budget, Cell, LawFit, fit, next_run, propose
-from splitjax.law.splitting.design import main_price, price
+from splitjax.law.splitting.cell_choice import Draws
+from splitjax.law.splitting.design import NOISE, _candidates, _largest, best_shape, main_price, price
 
 from .synthetic import exact, table
 
@@ -95,3 +99,62 @@ def test_tokens_behind_a_seed_are_neither_paid_for_nor_unmade(law: LawFit) -> No
     assert found.cell.d_pretrain >= 4e7
     assert found.flops == pytest.approx(price([found.cell], 8, 4e7))
     assert main_price(seeded) == pytest.approx(main_price(BUDGET))
+
+
+def test_candidates_are_split_curves_of_t_and_of_its_half_and_the_range_of_the_table() -> None:
+    """K = 3: at a fraction f of T = 100M, D = f T and D' = (1 - f) T / 3. Of the table D is 2M to 200M, D' to 10M."""
+    found = _candidates(exact("effective_data"), Budget(1e7, 1e8, 3, "total"))
+    assert len(set(found)) == len(found)
+    for n in (3e5, 1e6, 3e6, 1e7):
+        own = [(cell.d_pretrain, cell.d_special) for cell in found if cell.n_params == n]
+        for whole in (1e8, 5e7):
+            splits = [d / whole for d, s in own if d + 3 * s == pytest.approx(whole)]
+            assert sorted(splits) == pytest.approx([0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1])
+        rest = [pair for pair in own if not any(pair[0] + 3 * pair[1] == pytest.approx(x) for x in (1e8, 5e7))]
+        assert len(rest) == 6 * 6 - 1, "five of each, and none; not none of both"
+        assert sorted({d for d, _ in rest}) == pytest.approx([0, *(2e6 * 200 ** (i / 4) for i in range(5))])
+        assert sorted({s for _, s in rest}) == pytest.approx([0, *(4e5 * 50 ** (i / 4) for i in range(5))])
+
+
+def test_the_shape_that_leaves_the_split_narrowest_is_taken() -> None:
+    """Two draws at ±a of the split and ±b of a loss: variances 2a², 2b². Where 2b² is the noise's, half is left: a²."""
+    b = NOISE / np.sqrt(2)
+    told = iter([None, (0.21, b), (0.2, b), (0.1, 0.0)])  # the first shape costs too much, the last shows nothing
+
+    def made(full: Sequence[float], half: Sequence[float]) -> list[tuple[float, float]] | None:
+        return [one] if (one := next(told)) else None
+
+    def prior(cells: list[tuple[float, float]]) -> Draws:
+        ((a, loss),) = cells
+        return Draws(np.array([-a, a]), np.array([[-loss], [loss]]))
+
+    found = best_shape(made, prior)
+    assert found is not None
+    assert found[0] == [(0.1, 0.0)]
+    assert found[1].sd == pytest.approx(0.1)
+    assert found[2] == pytest.approx(0.1 * np.sqrt(2))
+    told = iter([None, (0.21, b), (0.2, b), (0.25, 0.0)])
+    found = best_shape(made, prior)
+    assert found is not None
+    assert found[0] == [(0.2, b)]
+    assert found[2] == pytest.approx(0.2)
+    assert best_shape(lambda full, half: None, prior) is None
+
+
+def test_first_runs_are_as_large_as_the_price_allows() -> None:
+    """K = 3, T = 1B: a curve of (0.5, 1) costs its trunk of 1B, the decay of 0.2B, and three experts of 0.5B / 3; the
+    smallest and the largest size also the decay of T / 2, 0.1B. So N = 1M, 2M and 4M cost 6 · 12.4e15."""
+    budget = Budget(1e8, 1e9, 3, "total")
+
+    def sizes(limit: float) -> list[float]:
+        return sorted({cell.n_params for cell in _largest(limit, budget, (0.5, 1.0), (1.0,)) or []})
+
+    assert sizes(6 * 12.4e15) == [1e6, 2e6, 4e6]
+    assert sizes(1e30) == [1.2e7, 2.5e7, 5e7], "no run is larger than half of the main one"
+    assert sizes(6 * 12.4e15 / 11) == [], "the smallest would lie over 1000 times below"
+    for limit in 6 * 12.4e15 * np.geomspace(1, 8, 60):
+        cells = _largest(float(limit), budget, (0.5, 1.0), (1.0,))
+        assert cells is not None
+        assert 0.93 * limit < price(cells, 3) <= 1.02 * limit
+    asked = [float(max(sizes(float(limit)))) for limit in 6 * 12.4e15 * np.array([1.0, 2.0, 3.0])]
+    assert asked == [4e6, 8e6, 1.2e7]

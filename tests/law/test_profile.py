@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import optimize, stats
 
 from splitjax.config import UserError
-from splitjax.law import LawFit, fit, plan, profile
+from splitjax.law import LawFit, Table, fit, plan, profile
 
 from .synthetic import TRUTHS, table
 
@@ -27,6 +28,54 @@ def test_a_profile_is_least_at_the_estimate(law: LawFit) -> None:
     assert rise[-1] > found.threshold
     low, high = law.intervals["b"]
     assert 0.3 < (found.interval[1] - found.interval[0]) / (high - low) < 3, "it agrees with the bootstrap"
+
+
+@pytest.fixture(scope="module", params=["squared", "huber"])
+def plain(request: pytest.FixtureRequest) -> LawFit:
+    """A law of L(N, D) = E + A/N^a + B/D^b by least squares, of losses or (below a threshold of 1) of their logs."""
+    columns = table("chinchilla", noise=0.004, special=(0.0,), seed=3).to_json()
+    del columns["d_special"]
+    return fit(Table.from_json(columns), "chinchilla", loss=request.param, delta=1.0, bootstrap=0)
+
+
+def test_the_limit_is_that_of_a_likelihood_ratio(plain: LawFit) -> None:
+    """Of least squares by hand: half the 90 % point of chi-squared times the variance of 20 rows less 5 parameters."""
+    off = plain.chosen.members[0].on(plain.table)
+    left = off - plain.table.loss if plain.settings["loss"] == "squared" else np.log(off / plain.table.loss)
+    variance = np.square(left).sum() / (20 - 5)
+    assert profile(plain, "b").threshold == pytest.approx(stats.chi2.ppf(0.9, 1) / 2 * variance, rel=1e-6)
+
+
+def test_the_interval_is_that_of_scipys_least_squares(plain: LawFit) -> None:
+    """Of b, by curve_fit: the estimate ± 1.645 standard errors, where the rise is as good as a parabola."""
+    best, error = by_scipy(plain)
+    ours = profile(plain, "b")
+    assert ours.best == pytest.approx(best, rel=1e-3)
+    low, high = ours.interval
+    assert high - low == pytest.approx(2 * stats.norm.ppf(0.95) * error, rel=0.03)
+    assert (low + high) / 2 == pytest.approx(best, abs=0.2 * error)
+
+
+def test_the_bootstrap_spreads_as_scipys_standard_errors_say() -> None:
+    """20 rows and 5 parameters: residuals that were not widened by √(20/15) would spread by an eighth less."""
+    columns = table("chinchilla", noise=0.004, special=(0.0,), seed=3).to_json()
+    del columns["d_special"]
+    law = fit(Table.from_json(columns), "chinchilla", delta=1.0, bootstrap=1000)
+    low, high = law.intervals["b"]
+    assert high - low == pytest.approx(2 * stats.norm.ppf(0.95) * by_scipy(law)[1], rel=0.07)
+
+
+def by_scipy(law: LawFit) -> tuple[float, float]:
+    """b and its standard error, by curve_fit under the loss of the law."""
+    t, logs = law.table, law.settings["loss"] == "huber"
+
+    def told(_: np.ndarray, E: float, A: float, B: float, a: float, b: float) -> np.ndarray:
+        loss = E + A / (t.n_params / 1e6) ** a + B / (t.d_pretrain / 2e7) ** b
+        return np.log(loss) if logs else loss
+
+    start = (1.8, 120 / 1e6**0.34, 400 / 2e7**0.33, 0.34, 0.33)
+    found, covariance = optimize.curve_fit(told, np.arange(len(t)), np.log(t.loss) if logs else t.loss, start)
+    return float(found[4]), float(np.sqrt(covariance[4, 4]))
 
 
 def test_a_scale_or_a_stranger_has_no_profile(law: LawFit) -> None:

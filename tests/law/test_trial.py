@@ -72,6 +72,18 @@ def test_the_noise_is_that_of_a_difference() -> None:
     assert np.isnan(measured(seeds=1).noise)
 
 
+def test_the_noise_of_few_seeds_is_the_mean_variance_of_the_differences_of_their_splits() -> None:
+    loss = np.array([[3.0, 2.0, 2.5], [3.1, 2.2, 2.4], [2.9, 2.1, 2.8]])
+    pairs = [loss[:, i] - loss[:, j] for i, j in ((0, 1), (0, 2), (1, 2))]
+    told = Measured(np.array([0.0, 0.4, 1.0]), loss)
+    assert told.noise == pytest.approx(np.sqrt(np.mean([np.var(each, ddof=1) for each in pairs])))
+    assert told.best == 0.4
+    assert told.regret(1.0) == pytest.approx((7.7 - 6.3) / 6.3)
+    two = Measured(np.array([0.0, 1.0]), np.array([[3.0, 2.0], [3.1, 2.3]]))
+    assert two.noise == pytest.approx(0.1 * np.sqrt(2)), "differences of 1 and 0.8"
+    assert np.isnan(Measured(np.array([0.0]), np.array([[3.0], [3.1]])).noise)
+
+
 def test_one_fraction_for_all_settings() -> None:
     early = Measured(np.array([0.0, 0.4, 0.8]), np.array([[2.0, 2.1, 2.4]]))
     late = Measured(np.array([0.0, 0.3, 0.4, 0.8]), np.array([[2.8, 1.0, 2.1, 2.0]]))

@@ -43,5 +43,19 @@ def test_steps_made_again_do_not_count(folder: RunFolder) -> None:
     assert told(found) == "44% of 16 s in steps; data 25%, redone 19%, compile 12%"
 
 
+def test_experts_of_several_seeds_need_the_tokens_of_all_of_them(folder: RunFolder) -> None:
+    """10 steps of 8 tokens of 3 experts of each of 2 seeds; of 600 tokens a fifth was made twice."""
+    about = {"start": 10, "stop": 20, "on": "domains", "seeds": [None, 1], "ends": [], "parent": "trunk"}
+    write_record(folder.phase("experts") / "phase.json", {"format": FORMAT, "identity": "x", "phase": about})
+    write_record(folder.phase("experts") / "done.json",
+                 {"format": FORMAT, "identity": "x", "stop": 20, "validation": {}, "log": ""})
+    folder.times.write_text(row("experts", 9.0, 500, data=1.0) + row("experts", 1.0, 100, other=1.5))
+    found = goodput(folder, 3, 8)
+    assert found is not None
+    assert found["seconds"] == {"steps": 8.0, "redone": 2.0, "compile": 0.0, "data": 1.0, "checkpoint": 0.0,
+                                "evaluation": 0.0, "other": 1.5}
+    assert found["share"] == pytest.approx(8 / 12.5)
+
+
 def test_nothing_trained_is_nothing_to_tell(tmp_path: Path) -> None:
     assert goodput(RunFolder(tmp_path), 3, 8) is None

@@ -91,6 +91,13 @@ def test_a_split_that_did_not_pay_and_one_that_no_one_can_tell() -> None:
     assert step.command == "splitjax run RUN run_dir=RUN-seed1 seed=1 split=0.22 sweep=null"
 
 
+@pytest.mark.parametrize(("gain", "answer"), [
+    (0.79, "no_difference"), (0.81, "split"), (-0.79, "no_difference"), (-0.81, "one_model"), (0.0, "no_difference"),
+])
+def test_a_difference_shows_from_two_standard_errors_on(gain: float, answer: str) -> None:
+    assert judge(plan(), results(gain, 2.5, 0.4)).answer == answer
+
+
 def test_equal_compute_is_the_headline_under_per_model() -> None:
     found = results(41.5, 12.0, 2.0, accounting="per_model")
     found["models"]["planned"]["tokens"] = 5 * TOKENS
