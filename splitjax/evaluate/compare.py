@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,3 +54,8 @@ def gain(a_MW: np.ndarray, b_MW: np.ndarray) -> Gain:
     error = math.sqrt(float(spread_M.sum())) / domains
     ratio = perplexity(-nats)
     return Gain(nats, error, 100 * (1 - ratio), 100 * ratio * error)
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Mean of repetitions, two or more, and its standard error: by the spread of the sample (n - 1), over √n."""
+    return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))
