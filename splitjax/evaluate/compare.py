@@ -57,5 +57,10 @@ def gain(a_MW: np.ndarray, b_MW: np.ndarray) -> Gain:
 
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """Mean of repetitions, two or more, and its standard error: by the spread of the sample (n - 1), over √n."""
+    """Mean of repetitions, two or more, and its standard error: by the spread of the sample (n - 1), over √n.
+
+    Both NaN where one of them is no number.
+    """
+    if not np.isfinite(values).all():
+        return math.nan, math.nan
     return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))

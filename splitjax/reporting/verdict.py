@@ -15,7 +15,7 @@ from .judging import next_step
 from .judging.best_split import Where, best_split, blame
 from .judging.measured_edges import champion, compute, edge, student
 from .judging.next_step import Step
-from .number_text import diverged
+from .number_text import diverged, diverged_seeds
 from .router_table import name_of
 
 Answer = Literal["split", "one_model", "no_difference", "unknown"]
@@ -149,8 +149,9 @@ def _beside_gain(results: Mapping[str, Any], best: str, rival: str) -> list[str]
 
 def _lost(results: Mapping[str, Any]) -> list[str]:
     """Models whose loss is no number, by name."""
-    told = "; ".join(f"{name} on {', '.join(domains)}" for name, domains in diverged(results).items())
-    return [f"Diverged: {told}."] if told else []
+    told = [f"{name} on {', '.join(domains)}" for name, domains in diverged(results).items()]
+    told += diverged_seeds(results)
+    return [f"Diverged: {'; '.join(told)}."] if told else []
 
 
 def _terms(results: Mapping[str, Any]) -> str:
@@ -175,7 +176,7 @@ def _steps(
     plan: Mapping[str, Any], results: Mapping[str, Any], fitted: law.LawFit | None, answer: Answer, model: str,
     where: Where, run: str,
 ) -> tuple[Step, ...]:
-    if answer == "unknown" or diverged(results):
+    if answer == "unknown" or diverged(results) or diverged_seeds(results):
         return (next_step.mend(),)
     found = [next_step.repeat(results, run)]
     if answer != "no_difference":

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from splitjax.config import read_json, write_json
 from splitjax.evaluate import perplexity
 from splitjax.reporting import first_screen, page, plan_evidence, tables
 from splitjax.reporting.comparing import Seen
@@ -178,3 +180,22 @@ def test_one_seed_is_told_as_before() -> None:
     made = page.laid_out("r", plan, found, told, training=split_curve(plan, found), config="name: r\n")
     for words in ("Of training seed", "over training seeds", "second one over"):
         assert words not in made
+
+
+def test_a_seed_that_diverged_is_named(tmp_path: Path) -> None:
+    """As results.json has it, where NaN is null: no mean is made of what is left."""
+    found = seeds(dense=[0.2, math.nan, 0.4])
+    found["seeds"]["models"]["dense"] = dict.fromkeys((*KINDS, "validation"), spread([4.2, math.nan, 4.9]))
+    write_json(tmp_path / "r.json", found)
+    found, plan = read_json(tmp_path / "r.json"), made_up.plan()
+    assert found["seeds"]["models"]["dense"]["oracle"] == {"by_seed": [4.2, None, 4.9], "mean": None, "error": None}
+    told = judge(plan, found)
+    assert told.answer == "unknown"
+    assert "Diverged: dense with seed 1." in told.text
+    assert told.next[0].what.startswith("Lower train.learning_rate")
+    made = page.laid_out("r", plan, found, told, training=split_curve(plan, found), config="name: r\n")
+    assert "4.200, diverged, 4.900" in made
+    losses(found)
+    nothing = spread([math.nan, math.nan, 4.0])
+    found["seeds"]["best_split"] = nothing | {"mean": None, "error": None}
+    assert "over seeds" not in judge(plan, found).where
