@@ -28,10 +28,19 @@ _PAGE = 3.0
 
 def whole_work(job: Job) -> tuple[float, int]:
     """Training work and phases of all stages, for the time left; before the plan a split at half is assumed."""
-    vocab, experts = job.vocab_size, job.clock.experts
-    own = job.phases(all_cells(job.config, _guessed(job)))
-    sweep, phases = sweep_work(job) if job.config.sweep else (0.0, 0)
-    return sweep + work_of(own, job.config, experts, vocab), phases + len(own)
+    own, phases = main_work(job)
+    sweep, small = sweep_work(job) if job.config.sweep else (0.0, 0)
+    return sweep + own, small + phases
+
+
+def main_work(job: Job, cells: Mapping[str, Cell] | None = None) -> tuple[float, int]:
+    """The same of the main run alone, all its seeds.
+
+    Args:
+        cells: its models by name; None: with the split assumed.
+    """
+    phases = job.phases(all_cells(job.config, _guessed(job) if cells is None else cells))
+    return work_of(phases, job.config, job.clock.experts, job.vocab_size), len(phases)
 
 
 def _guessed(job: Job) -> dict[str, Cell]:

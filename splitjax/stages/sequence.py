@@ -15,7 +15,7 @@ from splitjax.model import n_params_total
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
 from splitjax.planning.main_plan import ask, make_plan
-from splitjax.planning.run_costs import disk_note, seeds_note, sweep_told, sweep_work
+from splitjax.planning.run_costs import disk_note, main_work, seeds_note, sweep_told, sweep_work
 from splitjax.runs.cells import all_cells, main_cells, mixture_shares, over_seeds, seed_tokens
 from splitjax.runs.job import Job
 from splitjax.runs.model_places import places
@@ -84,6 +84,7 @@ def run_sweep(job: Job, jobs: int = 1) -> None:
     if picked_by := hosts.from_first(lambda: law_splits.fix(job.config, job.clock, job.folder)):
         inputs["law"] = picked_by
     if job.skip_if_done("sweep", inputs):
+        _replan(job, sweep_work(job))
         return
     tokens = _in_rounds(job, jobs) if job.config.sweep.auto else _train_tree(job, job.sweep_phases, jobs, _grown(job))
     chosen = [job.folder.rounds] if job.config.sweep.auto else []
@@ -94,6 +95,11 @@ def run_sweep(job: Job, jobs: int = 1) -> None:
     picked = [job.folder.splits] if job.folder.splits.exists() else []
     outputs = [job.folder.observations, *chosen, *_answers(job)]
     job.finish("sweep", inputs, outputs, note, read=[_manifest(job), *picked])
+
+
+def _replan(job: Job, assumed: tuple[float, int], now: tuple[float, int] = (0.0, 0)) -> None:
+    """A stage has other work, and other phases, than was assumed for the time left; none where it is done."""
+    job.reporter.replan(now[0] - assumed[0], now[1] - assumed[1])
 
 
 def _grown(job: Job) -> Callable[[Losses], None]:
@@ -112,10 +118,9 @@ def _in_rounds(job: Job, jobs: int) -> int:
     auto_sweep.begin(job)
     while True:
         tokens = _train_tree(job, job.sweep_phases, jobs, _grown(job))
-        work, phases = sweep_work(job)
+        assumed = sweep_work(job)
         more = auto_sweep.go_on(job, lambda: fit_table(law.Table.read(job.folder.observations), job.config))
-        now, count = sweep_work(job)
-        job.reporter.replan(now - work, count - phases)
+        _replan(job, assumed, sweep_work(job))
         if not more:
             return tokens
 
@@ -219,8 +224,10 @@ def run_train(job: Job) -> None:
     """The planned model and its baselines, all cells of one tree; and the same again for each further seed."""
     inputs = hosts.from_first(lambda: _train_inputs(job))
     if job.skip_if_done("train", inputs):
+        _replan(job, main_work(job))
         return
     by_seed = over_seeds(job.config, main_tree(job))
+    _replan(job, main_work(job), main_work(job, by_seed[job.config.seed]))
     phases = job.phases(cell for cells in by_seed.values() for cell in cells.values())
     tokens = format_count(tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step))
     models = f"{len(by_seed[job.config.seed])} models{_of_seeds(job)}"
