@@ -71,4 +71,5 @@ def _law(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Fact:
     if "predicted_loss" not in plan or plan["decision"] == "explicit" or measured is None:
         return _perplexity(results)
     off = f"{100 * (plan['predicted_loss'] / measured - 1):+.1f} %".replace("-", "−")
-    return Fact("The law's error", off, f"predicted {plan['predicted_loss']:.3f}, measured {measured:.3f}")
+    told = f"predicted {plan['predicted_loss']:.3f}, measured {measured:.3f}"
+    return Fact("The law's error at its split", f"{off} of the loss", told)

@@ -12,7 +12,7 @@ from splitjax.runs.plan_record import read_plan
 from splitjax.runs.run_folder import RunFolder
 
 from .judging import next_step
-from .judging.best_split import Where, best_split, blame
+from .judging.best_split import Where, best_split, blame, missed
 from .judging.measured_edges import champion, compute, edge, student
 from .judging.next_step import Step
 from .number_text import diverged, diverged_seeds
@@ -167,8 +167,8 @@ def _terms(results: Mapping[str, Any]) -> str:
             f"Noise is 2 of the first and {student(count):.1f} of the second (Student's t), added as squares."
         )
     return (
-        f"Accounting {results['budget']['accounting']}; routed by {by}a {results['prefix']}-token prefix and scored "
-        f"after it. {noise}"
+        f"Test text, routed by {by}a {results['prefix']}-token prefix and scored after it; accounting "
+        f"{results['budget']['accounting']}. {noise}"
     )
 
 
@@ -180,7 +180,9 @@ def _steps(
         return (next_step.mend(),)
     found = [next_step.repeat(results, run)]
     if answer != "no_difference":
-        found = [next_step.use(answer, model, run)]
+        found = [next_step.use(answer, model, run, _at(results, model))]
+    if missed(plan, results, model):
+        found.append(next_step.learn(run))
     wide = where.low is not None and where.high is not None and where.high - where.low > next_step.WIDE
     if fitted is not None and wide and (further := next_step.narrow(fitted, plan, results)):
         found.append(further)

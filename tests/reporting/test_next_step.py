@@ -10,6 +10,7 @@ import pytest
 from splitjax import law
 from splitjax.config import UserError
 from splitjax.law import Cell, NextRun
+from splitjax.reporting import verdict
 from splitjax.reporting.judging import next_step
 from splitjax.reporting.judging.best_split import _cut
 from splitjax.reporting.judging.measured_edges import Edge, compute
@@ -24,10 +25,10 @@ PLAN = {"n_params": 1e7, "tokens": 3e8, "experts": 3, "accounting": "per_model",
 
 
 def test_a_repetition_trains_every_compared_model_again() -> None:
-    """10,000 tokens at 8e8 FLOPs a token: twice the planned model."""
-    step = next_step.repeat(RESULTS, "80/20", "runs/a b", 4)
-    assert step.price == "8e+12 FLOPs, 2.0 times the planned model"
-    assert step.command == "splitjax run 'runs/a b' 'run_dir=runs/a b-seed5' seed=5 split=0.8 sweep=null"
+    """Two seeds of 10,000 tokens at 8e8 FLOPs a token: four times the planned model."""
+    step = next_step.repeat(RESULTS, "runs/a b")
+    assert step.price == "1.6e+13 FLOPs, 4.0 times the planned model"
+    assert step.command == "splitjax run 'runs/a b' train.seeds=3 --redo train"
 
 
 @pytest.mark.parametrize(("after", "told"), [(0.09, True), (0.0901, False)])
@@ -63,9 +64,10 @@ def test_a_wide_range_asks_for_a_run_more(
 ) -> None:
     monkeypatch.setattr(next_step, "narrow", lambda *words: next_step.Step("more", "little"))
     results = RESULTS | {"domains": []}
+    monkeypatch.setattr(verdict, "missed", lambda *words: False)
     results["models"] = {name: model | {"test": {"domains": []}} for name, model in RESULTS["models"].items()}
     where: Any = SimpleNamespace(low=low, high=high)
-    assert len(_steps(PLAN, results, "law", "split", "planned", where, "RUN", 0)) == count  # type: ignore[arg-type]
+    assert len(_steps(PLAN, results, "law", "split", "planned", where, "RUN")) == count  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("a", "b", "told"), [

@@ -138,7 +138,7 @@ def test_the_page_tells_both() -> None:
 def test_the_law_is_held_against_the_mean() -> None:
     plan, found = made_up.plan(), seeds()
     facts = {fact.name: fact for fact in first_screen.facts(plan, found, judge(plan, found))}
-    assert facts["The law's error"].note == "predicted 4.000, measured 4.200"
+    assert facts["The law's error at its split"].note == "predicted 4.000, measured 4.200"
     plan["decision"] = "explicit"
     facts = {fact.name: fact for fact in first_screen.facts(plan, found, judge(plan, found))}
     assert facts["Test perplexity, routed"].value == f"{perplexity(4.2):.1f}"

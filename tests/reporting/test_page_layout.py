@@ -97,7 +97,7 @@ def test_the_first_screen_says_it_all(text: str) -> None:
     words = " ".join(first.split())
     for said in ("Split.", "Experts beat one model by 18.1 ± 0.5 % perplexity at equal compute",
                  "Best split 30 to 60 % (law: 40 %; measured: 40 %)", "one standard error over 64 test windows",
-                 "Take the experts and their router. no training", "splitjax export RUN --out models"):
+                 "Take the experts split at 40 % and their router. no training", "splitjax export RUN --out models"):
         assert said in words
     assert "<title>a &lt;run&gt;</title>" in text
     assert "splitjax run configs/demo.yaml run_dir=runs/demo" in text

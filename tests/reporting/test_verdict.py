@@ -65,12 +65,12 @@ def test_a_split_that_paid() -> None:
         "80/20 split by 2.5 ± 0.4 %. Best split 15 to 31 % (law: 22 %; measured: 22 %)."
     )
     assert found.terms == (
-        "Accounting total; routed by a 32-token prefix and scored after it. ± is one standard error over 64 test "
-        "windows a domain, of one training seed."
+        "Test text, routed by a 32-token prefix and scored after it; accounting total. ± is one standard error over 64 "
+        "test windows a domain, of one training seed."
     )
     (step,) = found.next
     assert (str(step), step.command) == (
-        "Take the experts and their router. (no training)", "splitjax export RUN --out models"
+        "Take the experts split at 22 % and their router. (no training)", "splitjax export RUN --out models"
     )
     assert found.to_json()["best_split"] == [0.15, 0.31]
 
@@ -161,6 +161,16 @@ def test_a_better_measured_split_leads_and_the_range_agrees_with_it() -> None:
     assert "Best split 22 to 31 % (law: 22 %; measured: 28 %)." in judge(plan(), inside).where
     assert judge(plan(), inside).text.endswith("the law could not tell the two.")
     assert judge(plan("explicit"), inside).text.endswith("by 3.3 ± 1.1 %.")
+
+
+def test_a_law_that_was_beaten_is_asked_to_learn_from_it() -> None:
+    beaten = compared(results(6.0, 2.5), 0.28, 3.3, 1.1)
+    taken, learned = judge(plan(), beaten).next
+    assert taken.what == "Take the experts split at 28 % and their router."
+    assert learned.command == "splitjax fit RUN --with-results"
+    within = compared(results(6.0, 2.5), 0.28, 1.0, 1.1)
+    for told in (judge(plan(), within), judge(plan("explicit"), beaten)):
+        assert not any("with-results" in step.command for step in told.next)
 
 
 def test_within_the_noise_the_range_only_grows() -> None:

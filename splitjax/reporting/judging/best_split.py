@@ -73,6 +73,11 @@ def blame(plan: Mapping[str, Any], results: Mapping[str, Any], best: str) -> lis
             f"{edge(results, 'planned', name, kind)}{words}{_of_law(plan, at[name])}."]
 
 
+def missed(plan: Mapping[str, Any], results: Mapping[str, Any], best: str) -> bool:
+    """Whether a measured split was better, beyond the noise, than one that the law had picked."""
+    return plan["decision"] != "explicit" and "interval" in plan and _rival_split(results, best) is not None
+
+
 def _rival_split(results: Mapping[str, Any], best: str) -> tuple[str, str] | None:
     """The measured split that is better than the planned one beyond the noise, and by which measure."""
     at = splits(results)

@@ -40,10 +40,12 @@ class Step:
         return f"{self.what} ({self.price})"
 
 
-def use(answer: str, model: str, run: str) -> Step:
-    """Take away what the run has made."""
+def use(answer: str, model: str, run: str, fraction: float) -> Step:
+    """Take away what the run has made: the model of this name, split at this fraction of the budget."""
     chosen = "" if model == "planned" else f" --model {shlex.quote(model)}"
-    what = "Take the one model." if answer == "one_model" else "Take the experts and their router."
+    what = f"Take the experts split at {100 * fraction:.0f} % and their router."
+    if answer == "one_model":
+        what = "Take the one model."
     return Step(what, "no training", f"splitjax export {shlex.quote(run)} --out models{chosen}")
 
 
@@ -56,6 +58,12 @@ def repeat(results: Mapping[str, Any], run: str) -> Step:
     what = "Train it with two more seeds, to tell gain from noise; what is trained stays."
     return Step(what, f"{flops:.2g} FLOPs, {flops / costs['planned_flops']:.1f} times the planned model",
                 shlex.join(words))
+
+
+def learn(run: str) -> Step:
+    """After a split did better than the law's: let it learn from what was measured."""
+    return Step("Let the law learn from the splits that were measured, and see where it puts the split then.",
+                "no training", f"splitjax fit {shlex.quote(run)} --with-results")
 
 
 def mend() -> Step:

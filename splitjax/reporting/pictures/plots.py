@@ -96,9 +96,9 @@ def _draw_law(axes: Any, plan: Mapping[str, Any]) -> list[float]:
     axes.plot(100 * x, loss, color=COLORS["blue"], label=f"law ({plan['family']})")
     start, end = (100 * edge for edge in plan["interval"])
     axes.axvspan(start, end, color=COLORS["rose"], lw=0, label="90 % interval of the split", zorder=0)
-    for told in (each for each in plan["by_family"].values() if each["weight"]):
-        axes.plot(100 * told["split_fraction"], 0.02, "|", color=COLORS["blue"], ms=12, mew=2, clip_on=False,
-                  transform=axes.get_xaxis_transform())
+    picks = [100 * told["split_fraction"] for told in plan["by_family"].values() if told["weight"]]
+    axes.plot(picks, [0.02] * len(picks), "|", color=COLORS["blue"], ms=12, mew=2, clip_on=False,
+              transform=axes.get_xaxis_transform(), label="picks of its families")
     return [*loss[(x >= 0.1) & (x <= 0.9) & np.isfinite(loss)]]
 
 
