@@ -90,9 +90,9 @@ def run_stacked(
         run = Run(trainer, stream, phase, folder, dict(meta or {}), writer, dog, early)
         with wall.spent("checkpoint"):
             run.open(begin)
-        if run.tokens < phase.end or phase.start == phase.end:  # without a step there is a log too, with its head
-            with wall.spent("steps"), MetricsLog(log_path(folder), run.tokens, run.log_head()) as log:
-                run.train(log, signals, on_step)
+        # Without a step to make the log is looked over too: it may have been damaged since the last checkpoint.
+        with wall.spent("steps"), MetricsLog(log_path(folder), run.tokens, run.log_head()) as log:
+            run.train(log, signals, on_step)
         stack = run.stack()
         if "expert" not in run.meta:  # one of a set that trains apart is the set's concern
             idle.refuse(trainer, stack, phase, run.meta, folder)

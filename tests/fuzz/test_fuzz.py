@@ -79,6 +79,7 @@ def test_a_hundred_inputs_are_taken_or_refused(parsers: dict[str, Parser], name:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # what is taken loads a model, every time
 @pytest.mark.parametrize("name", NAMES)
 def test_two_thousand_inputs_are_taken_or_refused(parsers: dict[str, Parser], name: str) -> None:
     _try(parsers[name], 2000, _by_reader)

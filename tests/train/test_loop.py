@@ -337,6 +337,20 @@ def test_a_damaged_row_is_refused_by_its_reader_and_dropped_by_name_on_resume(tm
     assert f"{path}: the rows from 20 to 30 tokens are missing" in caplog.text
 
 
+def test_a_log_damaged_after_the_last_checkpoint_is_told_and_mended(trainer, tmp_path, caplog):
+    """The phase has no step left to make."""
+    run_phase(trainer, starts.init(trainer, 0), Batches(1), TRUNK, tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_text()
+    run_phase(trainer, starts.init(trainer, 0), Batches(1), TRUNK, tmp_path)
+    assert path.read_text() == whole
+    lines = whole.splitlines(keepends=True)
+    path.write_text("".join([*lines[:4], lines[4][:7]]))
+    run_phase(trainer, starts.init(trainer, 0), Batches(1), TRUNK, tmp_path)
+    assert path.read_text() == "".join(lines[:4])
+    assert f"{path}: the rows from {3 * STEP} to {10 * STEP} tokens are missing" in caplog.text
+
+
 def test_speed_leaves_out_the_first_step():
     times = iter([100.0, 101.0, 102.0, 104.0])
     speed = Speed(clock=lambda: next(times), window=2)
