@@ -14,8 +14,9 @@ from ..tables.table import Table
 from .correction import USUAL, Correction, Runs, coordinates, origin_of
 from .process import Kernel, Process
 
-_SHOWS = 1.0
-"""Log likelihood that a usual misfit would gain over noise alone, on average, in runs that can show it."""
+_SHOWS = 4.0
+"""Log likelihood that a usual misfit would gain over noise alone, on average, in runs that can show it: what a misfit
+must gain to be told."""
 
 _LEAST = 1e-6
 """Noise of runs that a law goes through."""
