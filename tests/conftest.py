@@ -15,6 +15,8 @@ import splitjax  # noqa: F401 (before JAX, which it keeps off the TPU compiler w
 from tools.faults.world import write_corpus
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Tests compile hundreds of tiny programs and run each for moments: XLA's own optimisation is what takes their time.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 # Compiled programs are shared by the processes of one session, and never with the user's own cache.
 _programs = tempfile.TemporaryDirectory(prefix="splitjax-programs-")
 os.environ.setdefault("SPLITJAX_CACHE", _programs.name)

@@ -99,6 +99,8 @@ class Config(Settings):
             raise ValueError("evaluate.prefix must be shorter than train.seq_len")
         if self.sweep is not None and self.train.experts.stops_early:
             raise ValueError("train.experts: an early stop is no end of a decay, so a sweep cannot have patience")
+        if self.seed + self.train.seeds > 2**31:
+            raise ValueError("train.seeds: the last seed is beyond 2^31 - 1")
         if self.sweep is None and self.split is None:
             raise ValueError("give a 'sweep' for the law to pick the split, or an explicit 'split'")
         if self.sweep is not None:

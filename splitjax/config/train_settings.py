@@ -138,6 +138,10 @@ class Train(Settings):
         "0.5}, '*': {patience: 3, every: 1M}}; patience: evaluations without a better validation loss before it stops; "
         "'*'.moments: the optimiser's at the split, inherit (default) or zero."
     )
+    seeds: int = Field(
+        1, ge=1, description="Times that the main run is trained: with seed, seed + 1, …. The first is the run's, the "
+        "others show the noise (a sweep's seeds are sweep.seeds)."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Train:
@@ -165,8 +169,8 @@ class Train(Settings):
         return {"wsd": self.decay_fraction, "cosine": 1.0, "constant": 0.0}[self.schedule]
 
     def recipe(self) -> dict[str, Any]:
-        """What the numbers of a run depend on, but for their rounding: without the operational keys."""
-        return self.model_dump(mode="json", exclude=set(OPERATIONAL))
+        """What the numbers of one training depend on, but for their rounding: no operational keys, and not `seeds`."""
+        return self.model_dump(mode="json", exclude={*OPERATIONAL, "seeds"})
 
     def recipe_before(self, began: Mapping[str, Any]) -> dict[str, Any]:
         """The recipe as hashes held it before the operational keys were left out of them.

@@ -4,7 +4,7 @@ Enters: functions of models and text; routers, samplers, task files. Does not en
 folder or an export), and how a figure is shown.
 """
 
-from .compare import Gain, by_domain, gain, perplexity
+from .compare import Gain, by_domain, gain, mean_and_error, perplexity
 from .routers import Router, Seen
 from .saved_router import Choice, PromptRouter, SavedRouter
 from .scorer import Scorer
@@ -13,5 +13,5 @@ from .served import Served
 
 __all__ = [
     "Choice", "Gain", "PromptRouter", "Router", "SavedRouter", "Scorer", "Scores", "Seen", "Served", "all_losses",
-    "by_domain", "gain", "own_losses", "own_losses_of", "perplexity", "score",
+    "by_domain", "gain", "mean_and_error", "own_losses", "own_losses_of", "perplexity", "score",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,3 +54,13 @@ def gain(a_MW: np.ndarray, b_MW: np.ndarray) -> Gain:
     error = math.sqrt(float(spread_M.sum())) / domains
     ratio = perplexity(-nats)
     return Gain(nats, error, 100 * (1 - ratio), 100 * ratio * error)
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """Mean of repetitions, two or more, and its standard error: by the spread of the sample (n - 1), over √n.
+
+    Both NaN where one of them is no number.
+    """
+    if not np.isfinite(values).all():
+        return math.nan, math.nan
+    return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))

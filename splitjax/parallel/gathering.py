@@ -149,6 +149,7 @@ class Guest:
         self._line: Line | None = None
         self._here: set[int] = set()
         self._ready = False
+        self._unread: list[str] = []
         self._trouble = "does not answer"
 
     def gather(self, clock: Clock) -> None:
@@ -161,7 +162,9 @@ class Guest:
             self._line = self._dial(clock)
             self._line.say(f"splitjax join {self.who.process} {self.who.processes}")
             while self._line.open:
-                if any(self._go(text) for text in self._line.lines()):
+                texts = iter(self._line.lines())
+                if any(self._go(text) for text in texts):
+                    self._unread = [*texts]  # where "ready" or "end" came with it
                     return
                 time.sleep(_LOOK)
                 clock.look(self._awaited)
@@ -172,7 +175,8 @@ class Guest:
         """Why process 0 is gone; "" while it is there, or once JAX holds the processes together."""
         if self._ready or self._line is None:
             return ""
-        for text in self._line.lines():
+        texts, self._unread = [*self._unread, *self._line.lines()], []
+        for text in texts:
             self._ready = self._ready or text == "ready"
             if text.startswith("end "):
                 return text.removeprefix("end ")

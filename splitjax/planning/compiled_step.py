@@ -153,7 +153,7 @@ def _compile(
     """Compile and read what came out, or remember what came out of the same before."""
     vocab, mesh = config.data.tokenizer.vocab_size, topology.mesh(sizes)
     name = compile_record.key(
-        model=config.model.model_dump(mode="json"), train=train.model_dump(mode="json"), vocab=vocab,
+        model=config.model.model_dump(mode="json"), train=train.model_dump(mode="json", exclude={"seeds"}), vocab=vocab,
         topology=topology.name, experts=experts, mesh=sizes, flags=flags_of("tpu", flags),
     )
     if known := compile_record.recall(name):

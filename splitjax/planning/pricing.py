@@ -12,7 +12,7 @@ from splitjax.config import Config, UserError, format_count
 from splitjax.data import Corpus
 from splitjax.model import n_params
 from splitjax.parallel import Topology
-from splitjax.runs.cells import Clock, budget_tokens, explicit_fraction, main_cells
+from splitjax.runs.cells import Clock, all_cells, budget_tokens, explicit_fraction, main_cells
 from splitjax.runs.phase_tree import Phase, grow, tokens_trained
 from splitjax.runs.phase_work import disk_of, flops_of
 from splitjax.runs.plan_record import read_plan
@@ -54,7 +54,7 @@ class Price:
     Attributes:
         assumed: whether the split is a guess: half, as long as the law of the sweep has not picked.
         source: `compiled`, or `estimate` where no compiler ran.
-        parts: seed, experts, baselines, sweep: what `splitjax run` would train.
+        parts: seed, experts, baselines, sweep: what `splitjax run` would train, of the first three all training seeds.
         sweep_share: device-hours of the sweep over all.
         placement: what `train.placement` should be: as it is, or serial where the stack does not fit.
         stacked_fits: most experts of this size that fit as one program.
@@ -106,14 +106,14 @@ def price(
 
     seed = step(1)
     stack = step(experts) if planned.special else seed
-    branches = experts * planned.special * quantum
-    tree = grow(cells.values(), config.train.decay_share)
-    trained = tokens_trained(tree, experts, quantum)
-    baselines = trained - planned.steps(experts) * quantum
+    of_all = quantum * config.train.seeds
+    branches = experts * planned.special * of_all
+    tree = grow(all_cells(config, cells), config.train.decay_share)
+    baselines = tokens_trained(tree, experts, quantum) - planned.steps(experts) * of_all
     ways = [_part("experts", "stacked", experts, branches, stack), _part("experts", "serial", 1, branches, seed)]
     if config.train.placement == "serial" or not stack.fits:
         ways.reverse()
-    parts = [_part("seed", "all devices", 1, planned.pretrain * quantum, seed)]
+    parts = [_part("seed", "all devices", 1, planned.pretrain * of_all, seed)]
     if branches:
         parts.append(ways[0])
     parts.append(_part("baselines", "all devices", 1, baselines, seed))
@@ -204,7 +204,8 @@ def tables(found: Price, config: Config) -> list[Table]:
     size, budget = format_count(n_params(config.model)), format_count(budget_tokens(config))
     guess = ", a guess until the law has picked" if found.assumed else ""
     split = f"split at {found.split_fraction:.0%}{guess}"
-    title = f"{size} on {found.topology}, T = {budget}, {split} (source: {found.source})"
+    seeds = f", {config.train.seeds} training seeds" if config.train.seeds > 1 else ""
+    title = f"{size} on {found.topology}, T = {budget}, {split}{seeds} (source: {found.source})"
     table = Table(title=title, title_justify="left")
     for name in ("part", "placement", "mesh", "memory a device", "step", "MFU", "tokens", "wall", "device-hours"):
         table.add_column(name, justify="left" if name in ("part", "placement", "mesh") else "right")

@@ -11,7 +11,7 @@ from rich.table import Table
 from splitjax import law
 from splitjax.config import UserError, format_count
 from splitjax.model import n_params
-from splitjax.runs.cells import explicit_fraction, main_cells
+from splitjax.runs.cells import all_cells, explicit_fraction, main_cells
 from splitjax.runs.job import Job
 from splitjax.runs.phase_tree import Cell, tokens_trained
 from splitjax.runs.phase_work import disk_of, flops_of, work_of, work_of_step
@@ -28,12 +28,25 @@ _PAGE = 3.0
 
 def whole_work(job: Job) -> tuple[float, int]:
     """Training work and phases of all stages, for the time left; before the plan a split at half is assumed."""
-    vocab, experts = job.vocab_size, job.clock.experts
+    own, phases = main_work(job)
+    sweep, small = sweep_work(job) if job.config.sweep else (0.0, 0)
+    return sweep + own, small + phases
+
+
+def main_work(job: Job, cells: Mapping[str, Cell] | None = None) -> tuple[float, int]:
+    """The same of the main run alone, all its seeds.
+
+    Args:
+        cells: its models by name; None: with the split assumed.
+    """
+    phases = job.phases(all_cells(job.config, _guessed(job) if cells is None else cells))
+    return work_of(phases, job.config, job.clock.experts, job.vocab_size), len(phases)
+
+
+def _guessed(job: Job) -> dict[str, Cell]:
+    """The models of the main run, split as the config says, or else at half."""
     fraction = explicit_fraction(job.config)
-    main = main_cells(job.config, job.clock, 0.5 if fraction is None else fraction)
-    own = job.phases(main.values())
-    sweep, phases = sweep_work(job) if job.config.sweep else (0.0, 0)
-    return sweep + work_of(own, job.config, experts, vocab), phases + len(own)
+    return main_cells(job.config, job.clock, 0.5 if fraction is None else fraction)
 
 
 def sweep_work(job: Job) -> tuple[float, int]:
@@ -52,6 +65,30 @@ def disk_note(job: Job, cells: Iterable[Cell]) -> str:
     return f"checkpoints will take {format_bytes(needed)} on disk{short}"
 
 
+def main_cost(job: Job, cells: Mapping[str, Cell]) -> dict[str, float]:
+    """Training seeds, models a seed, tokens and FLOPs of the main run: all its seeds.
+
+    Args:
+        cells: its models by name.
+    """
+    phases, experts = job.phases(all_cells(job.config, cells)), job.clock.experts
+    return {
+        "seeds": job.config.train.seeds, "models": len(cells),
+        "tokens": tokens_trained(phases, experts, job.clock.tokens_per_step),
+        "flops": flops_of(phases, job.config, experts, auto_sweep.vocab_of(job)),
+    }
+
+
+def seeds_note(job: Job, cells: Mapping[str, Cell]) -> str:
+    """What the main run costs with its seeds, in words."""
+    return _seeds_told(main_cost(job, cells))
+
+
+def _seeds_told(cost: Mapping[str, float]) -> str:
+    return (f"the main run trains {cost['models']} models with each of {cost['seeds']} seeds: "
+            f"{format_count(round(cost['tokens']))} tokens, {cost['flops']:.3g} FLOPs")
+
+
 def format_bytes(count: float) -> str:
     """`1.5 GB`, in powers of 1000 as disks are sold."""
     for unit, size in (("TB", 1e12), ("GB", 1e9)):
@@ -64,7 +101,7 @@ def rest_of(job: Job) -> dict[str, Rest]:
     """What the stages that train nothing are expected to take, for the time left."""
     config, clock = job.config, job.clock
     found = {"report": Rest(0.0, 0, _PAGE)}
-    models = len(main_cells(config, clock, 0.5)) + 1  # the seed is scored too
+    models = config.train.seeds * (len(main_cells(config, clock, 0.5)) + 1)  # the shared model is scored too
     windows = 2 * clock.experts * config.evaluate.windows  # of validation, for the routers, and of test
     tokens = models * clock.experts * windows * config.train.seq_len
     a_token = work_of_step(config.model, config, clock, job.vocab_size) / clock.tokens_per_step
@@ -96,6 +133,8 @@ def sweep_list(job: Job) -> dict[str, Any]:
         for cell in job.sweep_cells
     ]
     told: dict[str, Any] = {"cells": cells, "phases": len(job.sweep_phases), **sweep_cost(job)}
+    if job.config.train.seeds > 1:
+        told["main"] = main_cost(job, _guessed(job))
     if job.rounds is not None:
         told["rounds"] = auto_sweep.told(job)
     if job.config.sweep and job.config.sweep.asks_law:
@@ -127,6 +166,8 @@ def sweep_tables(told: Mapping[str, Any]) -> Iterator[Table]:
         f"{len(cells)} cells in {told['phases']} phases: {format_count(told['tokens'])} tokens, {told['flops']:.3g} "
         f"FLOPs; shared trunks save {saved:.0%} of the tokens"
     )
+    if "main" in told:
+        title += f". After them {_seeds_told(told['main'])}"
     counts = {"N": "n_params", "D": "d_pretrain", "D' an expert": "d_special", "tokens alone": "tokens"}
     yield _table(title, {
         "cell": [row["cell"] for row in cells],

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from splitjax.config import Shown, UserError, load, read_json
+from splitjax.evaluate import mean_and_error
 from splitjax.runs.plan_record import read_plan
 from splitjax.runs.run_folder import RunFolder
 
-from .judging.measured_edges import champion, edge
+from .judging.measured_edges import Edge, champion, edge, routed_loss
 from .number_text import figure
 from .sections import Section, line
 from .verdict import Verdict, judge
@@ -42,7 +40,7 @@ class Seen:
         rival = "dense_equal_compute" if "dense_equal_compute" in models else "dense"
         gains = {"one model": edge(self.results, best, rival),
                  "80/20": edge(self.results, best, "80/20") if best != "80/20" else None}
-        losses = {name: models[name]["after_prefix"]["routed"]["mean"] if name in models else None
+        losses = {name: routed_loss(self.results, name) if name in models else None
                   for name in ("planned", "dense", "dense_equal_compute", "80/20")}
         costs = self.results["costs"]
         return {
@@ -55,10 +53,19 @@ class Seen:
     @property
     def errors(self) -> dict[str, float]:
         """Standard errors over test windows of the figures that have one."""
+        return {name: one.error for name, one in self._edges.items()}
+
+    @property
+    def seed_errors(self) -> dict[str, float]:
+        """The same over the run's own training seeds; {} where it has one."""
+        return {name: one.over_seeds for name, one in self._edges.items() if one.over_seeds is not None}
+
+    @property
+    def _edges(self) -> dict[str, Edge]:
         best = champion(self.results) or "planned"
         rival = "dense_equal_compute" if "dense_equal_compute" in self.results["models"] else "dense"
         found = {"one model": edge(self.results, best, rival), "80/20": edge(self.results, best, "80/20")}
-        return {f"experts against {name} (%)": one.error for name, one in found.items() if one is not None}
+        return {f"experts against {name} (%)": one for name, one in found.items() if one is not None}
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,14 +98,15 @@ class Comparison(Shown):
             for name in (name for name in self.seen[group[0]].figures if not name.startswith("FLOPs")):
                 values = [value for i in group if (value := self.seen[i].figures[name]) is not None]
                 if len(values) == len(group):
-                    means[name] = _mean(values)
+                    means[name] = mean_and_error(values)
             found.append({"runs": [self.names[i] for i in group], "figures": means})
         return found
 
     def to_json(self) -> dict[str, Any]:
         """What `splitjax compare --json` prints."""
         runs = [
-            {"run": each.path, "verdict": each.verdict.to_json(), "figures": each.figures, "errors": each.errors}
+            {"run": each.path, "verdict": each.verdict.to_json(), "figures": each.figures, "errors": each.errors,
+             "seed_errors": each.seed_errors}
             for each in self.seen
         ]
         return {"runs": runs, "settings": dict(self.differ), "seeds": self.over_seeds(), "notes": list(self.notes)}
@@ -110,11 +118,13 @@ class Comparison(Shown):
         found = [line("answer", [SHORT[each.verdict.answer] for each in self.seen]),
                  line("best split (%)", [_span(each.verdict) for each in self.seen])]
         for name in self.seen[0].figures:
-            cells = [_cell(name, each.figures[name], each.errors.get(name)) for each in self.seen]
+            cells = [_cell(name, each.figures[name], each.errors.get(name), each.seed_errors.get(name))
+                     for each in self.seen]
             if any(cell != "–" for cell in cells):
                 found.append(line(name, cells))
         note = " ".join(("Routed, on test text. Experts against others: by how much their perplexity is higher (+) or "
-                         "lower (−), ± one standard error over windows.", *self.notes))
+                         "lower (−), ± one standard error over windows, a second ± over a run's own training seeds.",
+                         *self.notes))
         made = [Section("Settings that differ", ("setting", *self.names), tuple(settings))] if settings else []
         made.append(Section("What each run found", head, tuple(found), note=note))
         for group in self.over_seeds():
@@ -179,10 +189,6 @@ def _repetitions(seen: Sequence[Seen]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(group) for group in distinct if len(group) > 1)
 
 
-def _mean(values: Sequence[float]) -> tuple[float, float]:
-    return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))
-
-
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(tree, Mapping) and tree:
         return {k: v for key, item in tree.items() for k, v in _flat(item, f"{prefix}{key}.").items()}
@@ -197,12 +203,11 @@ def _span(found: Verdict) -> str:
     return "–" if found.low is None or found.high is None else f"{100 * found.low:.0f} to {100 * found.high:.0f}"
 
 
-def _cell(name: str, value: float | None, error: float | None) -> str:
+def _cell(name: str, value: float | None, *errors: float | None) -> str:
     if value is None:
         return "–"
     forms: dict[str, Callable[[float], str]] = {"FLOPs": lambda x: f"{x:.3g}", "test": lambda x: figure(x, ".4f"),
                                                 "planned": lambda x: f"{x:.1f}"}
     form = forms.get(name.replace(",", "").split()[0], lambda x: f"{x:+.1f}".replace("-", "−"))
-    spread = "" if error is None else f" ± {form(error).lstrip('+')}"
-    return form(value) + spread
+    return form(value) + "".join(f" ± {form(error).lstrip('+')}" for error in errors if error is not None)
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .judging.measured_edges import Edge, champion, compute, edge
+from splitjax.evaluate import perplexity
+
+from .judging.measured_edges import Edge, champion, compute, edge, routed_loss, validation_loss
 from .number_text import figure
 from .verdict import Verdict
 
@@ -52,18 +54,20 @@ def _against(name: str, results: Mapping[str, Any], best: str, rival: str) -> Fa
     at = {name: 100 * results["models"][name]["fraction"] for name in (best, rival)}
     other = next((name for name in (best, rival) if name != "planned" and at[name] < 100), "planned")
     who = "" if other == "planned" or other == rival == "80/20" else f" (split at {at[other]:.0f} %)"
-    value = f"{-found.value:+.1f} ± {found.error:.1f} %".replace("-", "−")
-    return Fact(name, value, f"{side}, {compute(results, best, rival)}{who}")
+    value = f"{-found.value:+.1f} {found.spread} %".replace("-", "−")
+    which = "" if found.over_seeds is None else "; ± over windows, ± over seeds"
+    return Fact(name, value, f"{side}, {compute(results, best, rival)}{who}{which}")
 
 
 def _perplexity(results: Mapping[str, Any]) -> Fact:
-    perplexity = results["models"]["planned"]["after_prefix"]["routed"]["perplexity"]
-    return Fact("Test perplexity, routed", figure(perplexity, ".1f"), "of the planned model")
+    loss = routed_loss(results, "planned")
+    return Fact("Test perplexity, routed", figure(None if loss is None else perplexity(loss), ".1f"),
+                "of the planned model")
 
 
 def _law(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Fact:
     """What was promised of the planned model's validation loss, where a law was asked of that split."""
-    measured = results["models"]["planned"].get("validation", {}).get("mean")
+    measured = validation_loss(results, "planned")
     if "predicted_loss" not in plan or plan["decision"] == "explicit" or measured is None:
         return _perplexity(results)
     off = f"{100 * (plan['predicted_loss'] / measured - 1):+.1f} %".replace("-", "−")

@@ -41,7 +41,7 @@ WORDS = {
     "goodput": "The share of the training time that went into steps that count.",
     "FLOPs": "Floating-point operations of training: the price of a run, whatever the machine.",
     "±": "One standard error over test windows, paired: both models score the same text. Another training seed is not "
-         "in it.",
+         "in it: a second ± tells that, where train.seeds is more than 1.",
 }
 _FORMS = {"experts": "expert", "domains": "domain", "families": "family", "routers": "router", "corners": "corner",
           "splits": "split", "trunks": "trunk", "held-out": "held out"}

@@ -123,6 +123,8 @@ class Cards:
             lines.append(f"Family {plan['family']}, predicted loss {plan['predicted_loss']:.3f} nats a token.")
         if results := self.job.folder.evaluated():
             lines.append(judge(plan, results).text)
+            if seeds := results.get("seeds", {}).get("seeds"):
+                lines.append(f"Gains are means over {len(seeds)} training seeds; these weights are of seed {seeds[0]}.")
         quantum, phase = self.job.clock.tokens_per_step, self.place.phase
         split = self.place.step if phase.split_at is None else phase.split_at
         lines.append(f"This model: D = {split * quantum:,} mixture tokens, "

@@ -24,6 +24,12 @@ def shown(results: Mapping[str, Any]) -> list[str]:
     return [name for name in COLUMNS if name in names] + sorted(names.keys() - set(COLUMNS))
 
 
+def first_of(results: Mapping[str, Any]) -> str:
+    """Of which training seed single figures are; "" where there is one."""
+    seeds = results.get("seeds", {}).get("seeds", ())
+    return f"Of training seed {seeds[0]}, but where {len(seeds)} are named." if seeds else ""
+
+
 def closing_table(results: Mapping[str, Any]) -> Group:
     """Every table that ends a run in the terminal."""
     tables = [losses(results), router_table.terminal(results), task_table.terminal(results, shown(results))]
@@ -35,6 +41,8 @@ def losses(results: Mapping[str, Any]) -> Table:
     names = shown(results)
     models = results["models"]
     table = Table(title="Test loss, nats a token", title_justify="left")
+    if seeds := results.get("seeds"):
+        table.caption, table.caption_justify = first_of(results), "left"
     table.add_column("domain")
     for name in names:
         table.add_column(name.replace("_", " ").replace(" %", "%"), justify="right")
@@ -44,6 +52,11 @@ def losses(results: Mapping[str, Any]) -> Table:
     _row(table, "mean, label known", [models[name]["test"]["mean"] for name in names])
     _row(table, "… after the prefix", [models[name]["after_prefix"]["oracle"]["mean"] for name in names])
     _row(table, "… routed", [models[name]["after_prefix"]["routed"]["mean"] for name in names])
+    if seeds:
+        table.add_section()
+        told = [seeds["models"][name]["routed"] for name in names]
+        _row(table, f"routed, {len(seeds['seeds'])} seeds", [each["mean"] for each in told])
+        table.add_row("± over seeds", *(figure(each["error"]) for each in told))
     table.add_section()
     routed = [models[name]["after_prefix"]["routed"]["perplexity"] for name in names]
     table.add_row("perplexity, routed", *(figure(perplexity, ".2f") for perplexity in routed))

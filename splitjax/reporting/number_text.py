@@ -27,3 +27,13 @@ def diverged(results: Mapping[str, Any]) -> dict[str, list[str]]:
         for name, model in results["models"].items()
     }
     return {name: domains for name, domains in found.items() if domains}
+
+
+def diverged_seeds(results: Mapping[str, Any]) -> list[str]:
+    """Models whose loss is no number with a further training seed, in words; `diverged` tells of the first."""
+    told = results.get("seeds", {"seeds": (), "models": {}})
+    return [
+        f"{name} with seed {seed}" for name, model in told["models"].items()
+        for seed, loss in list(zip(told["seeds"], model["oracle"]["by_seed"], strict=True))[1:]
+        if figure(loss) == DIVERGED
+    ]

@@ -32,7 +32,7 @@ def write(folder: RunFolder, config: Config, after: Mapping[str, Any] | None = N
     folder.need("evaluate")
     fitted = LawFit.load(folder.law) if folder.belongs("fit") else None
     plan, results = read_plan(folder), read_json(folder.results)
-    found = judge(plan, results, fitted, run=str(folder.path), seed=config.seed)
+    found = judge(plan, results, fitted, run=str(folder.path))
     page = laid_out(
         config.name, plan, results, found, fitted=fitted,
         law=_law(folder, fitted) if fitted else None, training=plots.loss_curves(folder.phases, results),
@@ -60,6 +60,7 @@ def laid_out(
     """
     return render(
         "page.html", name=name, verdict=found, figures=first_screen.facts(plan, results, found), picks=_picks(plan),
+        bars=", ± one standard error over training seeds" if "seeds" in results else "",
         curve=plots.split_curve(plan, results), training=training, law=law, made=results["provenance"],
         versions=_versions(results["provenance"]["versions"]), config=config,
         words=glossary.listed(), **_sections(plan, results, fitted, later), goodput=plan_evidence.goodput(goodput),
@@ -71,7 +72,7 @@ def _sections(
 ) -> dict[str, Any]:
     """Sections in the order of the page: those before the law, and those after it."""
     before = [
-        tables.domains(results), tables.gains(results), router_table.section(results),
+        tables.domains(results), tables.seeds(results), tables.gains(results), router_table.section(results),
         task_table.section(results, shown(results)), tables.facts(plan, results), plan_evidence.costs(results),
         tables.outcome(plan, results), plan_evidence.evidence(plan),
     ]

@@ -9,6 +9,7 @@ import numpy as np
 
 from splitjax.config import format_count
 
+from .judging.measured_edges import validation_loss
 from .sections import Section, line
 
 _CAUSES = {
@@ -50,6 +51,8 @@ def costs(results: Mapping[str, Any]) -> Section:
     rows = tuple(line(name, [format_count(tokens), f"{spent:.3g}"]) for name, tokens, spent in lines if tokens)
     head = ("on", "tokens, all its models", "training FLOPs")
     note = "Each model with its whole path; trunks that models share were trained once."
+    if seeds := results.get("seeds", {}).get("seeds"):
+        note += f" The models were trained with {len(seeds)} seeds: {len(seeds)} times what stands here."
     return Section("What was spent", head, rows, note=note)
 
 
@@ -101,7 +104,7 @@ def _best(plan: Mapping[str, Any]) -> float:
 def _off(curve: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     measured = {name: row for name, row in results["models"].items() if "fraction" in row}
     measured.pop("dense_equal_compute", None)  # another budget: it does not lie on this curve
-    told = [(row["fraction"], row["validation"]["mean"]) for row in measured.values()]
+    told = [(row["fraction"], validation_loss(results, name)) for name, row in measured.items()]
     fraction, loss = np.array([pair for pair in told if pair[1] is not None]).reshape(-1, 2).T
     off = np.abs(np.interp(fraction, curve["fraction"], np.asarray(curve["loss"], float)) / loss - 1.0)
     off = off[np.isfinite(off)]

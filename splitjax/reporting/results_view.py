@@ -35,7 +35,16 @@ class Results(Shown, dict[str, Any]):
             "test_loss": [model["test"]["mean"] for model in models],
             "routed_loss": [each["routed"]["mean"] for each in after],
             "routed_perplexity": [each["routed"]["perplexity"] for each in after],
+            **self._over_seeds(names),
         }
+
+    def _over_seeds(self, names: list[str]) -> dict[str, list[Any]]:
+        """Columns of a run with several training seeds."""
+        if "seeds" not in self:
+            return {}
+        told = [self["seeds"]["models"][name]["routed"] for name in names]
+        return {"routed_loss_of_seeds": [each["mean"] for each in told],
+                "seeds_error": [each["error"] for each in told]}
 
     def plot(self) -> Any:
         """Loss over the split: the law with its band, and what was measured."""

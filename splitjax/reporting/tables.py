@@ -8,7 +8,9 @@ from typing import Any
 from splitjax.config import format_count
 from splitjax.runs.plan_record import mixture_note
 
-from .model_table import shown
+from .judging.measured_edges import gains as gains_of
+from .judging.measured_edges import validation_loss
+from .model_table import first_of, shown
 from .number_text import DIVERGED, figure, least
 from .router_table import name_of
 from .sections import Cell, Row, Section, figure_line, line, part
@@ -46,22 +48,56 @@ def domains(results: Mapping[str, Any]) -> Section:
     note = (
         f"{results['windows']} test windows a domain. seed: the shared model where the planned split leaves it, its "
         "rate not yet decayed. 80/20: 80 % of the budget on the mixture, the rest on experts. Unigram entropy of the "
-        f"test text: {results['unigram_entropy']:.3f}."
+        f"test text: {results['unigram_entropy']:.3f}.{' ' if 'seeds' in results else ''}{first_of(results)}"
     )
     head = ("domain", *(name.replace("_", " ").replace(" %", "\u00a0%") for name in names))
     return Section("Test loss, nats a token", head, tuple(rows), note=note)
+
+
+def seeds(results: Mapping[str, Any]) -> Section | None:
+    """Losses of every model over training seeds; None where there is one."""
+    told = results.get("seeds")
+    if told is None:
+        return None
+    rows = []
+    for name in shown(results):
+        cells = [told["models"][name][kind] for kind in _GAINS]
+        each = ", ".join(figure(loss) for loss in told["models"][name]["routed"]["by_seed"])
+        rows.append(line(name.replace("_", " "), [*(_with_error(cell) for cell in cells), each]))
+    best = told["best_split"]
+    note = (
+        f"Mean ± one standard error over seeds {', '.join(map(str, told['seeds']))}: the sample's spread over √"
+        f"{len(told['seeds'])}. Each seed has its own initialisation, order of data and router; data and windows are "
+        "the same, so what all models of a seed share is in these ± and not in those of gains."
+    )
+    if best["mean"] is not None:
+        at = ", ".join(f"{100 * fraction:.0f}" for fraction in best["by_seed"])
+        note += (f" Best measured split by seed, routed: {at} %, in the mean {100 * best['mean']:.0f} ± "
+                 f"{100 * best['error']:.0f} %.")
+    head = ("test loss, nats a token", *_GAINS.values(), "routed, by seed")
+    return Section(f"Over {len(told['seeds'])} training seeds", head, tuple(rows), note=note)
+
+
+def _with_error(told: Mapping[str, Any]) -> str:
+    mean = figure(told["mean"])
+    return mean if mean == DIVERGED else f"{mean} ± {told['error']:.3f}"
 
 
 def gains(results: Mapping[str, Any]) -> Section:
     """By how much the planned model beats the others."""
     rows = (
         line(name.replace("_vs_", " against ").replace("_", " "), [_gain(gain[kind]) for kind in _GAINS])
-        for name, gain in results["gains"].items()
+        for name, gain in gains_of(results).items()
     )
     note = (
         "± one standard error of the paired difference over the test windows; the noise of another training seed is "
         "not in it."
     )
+    if told := results.get("seeds"):
+        note = (
+            f"Means over {len(told['seeds'])} training seeds: the first ± is one standard error of the paired "
+            "difference over the test windows, the second one over the seeds."
+        )
     head = ("test perplexity lower by (%)", *_GAINS.values())
     return Section("What the planned split was worth", head, tuple(rows), note=note)
 
@@ -84,10 +120,11 @@ def facts(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Section:
             f"longest fitted path, D' is {outside.get('d_special', 0):.1f}× the largest fitted"
         )
     if sweep["tokens"]:
+        whose = "one planned model's" if "seeds" in results else "the main run's"
         of_main = plan.get("sweep", {}).get("of_main", sweep["flops"] / costs["planned_flops"])
         lines.append(
             f"The sweep is not in T: {format_count(sweep['tokens'])} tokens, {sweep['flops']:.2g} FLOPs, {of_main:.2g} "
-            f"times the main run's (shared trunks saved {_percent(1 - sweep['tokens'] / sweep['tokens_unshared'])} of "
+            f"times {whose} (shared trunks saved {_percent(1 - sweep['tokens'] / sweep['tokens_unshared'])} of "
             f"its tokens); it pays for larger N and T. {plan.get('sweep', {}).get('further', '')}".rstrip(". ")
         )
     if experts > 1:
@@ -107,7 +144,7 @@ def outcome(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Section | No
         promised[{"split_at_0": "split at 0 %"}.get(name, name)] = (base["predicted_loss"], base["family"])
     rows = []
     for name, (loss, family) in promised.items():
-        measured = results["models"].get(name, {}).get("validation", {}).get("mean")
+        measured = validation_loss(results, name)
         off = "–" if loss is None or measured is None else f"{loss - measured:+.3f}"
         told = figure(measured) if name in results["models"] else "–"
         rows.append(line(name, ["–" if loss is None else f"{loss:.3f}", told, off, str(family)]))
@@ -158,16 +195,27 @@ def caveats(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Section:
     most = max(results["models"]["planned"]["epochs"])
     lines = (
         *map(str, plan.get("notes", ())),
-        "One training seed: differences between seeds are not in the ± figures.",
+        _seeds_in(results),
         f"The planned model saw at most {most:.2g} epochs of a domain's text.",
         "Every model ends with the same relative decay and the same recipe; nothing was tuned for the split.",
     )
     return Section("Caveats", items=lines)
 
 
-def _gain(gain: Mapping[str, float | None]) -> str:
+def _seeds_in(results: Mapping[str, Any]) -> str:
+    """Whether the figures hold the noise of training."""
+    if told := results.get("seeds"):
+        return (f"{len(told['seeds'])} training seeds tell their spread roughly; they share data, tokenizer and plan, "
+                "whose noise is not in the ± figures. Routers, tasks and what is exported are of seed "
+                f"{told['seeds'][0]}.")
+    return "One training seed: differences between seeds are not in the ± figures."
+
+
+def _gain(gain: Mapping[str, Any]) -> str:
     value, error = figure(gain["perplexity"], "+.1f"), figure(gain["perplexity_error"], ".1f")
-    return DIVERGED if DIVERGED in (value, error) else f"{value} ± {error}"
+    if DIVERGED in (value, error):
+        return DIVERGED
+    return f"{value} ± {error}" + (f" ± {gain['perplexity_seeds_error']:.1f}" if "by_seed" in gain else "")
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

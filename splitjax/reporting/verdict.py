@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from splitjax import law
-from splitjax.config import load, read_json
+from splitjax.config import read_json
 from splitjax.runs.plan_record import read_plan
 from splitjax.runs.run_folder import RunFolder
 
 from .judging import next_step
 from .judging.best_split import Where, best_split, blame
-from .judging.measured_edges import champion, compute, edge
+from .judging.measured_edges import champion, compute, edge, student
 from .judging.next_step import Step
-from .number_text import diverged
+from .number_text import diverged, diverged_seeds
 from .router_table import name_of
 
 Answer = Literal["split", "one_model", "no_difference", "unknown"]
@@ -77,25 +77,23 @@ def verdict(folder: RunFolder) -> Verdict:
     """
     plan, results = read_plan(folder), read_json(folder.results)
     fitted = law.LawFit.load(folder.law) if folder.belongs("fit") and folder.law.exists() else None
-    return judge(plan, results, fitted, run=str(folder.path), seed=load(folder.config).seed)
+    return judge(plan, results, fitted, run=str(folder.path))
 
 
 def judge(
-    plan: Mapping[str, Any], results: Mapping[str, Any], fitted: law.LawFit | None = None, *, run: str = "RUN",
-    seed: int = 0,
+    plan: Mapping[str, Any], results: Mapping[str, Any], fitted: law.LawFit | None = None, *, run: str = "RUN"
 ) -> Verdict:
     """The verdict of plain values.
 
     Args:
         fitted: the run's law, to name the next small run by; None: none is named.
-        run, seed: folder and training seed of the run, for the commands.
+        run: folder of the run, for the commands.
     """
     best, rival = champion(results), _rival(results)
     answer, whether = _whether(results, best, rival)
     where = best_split(plan, results, best, pays=answer == "split")
     beside = [*blame(plan, results, best), *_lost(results)]
-    steps = _steps(plan, results, fitted, answer, rival if answer == "one_model" else best or "planned", where, run,
-                   seed)
+    steps = _steps(plan, results, fitted, answer, rival if answer == "one_model" else best or "planned", where, run)
     whole = " ".join([whether, *_beside_gain(results, best, rival)])
     return Verdict(answer, whole, where.text, tuple(beside), _terms(results), steps, where.low, where.high)
 
@@ -151,27 +149,36 @@ def _beside_gain(results: Mapping[str, Any], best: str, rival: str) -> list[str]
 
 def _lost(results: Mapping[str, Any]) -> list[str]:
     """Models whose loss is no number, by name."""
-    told = "; ".join(f"{name} on {', '.join(domains)}" for name, domains in diverged(results).items())
-    return [f"Diverged: {told}."] if told else []
+    told = [f"{name} on {', '.join(domains)}" for name, domains in diverged(results).items()]
+    told += diverged_seeds(results)
+    return [f"Diverged: {'; '.join(told)}."] if told else []
 
 
 def _terms(results: Mapping[str, Any]) -> str:
     """How the figures were measured."""
     router = results["models"]["planned"]["after_prefix"]["router"]
     by = "" if router in (None, "prefix") else f"{name_of(router)} of "
+    told, windows = results.get("seeds"), f"{results['windows']} test windows a domain"
+    noise = f"± is one standard error over {windows}, of one training seed."
+    if told:
+        count = len(told["seeds"])
+        noise = (
+            f"± is one standard error, over {windows} and over {count} training seeds, whose means the figures are. "
+            f"Noise is 2 of the first and {student(count):.1f} of the second (Student's t), added as squares."
+        )
     return (
         f"Accounting {results['budget']['accounting']}; routed by {by}a {results['prefix']}-token prefix and scored "
-        f"after it. ± is one standard error over {results['windows']} test windows a domain, of one training seed."
+        f"after it. {noise}"
     )
 
 
 def _steps(
     plan: Mapping[str, Any], results: Mapping[str, Any], fitted: law.LawFit | None, answer: Answer, model: str,
-    where: Where, run: str, seed: int,
+    where: Where, run: str,
 ) -> tuple[Step, ...]:
-    if answer == "unknown" or diverged(results):
+    if answer == "unknown" or diverged(results) or diverged_seeds(results):
         return (next_step.mend(),)
-    found = [next_step.repeat(results, model, run, seed)]
+    found = [next_step.repeat(results, run)]
     if answer != "no_difference":
         found = [next_step.use(answer, model, run)]
     wide = where.low is not None and where.high is not None and where.high - where.low > next_step.WIDE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from splitjax.config import Config, UserError, tokens_of
@@ -136,3 +136,22 @@ def main_cells(config: Config, clock: Clock, fraction: float) -> dict[str, Cell]
     if config.budget.accounting == "per_model":
         cells["dense_equal_compute"] = Cell(config.model, cells["planned"].steps(clock.experts), 0)
     return cells
+
+
+def over_seeds(config: Config, cells: Mapping[str, Cell]) -> dict[int, dict[str, Cell]]:
+    """The models of the main run by training seed, `train.seeds` of them.
+
+    Args:
+        cells: of the first seed, the run's own, which they stay.
+    """
+    first = config.seed
+    further = {
+        seed: {name: replace(cell, seed=seed) for name, cell in cells.items()}
+        for seed in range(first + 1, first + config.train.seeds)
+    }
+    return {first: dict(cells)} | further
+
+
+def all_cells(config: Config, cells: Mapping[str, Cell]) -> list[Cell]:
+    """The same in one list."""
+    return [cell for models in over_seeds(config, cells).values() for cell in models.values()]

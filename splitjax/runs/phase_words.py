@@ -19,7 +19,7 @@ def phase_words(phase: Phase, step_tokens: int, budget_steps: int | None = None)
         return f"{100 * step / budget_steps:.0f} %" if budget_steps else f"{format_count(step * step_tokens)} tokens"
 
     size = "" if budget_steps else f"N = {format_count(n_params(phase.model))}: "
-    seeds = f", {len(phase.seeds)} seeds" if len(phase.seeds) > 1 else ""
+    seeds = f", {len(phase.seeds)} seeds" if len(phase.seeds) > 1 else _seed(phase.seeds[0])
     if phase.split_at is not None:
         kind = f"experts from {where(phase.split_at)}" if phase.split_at else "experts from the start"
     elif phase.parent is None:
@@ -29,3 +29,8 @@ def phase_words(phase: Phase, step_tokens: int, budget_steps: int | None = None)
     else:
         kind = f"shared model on to {where(phase.stop)}"
     return f"{size}{kind}{seeds}{', its decay' if phase.decay and phase.decay[0] <= phase.start else ''}"
+
+
+def _seed(own: int | None) -> str:
+    """The training seed, where it is not the run's."""
+    return "" if own is None else f", seed {own}"

@@ -28,6 +28,7 @@ _FIRST_STAGE = {
     "seed": "prepare",
     "seed_from": "sweep",
     "train": "sweep",
+    "train.seeds": "train",
     "sweep": "sweep",
     "evaluate.windows": "sweep",
     "law": "fit",

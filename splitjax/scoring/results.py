@@ -16,7 +16,7 @@ from splitjax.model import flops_per_token, n_params, n_params_total
 from splitjax.parallel import hosts
 from splitjax.planning.run_costs import sweep_cost
 from splitjax.runs import provenance
-from splitjax.runs.cells import mixture_shares
+from splitjax.runs.cells import mixture_shares, over_seeds
 from splitjax.runs.executor import Executor
 from splitjax.runs.job import Job
 from splitjax.runs.model_places import Place, places
@@ -24,6 +24,7 @@ from splitjax.runs.phase_tree import Cell
 from splitjax.runs.plan_record import main_tree, read_plan
 from splitjax.runs.run_folder import FORMAT
 
+from . import seed_noise
 from .router_choice import Measured, Routing
 from .zero_shot import ZeroShot
 
@@ -34,6 +35,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     cells, routing, zero_shot = main_tree(job), Routing(job, executor), ZeroShot(job)
     bytes_M = job.corpus.tokenizer.target_bytes(routing.test.tokens_MWT).sum((1, 2))
     measured, paths = _measure_all(job, executor, cells, routing, zero_shot)
+    noise = _over_seeds(job, executor, cells, routing, measured)
     scores = {name: one.scores for name, one in measured.items()}
     hosts.from_first(lambda: _save_routers(job, cells, measured))
     models = {name: _losses(one, bytes_M) for name, one in measured.items()}
@@ -55,6 +57,7 @@ def evaluate(job: Job) -> dict[str, Any]:
         "gains": {
             f"planned_vs_{name}": _gains(measured["planned"], measured[name]) for name in cells if name != "planned"
         },
+        **noise,
         "costs": _costs(job, cells["planned"]),
         "provenance": provenance.of(job.command),
     }
@@ -75,13 +78,46 @@ def _measure_all(
     for name, place in where.items():
         if place not in found:
             job.reporter.now(name)
-            job.reporter.progress(len(found) / len(set(where.values())))
+            job.reporter.progress(len(found) / len(set(where.values())) / job.config.train.seeds)
             model, stack = executor.model(place.phase.model), executor.stack_at(place.phase, place.step)
             one = routing.measure(model, stack)
             answers = zero_shot.answer(model, stack, one.router.router if one.router else None)
             found[place] = dataclasses.replace(one, answers=answers)
             seen[place] = executor.seen(place.phase, stack)
     return {name: found[place] for name, place in where.items()}, {name: seen[place] for name, place in where.items()}
+
+
+def _over_seeds(
+    job: Job, executor: Executor, cells: Mapping[str, Cell], routing: Routing, measured: Mapping[str, Measured]
+) -> dict[str, Any]:
+    """The further seeds on the same windows, each with a router of its own, beside the first; {} where there is one."""
+    by_seed = over_seeds(job.config, cells)
+    if len(by_seed) == 1:
+        return {}
+    kept: dict[int, dict[str, seed_noise.Losses]] = {
+        job.config.seed: {name: seed_noise.losses_of(one) for name, one in measured.items()}
+    }
+    for number, (seed, own) in enumerate(by_seed.items()):
+        if seed in kept:
+            continue
+        scored: dict[Place, seed_noise.Losses] = {}
+        where = places(job, own)
+        for name, place in where.items():
+            if place not in scored:
+                job.reporter.now(f"{name}, seed {seed}")
+                job.reporter.progress((number + len(scored) / len(set(where.values()))) / len(by_seed))
+                model, stack = executor.model(place.phase.model), executor.stack_at(place.phase, place.step)
+                scored[place] = seed_noise.losses_of(routing.measure(model, stack))
+        kept[seed] = {name: scored[place] for name, place in where.items()}
+    share = job.clock.share
+    at = {name: cell.pretrain / (cell.pretrain + share * cell.special) for name, cell in cells.items()}
+    at.pop("dense_equal_compute", None)
+    found = seed_noise.over_seeds(kept, at)
+    validation = hosts.from_first(lambda: read_json(job.folder.main))["seeds"]
+    for name in cells:
+        each = [_numbers(models[name], job.corpus.domains).mean() for models in validation.values()]
+        found["models"][name]["validation"] = seed_noise.spread(each)
+    return {"seeds": found}
 
 
 def _save_routers(job: Job, cells: Mapping[str, Cell], measured: Mapping[str, Measured]) -> None:

@@ -13,7 +13,7 @@ from splitjax.data import changed_sources
 from splitjax.evaluate import routers
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
-from splitjax.planning.run_costs import rest_of, sweep_work, whole_work
+from splitjax.planning.run_costs import main_work, rest_of, sweep_work, whole_work
 from splitjax.reporting.results_view import Results
 from splitjax.reporting.verdict import verdict
 from splitjax.runs import operational
@@ -223,7 +223,7 @@ def train(config: Config, *, expert: int | None = None, **options: Any) -> None:
             train_expert(job, expert)
         return
     with job_of(config, **options) as job:
-        job.reporter.plan_work(*whole_work(job))
+        job.reporter.plan_work(*main_work(job))
         if config.split is not None:
             sequence.run_plan(job)
         sequence.run_train(job)

@@ -11,6 +11,7 @@ from typing import Any
 
 from splitjax import law
 from splitjax.config import UserError, read_json
+from splitjax.runs.cells import over_seeds
 from splitjax.runs.job import Job
 from splitjax.runs.plan_record import main_tree, read_plan
 from splitjax.runs.run_folder import LAW_AFTER
@@ -19,18 +20,21 @@ from .sequence import ask_of, by_first, fit_table, observed
 
 
 def measured_table(job: Job) -> law.Table:
-    """The sweep's rows and those of every model of the main run, by their validation losses.
+    """The sweep's rows and those of every model of the main run, of each of its seeds, by their validation losses.
 
     Diverged losses are left out.
     """
     with open(job.folder.observations, encoding="utf-8", newline="") as file:
         rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    models, known = read_json(job.folder.main)["models"], {row["run"] for row in rows}
-    for name, cell in main_tree(job).items():
-        losses = {domain: loss for domain, loss in models[name].items() if loss is not None and math.isfinite(loss)}
-        if cell.id not in known:  # two models may be one cell
-            rows += observed(job, cell, losses)
-            known.add(cell.id)
+    main, known = read_json(job.folder.main), {row["run"] for row in rows}
+    by_seed = main.get("seeds", {str(job.config.seed): main["models"]})
+    for seed, cells in over_seeds(job.config, main_tree(job)).items():
+        for name, cell in cells.items():
+            losses = {domain: loss for domain, loss in by_seed[str(seed)][name].items()
+                      if loss is not None and math.isfinite(loss)}
+            if cell.id not in known:  # two models may be one cell
+                rows += observed(job, cell, losses)
+                known.add(cell.id)
     return law.Table.from_rows(rows)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from splitjax.config import UserError
 from splitjax.parallel import hosts
+from splitjax.runs.cells import all_cells
 from splitjax.runs.executor import Executor
 from splitjax.runs.job import Job
 from splitjax.runs.phase_record import Losses
@@ -62,7 +63,7 @@ def train_expert(job: Job, expert: int) -> None:
     domains = job.corpus.domains
     if not 0 <= expert < len(domains):
         raise UserError(f"there are experts 0 to {len(domains) - 1}", where=f"--expert {expert}")
-    phases = [phase for phase in job.phases(main_tree(job).values()) if phase.on == "domains"]
+    phases = [phase for phase in job.phases(all_cells(job.config, main_tree(job))) if phase.on == "domains"]
     work = work_of(phases, job.config, len(domains), job.vocab_size) / len(domains)
     job.reporter.plan_work(work, len(phases))
     job.reporter.stage("train", f"expert {expert} ({domains[expert]}): {len(phases)} phases", len(phases))

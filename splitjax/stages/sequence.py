@@ -15,8 +15,8 @@ from splitjax.model import n_params_total
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
 from splitjax.planning.main_plan import ask, make_plan
-from splitjax.planning.run_costs import disk_note, sweep_told, sweep_work
-from splitjax.runs.cells import main_cells, mixture_shares, seed_tokens
+from splitjax.planning.run_costs import disk_note, main_work, seeds_note, sweep_told, sweep_work
+from splitjax.runs.cells import all_cells, main_cells, mixture_shares, over_seeds, seed_tokens
 from splitjax.runs.job import Job
 from splitjax.runs.model_places import places
 from splitjax.runs.phase_record import Losses
@@ -84,6 +84,7 @@ def run_sweep(job: Job, jobs: int = 1) -> None:
     if picked_by := hosts.from_first(lambda: law_splits.fix(job.config, job.clock, job.folder)):
         inputs["law"] = picked_by
     if job.skip_if_done("sweep", inputs):
+        _replan(job, sweep_work(job))
         return
     tokens = _in_rounds(job, jobs) if job.config.sweep.auto else _train_tree(job, job.sweep_phases, jobs, _grown(job))
     chosen = [job.folder.rounds] if job.config.sweep.auto else []
@@ -94,6 +95,11 @@ def run_sweep(job: Job, jobs: int = 1) -> None:
     picked = [job.folder.splits] if job.folder.splits.exists() else []
     outputs = [job.folder.observations, *chosen, *_answers(job)]
     job.finish("sweep", inputs, outputs, note, read=[_manifest(job), *picked])
+
+
+def _replan(job: Job, assumed: tuple[float, int], now: tuple[float, int] = (0.0, 0)) -> None:
+    """A stage has other work, and other phases, than was assumed for the time left; none where it is done."""
+    job.reporter.replan(now[0] - assumed[0], now[1] - assumed[1])
 
 
 def _grown(job: Job) -> Callable[[Losses], None]:
@@ -112,10 +118,9 @@ def _in_rounds(job: Job, jobs: int) -> int:
     auto_sweep.begin(job)
     while True:
         tokens = _train_tree(job, job.sweep_phases, jobs, _grown(job))
-        work, phases = sweep_work(job)
+        assumed = sweep_work(job)
         more = auto_sweep.go_on(job, lambda: fit_table(law.Table.read(job.folder.observations), job.config))
-        now, count = sweep_work(job)
-        job.reporter.replan(now - work, count - phases)
+        _replan(job, assumed, sweep_work(job))
         if not more:
             return tokens
 
@@ -207,30 +212,44 @@ def run_plan(job: Job) -> None:
     write_record(job.folder.plan, plan)
     job.finish("plan", inputs, [job.folder.plan], plan_note(plan), read=[_manifest(job), *_law(job)])
     if "sweep" in plan:
-        told = plan["sweep"]
-        job.reporter.say(f"The sweep cost {told['of_main']:.2g} times the main run's FLOPs. {told['further']}".rstrip())
-    job.reporter.say(disk_note(job, main_cells(job.config, job.clock, plan["split_fraction"]).values()))
+        told, whose = plan["sweep"], "the main run's" if job.config.train.seeds == 1 else "one planned model's"
+        job.reporter.say(f"The sweep cost {told['of_main']:.2g} times {whose} FLOPs. {told['further']}".rstrip())
+    cells = main_cells(job.config, job.clock, plan["split_fraction"])
+    if job.config.train.seeds > 1:
+        job.reporter.say(seeds_note(job, cells))
+    job.reporter.say(disk_note(job, all_cells(job.config, cells)))
 
 
 def run_train(job: Job) -> None:
-    """The planned model and its baselines, all cells of one tree."""
+    """The planned model and its baselines, all cells of one tree; and the same again for each further seed."""
     inputs = hosts.from_first(lambda: _train_inputs(job))
     if job.skip_if_done("train", inputs):
+        _replan(job, main_work(job))
         return
-    cells = main_tree(job)
-    phases = job.phases(cells.values())
-    tokens = tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step)
-    note = f"{len(cells)} models in {len(phases)} phases, {format_count(tokens)} tokens"
-    job.reporter.stage("train", note, len(phases))
+    by_seed = over_seeds(job.config, main_tree(job))
+    _replan(job, main_work(job), main_work(job, by_seed[job.config.seed]))
+    phases = job.phases(cell for cells in by_seed.values() for cell in cells.values())
+    tokens = format_count(tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step))
+    models = f"{len(by_seed[job.config.seed])} models{_of_seeds(job)}"
+    job.reporter.stage("train", f"{models} in {len(phases)} phases, {tokens} tokens", len(phases))
     executor = job.main_executor()
     losses = separate.train_or_join(executor, phases) if executor.apart else executor.run(phases)
-    validation = {name: losses[cell.id] for name, cell in cells.items()}
-    hosts.from_first(lambda: write_json(job.folder.main, {"format": FORMAT, "models": validation}))
+    validation = {
+        str(seed): {name: losses[cell.id] for name, cell in cells.items()} for seed, cells in by_seed.items()
+    }
+    told = {"format": FORMAT, "models": validation[str(job.config.seed)]}
+    hosts.from_first(lambda: write_json(job.folder.main, told | ({"seeds": validation} if len(by_seed) > 1 else {})))
+    found = [place for cells in by_seed.values() for place in places(job, cells).values()]
     job.finish(
-        "train", inputs, [job.folder.main], f"{len(cells)} models, {format_count(tokens)} tokens",
+        "train", inputs, [job.folder.main], f"{models}, {tokens} tokens",
         read=[_manifest(job), job.folder.plan, *_law(job)],
-        weights={place.checkpoint(job) / "checkpoint.json" for place in places(job, cells).values()},
+        weights={place.checkpoint(job) / "checkpoint.json" for place in found},
     )
+
+
+def _of_seeds(job: Job) -> str:
+    """How often the models of the main run are trained, as the rest of a phrase; "" once."""
+    return f" of {job.config.train.seeds} seeds" if job.config.train.seeds > 1 else ""
 
 
 def run_evaluate(job: Job) -> None:
@@ -248,7 +267,7 @@ def run_evaluate(job: Job) -> None:
         "evaluate",
         inputs,
         [job.folder.results, *sorted(path for path in job.folder.router.rglob("*") if path.is_file())],
-        f"{len(found['models'])} models on {len(found['domains'])} domains",
+        f"{len(found['models'])} models{_of_seeds(job)} on {len(found['domains'])} domains",
         read=[_manifest(job), job.folder.plan, job.folder.main],
     )
 
@@ -328,4 +347,6 @@ def _train_inputs(job: Job) -> dict[str, Any]:
     inputs |= {"plan": job.folder.hash_of(job.folder.plan, "plan"), "compare": list(job.config.evaluate.compare)}
     if job.config.sweep is not None:
         inputs["law"] = job.folder.hash_of(job.folder.law, "fit")
+    if job.config.train.seeds > 1:
+        inputs["seeds"] = job.config.train.seeds
     return inputs

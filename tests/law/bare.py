@@ -31,4 +31,6 @@ def bare(law: LawFit, points: list[tuple[float, float, float]] | None = None) ->
     ]
     if not law.table.has_special:
         rows = [{key: value for key, value in row.items() if key != "d_special"} for row in rows]
-    return dataclasses.replace(law, table=Table.from_rows(rows))
+    found = dataclasses.replace(law, table=Table.from_rows(rows))
+    vars(found.chosen)["allowance"] = None  # so few rows could show no misfit
+    return found

@@ -40,6 +40,7 @@ def test_predictions_are_weighted_geometric_means() -> None:
 
 def test_a_draw_is_that_of_one_family_where_no_misfit_is_told() -> None:
     one, other, both = pair(draws=20)
+    vars(both)["allowance"] = None
     at = (3e6, np.array([1e7, 1e8]), np.array([1e6, 0.0]))
     a, b = (law.families[0].losses(*at, "", draws=True) for law in (one, other))
     told = both.losses(*at, "", draws=True)

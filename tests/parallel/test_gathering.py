@@ -215,6 +215,18 @@ def test_many_are_named_in_part() -> None:
     assert named == f"processes {', '.join(map(str, range(1, 17)))} and 239 more of 256"
 
 
+@pytest.mark.parametrize(("after", "heard"), [("end process 1 went away", "process 1 went away"), ("ready", "")])
+def test_what_comes_together_with_go_is_heard(after: str, heard: str) -> None:
+    """A process that was held up reads several lines at once."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        guest = Guest(who(server.getsockname()[1], 2))
+        joined = InThread(guest)
+        with server.accept()[0] as connection:
+            connection.sendall(f"here 0 1 2\ngo\n{after}\n".encode())
+            assert joined.ended() is None
+        assert guest.gone() == heard
+
+
 DIES = """
 import os, sys
 from splitjax.parallel import gathering, join_cluster

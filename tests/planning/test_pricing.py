@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 from splitjax import stages
-from splitjax.config import from_dict
-from splitjax.model import n_params_total
+from splitjax.config import format_count, from_dict
+from splitjax.model import flops_per_token, n_params_total
 from splitjax.planning import pricing
+from splitjax.planning.run_costs import rest_of, seeds_note, sweep_list, sweep_tables, whole_work
 from splitjax.runs.cells import Clock, main_cells
-from splitjax.runs.phase_tree import Cell, grow
+from splitjax.runs.job import Job
+from splitjax.runs.phase_tree import Cell, grow, tokens_trained
 from splitjax.runs.phase_work import disk_of
+from splitjax.runs.reporter import Reporter
+from splitjax.runs.run_folder import RunFolder
 from tests.tiny import tiny_tree
 
 
@@ -89,3 +93,40 @@ def test_the_disk_that_a_run_will_need(corpus_file: Path, tmp_path: Path) -> Non
     found = pricing.price(config, "v5e:2x2", analytic=True)
     assert found.to_json()["disk_bytes"] > 0
     assert f"Checkpoints take {found.disk_bytes / 1e6:.1f} MB on disk" in str(pricing.tables(found, config)[0].caption)
+
+
+def test_every_seed_of_the_main_run_is_paid_for(corpus_file: Path, tmp_path: Path) -> None:
+    """Three seeds cost three times one, but for the sweep; what a command tells of the main run counts them all."""
+    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": 0.25}
+    tree["data"]["domains"] = {"method": "label", "k": 3}
+    once, thrice = (from_dict(tree | {"train": tree["train"] | {"seeds": seeds}}) for seeds in (1, 3))
+    of_one, of_three = ({part.name: part for part in pricing.price(config, "v5e:2x2", analytic=True).parts}
+                        for config in (once, thrice))
+    for name in ("seed", "experts", "baselines"):
+        assert of_three[name].tokens == 3 * of_one[name].tokens > 0
+        assert of_three[name].device_hours == pytest.approx(3 * of_one[name].device_hours)
+    assert of_three["sweep"] == of_one["sweep"]
+    assert "3 training seeds" in str(pricing.tables(pricing.price(thrice, "v5e:2x2", analytic=True), thrice)[0].title)
+    one, three = (Job(config, RunFolder(config.folder), Reporter()) for config in (once, thrice))
+    told = sweep_list(three)
+    assert "main" not in sweep_list(one)
+    trained = sum(of_three[name].tokens for name in ("seed", "experts", "baselines"))
+    assert told["main"] | {"flops": 0} == {"seeds": 3, "models": 3, "tokens": trained, "flops": 0}
+    per_token = flops_per_token(once.model, once.data.tokenizer.vocab_size, once.train.seq_len)
+    assert told["main"]["flops"] == pytest.approx(trained * per_token)
+    assert "the main run trains 3 models with each of 3 seeds" in str(list(sweep_tables(told))[-1].title)
+
+
+def test_time_and_disk_count_every_seed(corpus_file: Path, tmp_path: Path) -> None:
+    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": 0.25, "sweep": None}
+    stages.prepare(from_dict(tree))
+    one, three = (
+        Job(config, RunFolder(config.folder), Reporter())
+        for config in (from_dict(tree | {"train": tree["train"] | {"seeds": seeds}}) for seeds in (1, 3))
+    )
+    work, phases = whole_work(one)
+    assert whole_work(three) == (pytest.approx(3 * work), 3 * phases)
+    assert rest_of(three)["evaluate"] == tuple(3 * each for each in rest_of(one)["evaluate"])
+    cells = main_cells(three.config, three.clock, 0.25)
+    tokens = format_count(3 * tokens_trained(one.phases(cells.values()), 3, three.clock.tokens_per_step))
+    assert f"3 models with each of 3 seeds: {tokens} tokens, " in seeds_note(three, cells)

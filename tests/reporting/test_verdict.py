@@ -87,8 +87,8 @@ def test_a_split_that_did_not_pay_and_one_that_no_one_can_tell() -> None:
     even = judge(plan(), results(0.5, 1.0))
     assert even.whether.startswith("Split or not: no difference shows. Experts are better than one model by 0.5 ± 0.4")
     (step,) = even.next
-    assert step.price == "3e+12 FLOPs, 3.0 times the planned model"
-    assert step.command == "splitjax run RUN run_dir=RUN-seed1 seed=1 split=0.22 sweep=null"
+    assert step.price == "6e+12 FLOPs, 6.0 times the planned model"
+    assert step.command == "splitjax run RUN train.seeds=3 --redo train"
 
 
 @pytest.mark.parametrize(("gain", "answer"), [
@@ -188,8 +188,3 @@ def test_an_edge_that_was_not_measured_in_pairs_is_the_difference_with_both_erro
     assert over.error == pytest.approx(0.94 / 0.975 * errors)
     assert edge(found, "dense", "dense") is not None
     assert edge(found, "dense", "absent") is None
-
-
-def test_a_repetition_has_another_seed_than_the_run_itself() -> None:
-    told = judge(plan(), results(0.5, 1.0), run="runs/a", seed=1).next[0].command
-    assert "run_dir=runs/a-seed2 seed=2" in told

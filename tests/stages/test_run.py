@@ -17,11 +17,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
 from splitjax import cli, stages
 from splitjax.config import from_dict, load, write_record
 from splitjax.data import Corpus
 from splitjax.reporting import page
+from splitjax.runs.reporter import Reporter
 from splitjax.runs.run_folder import RunFolder
 from tests.tiny import tiny_tree
 
@@ -115,6 +117,19 @@ def test_a_second_run_does_nothing_and_says_so(finished: Path) -> None:
     assert again.returncode == 0
     assert "Nothing to do" in again.stderr
     assert {path: path.stat().st_mtime_ns for path in (finished / "run").rglob("*.json")} == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_what_is_done_is_no_work_left(seeds: int, finished: Path, tmp_path: Path) -> None:
+    """Of sweep and main run alike; the law's split, not the half that was assumed before it."""
+    shutil.copytree(finished / "run", tmp_path / "run")
+    reporter = Reporter(Console(quiet=True))
+    config = load(finished / "tiny.yaml", [f"run_dir={tmp_path / 'run'}", f"train.seeds={seeds}"])
+    stages.run(config, redo="evaluate" if seeds == 1 else "train", reporter=reporter)
+    assert reporter._phases_left == 0
+    assert reporter._total == pytest.approx(reporter._done)
+    assert (reporter._done > 0) == (seeds == 2), "a further seed is the only training that there is"
 
 
 def test_a_changed_key_is_refused_and_redo_covers_it(finished: Path) -> None:

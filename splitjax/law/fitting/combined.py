@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..tables.table import Table
+from .allowance import allowance_of
 from .correction import Correction, correction_of
 from .fitted import Fitted
 from .selection import Score, explained
@@ -68,17 +69,17 @@ class Combined:
         d, s = (np.atleast_1d(np.asarray(part, float)) for part in (d_pretrain, d_special))
         out = self._plain(n_params, d, s, domain, draws, u_pretrain, u_special)
         if self.correction is None:
-            return out
+            allowed = self.allowance if draws else None
+            return out if allowed is None else out * self._factor(allowed, n_params, d, s, draws)
         if alone:
             out = out * np.exp(self.correction.at(n_params, d, s, draws=draws, domain=domain))
-        return out * self._factor(n_params, d, s, draws)
+        return out * self._factor(self.correction, n_params, d, s, draws)
 
-    def _factor(self, n: Any, d: np.ndarray, s: np.ndarray, draws: bool) -> np.ndarray:
-        """The correction; the last one is kept, for whoever asks all domains asks the same points of each."""
-        assert self.correction is not None
+    def _factor(self, misfit: Correction, n: Any, d: np.ndarray, s: np.ndarray, draws: bool) -> np.ndarray:
+        """By a misfit; the last one is kept, for whoever asks all domains asks the same points of each."""
         points = [np.asarray(n, float), d, s, np.asarray(draws)]
         if not self._latest or not all(map(np.array_equal, points, self._latest[0])):
-            self._latest[:] = [points, np.exp(self.correction.at(n, d, s, draws=draws))]
+            self._latest[:] = [points, np.exp(misfit.at(n, d, s, draws=draws))]
         return self._latest[1]
 
     @cached_property
@@ -119,11 +120,22 @@ class Combined:
     @cached_property
     def correction(self) -> Correction | None:
         """What the residuals of whole runs say of the law's misfit; None where they are noise."""
-        rows = np.isfinite(self.uncorrected) & (self.table.weight > 0) & ~self.apart
-        drawn = None
-        if self.drawn:
-            drawn = mean_of([each.on(self.table, draws=True) for each in self.members], self.weights)
-        return correction_of(self.table, rows, self.uncorrected, drawn)
+        return correction_of(self.table, self._seen & ~self.apart, self.uncorrected, self._drawn_on_rows)
+
+    @cached_property
+    def allowance(self) -> Correction | None:
+        """A misfit for the draws alone, where the runs are too few to have shown one; None where it is told."""
+        if self.correction is not None or self._drawn_on_rows is None:
+            return None
+        spent = max(len(family.linear) + len(family.nonlinear) for family in (m.forms[0].family for m in self.members))
+        return allowance_of(self.table, self._seen & ~self.apart, self.uncorrected, self._drawn_on_rows, spent)
+
+    @cached_property
+    def _drawn_on_rows(self) -> np.ndarray | None:
+        """What the draws say of every row fitted, [draws, rows]; None where there are none."""
+        if not self.drawn:
+            return None
+        return mean_of([each.on(self.table, draws=True) for each in self.members], self.weights)
 
     @property
     def _seen(self) -> np.ndarray:

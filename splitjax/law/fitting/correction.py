@@ -63,11 +63,12 @@ class Correction:
         process = self.common if domain is None else self.own.get(domain)
         if process is None:
             return np.zeros(1)
-        points = _coordinates(n, d, s, self.origin)
+        points = coordinates(n, d, s, self.origin)
         return process.draws(points) if draws else process.given(points)
 
 
-def _coordinates(n: Any, d: Any, s: Any, origin: float) -> np.ndarray:
+def coordinates(n: Any, d: Any, s: Any, origin: float) -> np.ndarray:
+    """Logs of N, D, D' and D + D', the coordinates of a misfit, [..., 4]."""
     n, d, s = np.broadcast_arrays(*(np.asarray(part, float) for part in (n, d, s)))
     return np.stack([np.log(n), np.log(d + origin), np.log(s + origin), np.log(d + s + origin)], -1)
 
@@ -84,7 +85,7 @@ USUAL = Kernel((Part(0.012, {0: 2.0, 3: 1.5}), Part(0.005, {0: 2.0, 1: 1.5, 2: 1
 def usual_misfit(draws: int, seed: int, origin: float) -> Callable[[Any, Any, Any], np.ndarray]:
     """Draws of a usual misfit, in log loss: functions of N, D and D' [points] or [draws, points] → [draws, points]."""
     process = prior_draws(USUAL, draws, seed)
-    return lambda n, d, s: process(_coordinates(n, d, s, origin))
+    return lambda n, d, s: process(coordinates(n, d, s, origin))
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +118,12 @@ class Runs:
         return np.log((self.of @ loss) / (known @ self.of.T))
 
 
+def origin_of(runs: Runs) -> float:
+    """The least tokens of any kind that a run saw: below, more make no difference."""
+    positive = np.concatenate([runs.d[runs.d > 0], runs.s[runs.s > 0]])
+    return float(positive.min()) if len(positive) else 1.0
+
+
 def correction_of(
     table: Table, rows: np.ndarray, predicted: np.ndarray, drawn: np.ndarray | None = None, *,
     like: Correction | None = None, seed: int = 0,
@@ -141,9 +148,8 @@ def correction_of(
         some = np.sort(np.random.default_rng(seed).permutation(len(runs.n))[:_MOST])
         runs = Runs(runs.n[some], runs.d[some], runs.s[some], runs.of[some])
     residual = runs.residuals(table.loss, predicted)
-    positive = np.concatenate([runs.d[runs.d > 0], runs.s[runs.s > 0]])
-    origin = like.origin if like else float(positive.min()) if len(positive) else 1.0
-    at = _coordinates(runs.n, runs.d, runs.s, origin)
+    origin = like.origin if like else origin_of(runs)
+    at = coordinates(runs.n, runs.d, runs.s, origin)
     kernel = like.kernel if like else likeliest(at, residual, LEVEL, SHAPE)
     if kernel is None:
         return None

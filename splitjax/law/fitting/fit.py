@@ -224,6 +224,9 @@ def _notes(law: Combined, draws: int) -> list[str]:
     if found := law.correction:
         notes.append(f"The law is off by {found.scale:.1%} in stretches that are no noise: it is corrected near its "
                      "rows, and its intervals allow for as much away from them.")
+    elif allowed := law.allowance:
+        notes.append(f"So few runs could not show how far the law is off: its intervals allow for {allowed.scale:.1%}, "
+                     "as is usual.")
     for each in law.members:
         if each.ridge:
             notes.append(f"{each.name} lies on a ridge: {', '.join(each.ridge)} are not determined.")

@@ -174,6 +174,7 @@ class LawFit(Shown):
             "heldout": self.heldout.to_json() if self.heldout else None,
             "holdout": self.holdout.to_json() if self.holdout else None,
             "correction": law.correction.to_json() if law.correction else None,
+            "allowance": law.allowance.to_json() if law.allowance else None,
             "stand_out": law.told_apart(),
             "families": [fitted.to_json() for fitted in self.families],
             "beats_mean": self.beats_mean,

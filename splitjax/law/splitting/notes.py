@@ -17,7 +17,8 @@ from .rivals import better
 
 def notes(
     table: Table, budget: Budget, best: float, baselines: Mapping[str, Mapping[str, Any]],
-    by_family: Mapping[str, Mapping[str, Any]], *, off: float | None, drawn: bool, repeats: Collection[str],
+    by_family: Mapping[str, Mapping[str, Any]], *, off: float | None, allowed: float | None,
+    drawn: bool, repeats: Collection[str],
 ) -> tuple[str, ...]:
     """Notes on a plan.
 
@@ -28,13 +29,14 @@ def notes(
         baselines: what it is compared with.
         by_family: what each family says alone.
         off: how far the law is off in stretches, in log loss; None where it is not corrected.
+        allowed: how far it may be off for all that so few runs could show; None where they could.
         drawn: whether the law has draws.
         repeats: half-lives of repeated data that the law knows.
     """
     d, s = (float(part[0]) for part in budget.spend(np.array([best])))
     predicted = {name for name, told in baselines.items() if told["predicted_loss"] is not None}
     return (
-        *_of_rivals(baselines), *_of_the_law(baselines, by_family, off, drawn), *_of_experts(table, budget),
+        *_of_rivals(baselines), *_of_the_law(baselines, by_family, off, allowed, drawn), *_of_experts(table, budget),
         *limits.told_of_budget(table, budget, d, s, predicted), *_of_repeats(table, budget, d, s, repeats),
     )
 
@@ -48,7 +50,7 @@ def _of_rivals(baselines: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _of_the_law(
     baselines: Mapping[str, Mapping[str, Any]], by_family: Mapping[str, Mapping[str, Any]], off: float | None,
-    drawn: bool,
+    allowed: float | None, drawn: bool,
 ) -> list[str]:
     found = [
         f"{baselines[name]['family']} does not predict {name}: that corner was not considered."
@@ -60,6 +62,9 @@ def _of_the_law(
     if off is not None:
         found.append(f"The law is off by {off:.1%} in stretches that are no noise; it is corrected near its rows, and "
                      "the intervals allow for as much away from them.")
+    if allowed is not None:
+        found.append(f"So few runs could not show how far the law is off; the intervals allow for {allowed:.1%}, as is "
+                     "usual.")
     if not drawn:
         found.append("The law has no bootstrap draws: the intervals are points.")
     return found

@@ -318,8 +318,9 @@ def _curve(view: View) -> Curve:
 
 
 def _notes(law: LawFit, budget: Budget, best: float, rivals: Any, by_family: Any) -> tuple[str, ...]:
-    found = law.chosen.correction
+    found, allowed = law.chosen.correction, law.chosen.allowance
     return notes(
-        law.table, budget, best, rivals, by_family, off=found.scale if found else None, drawn=bool(law.chosen.drawn),
+        law.table, budget, best, rivals, by_family, off=found.scale if found else None,
+        allowed=allowed.scale if allowed else None, drawn=bool(law.chosen.drawn),
         repeats=repeated(law.table),
     )

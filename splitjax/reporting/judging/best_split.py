@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .measured_edges import edge, splits
+from .measured_edges import edge, routed_loss, splits
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ def best_split(plan: Mapping[str, Any], results: Mapping[str, Any], best: str, *
     """
     at = splits(results)
     of_splits = [name for name in at if at[name] < 1 or at.get("planned") == 1]  # whether to split is said elsewhere
-    least = min(of_splits, key=lambda name: results["models"][name]["after_prefix"]["routed"]["mean"], default="")
-    measured = [f"measured: {100 * at[least]:.0f} %"] if least and len(set(at.values())) > 1 else []
+    least = min(of_splits, key=lambda name: routed_loss(results, name) or float("inf"), default="")
+    measured = [f"measured: {100 * at[least]:.0f} %{_by_seed(results)}"] if least and len(set(at.values())) > 1 else []
     if "interval" not in plan:
         return Where(f"The split was set to {_share(plan['split_fraction'])}"
                      f"{'; lowest loss ' + measured[0] if measured else ''}.")
@@ -50,6 +50,16 @@ def best_split(plan: Mapping[str, Any], results: Mapping[str, Any], best: str, *
                      low, high)
     start = "Best split" if pays or low == 1 else "Best split, if any:"
     return Where(f"{start} {_range(low, high)} {told}.{set_to}", low, high)
+
+
+def _by_seed(results: Mapping[str, Any]) -> str:
+    """The best measured split of each training seed: the same in all, or their mean."""
+    told = results.get("seeds", {}).get("best_split")
+    if told is None or told["mean"] is None:
+        return ""
+    if len(set(told["by_seed"])) == 1:
+        return f", in each of {len(told['by_seed'])} seeds"
+    return f", over seeds {100 * told['mean']:.0f} ± {100 * told['error']:.0f} %"
 
 
 def blame(plan: Mapping[str, Any], results: Mapping[str, Any], best: str) -> list[str]:

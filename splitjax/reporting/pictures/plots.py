@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +32,15 @@ def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Picture:
 def split_canvas(plan: Mapping[str, Any], results: Mapping[str, Any]) -> tuple[Canvas, list[tuple[Any, ...]]]:
     """The same as a figure, with its values."""
     made, (axes,) = canvas("split_curve", 5.6, 4.2)
-    measured = {name: row for name, row in results["models"].items() if "fraction" in row}
-    measured.pop("dense_equal_compute", None)  # another budget: it does not lie on this curve
-    measured = {name: row for name, row in measured.items() if row["validation"]["mean"] is not None}  # diverged
-    losses = [row["validation"]["mean"] for row in measured.values()]
-    rows: list[tuple[Any, ...]] = [
-        (name, row["fraction"], row["validation"]["mean"], "", "") for name, row in measured.items()
-    ]
+    measured = _measured(results)
+    losses = [loss for point in measured.values() for loss in point.ends]
+    rows: list[tuple[Any, ...]] = [(name, *point.row) for name, point in measured.items()]
     if "curve" in plan:
         losses += _draw_law(axes, plan)
         curve = (plan["curve"][key] for key in ("fraction", "loss", "low", "high"))
         rows += [("law", *point) for point in zip(*curve, strict=True)]
-    for name, row in measured.items():
-        _mark(made, axes, name, row)
+    for name, point in measured.items():
+        _mark(made, axes, name, point)
     if losses:
         room = 0.12 * (max(losses) - min(losses)) + 0.02
         axes.set_ylim(min(losses) - room, max(losses) + room)  # a law may be infinite at a corner
@@ -54,6 +51,42 @@ def split_canvas(plan: Mapping[str, Any], results: Mapping[str, Any]) -> tuple[C
     axes.set_xlim(0, 100)
     legend_below(made.figure, 2)
     return made, rows
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Validation loss of a measured model; with training seeds their mean, and its standard error."""
+
+    fraction: float
+    loss: float
+    error: float | None = None
+
+    @property
+    def row(self) -> tuple[Any, ...]:
+        """Fraction, loss, and the ends of the error."""
+        return (self.fraction, self.loss, *(("", "") if self.error is None else self.ends))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of its error."""
+        return self.loss - (self.error or 0.0), self.loss + (self.error or 0.0)
+
+    @property
+    def told(self) -> str:
+        return f"{self.loss:.3f}{'' if self.error is None else f' ± {self.error:.3f} over seeds'} measured"
+
+
+def _measured(results: Mapping[str, Any]) -> dict[str, _Point]:
+    """Compared models that did not diverge and spend the budget of the curve."""
+    over_seeds = results.get("seeds", {}).get("models", {})
+    found = {}
+    for name, row in results["models"].items():
+        if "fraction" not in row or name == "dense_equal_compute":  # another budget: it does not lie on this curve
+            continue
+        told = over_seeds[name]["validation"] if over_seeds else row["validation"]
+        if told["mean"] is not None:
+            found[name] = _Point(row["fraction"], told["mean"], told.get("error"))
+    return found
 
 
 def _draw_law(axes: Any, plan: Mapping[str, Any]) -> list[float]:
@@ -80,16 +113,17 @@ def _tell_law(made: Canvas, axes: Any, plan: Mapping[str, Any]) -> None:
     made.tell(points, (f"law at {100 * x[i]:.0f} %: {loss[i]:.3f} (90 % {low[i]:.3f} to {high[i]:.3f})" for i in hits))
 
 
-def _mark(made: Canvas, axes: Any, name: str, row: Mapping[str, Any]) -> None:
+def _mark(made: Canvas, axes: Any, name: str, at: _Point) -> None:
     """One measured model."""
     mark, color, label = _MARKS.get(name, ("^", COLORS["ink"], "other measured splits"))
     known = {item.get_label() for item in axes.get_children()}
-    loss, fraction = row["validation"]["mean"], row["fraction"]
     (point,) = axes.plot(
-        100 * fraction, loss, mark, clip_on=False, ls="none", label=None if label in known else label, color=color,
-        mec=COLORS["paper"], ms=8, zorder=4 if name == "planned" else 5,
+        100 * at.fraction, at.loss, mark, clip_on=False, ls="none", label=None if label in known else label,
+        color=color, mec=COLORS["paper"], ms=8, zorder=4 if name == "planned" else 5,
     )
-    made.tell(point, [f"{name}, {100 * fraction:.0f} %: {loss:.3f} measured"])
+    if at.error is not None:
+        axes.errorbar(100 * at.fraction, at.loss, at.error, color=color, capsize=3, lw=1.2, clip_on=False, zorder=3)
+    made.tell(point, [f"{name}, {100 * at.fraction:.0f} %: {at.told}"])
 
 
 def loss_curves(phases: Path, results: Mapping[str, Any]) -> Picture:

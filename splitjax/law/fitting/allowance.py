@@ -1,0 +1,62 @@
+"""What runs could not have shown: a misfit of the usual size, in the intervals of laws of a few runs.
+
+A law of some sixteen runs goes through nearly all of them, right or wrong, and its redrawn residuals say that it is
+sure. That the residuals tell of no misfit means something only where a misfit would have shown: where it would not, the
+intervals allow for one as other tables show it (`USUAL`), known to vanish at the runs and open away from them. The
+prediction itself stays what it is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..tables.table import Table
+from .correction import USUAL, Correction, Runs, coordinates, origin_of
+from .process import Kernel, Process
+
+_SHOWS = 1.0
+"""Log likelihood that a usual misfit would gain over noise alone, on average, in runs that can show it."""
+
+_LEAST = 1e-6
+"""Noise of runs that a law goes through."""
+
+
+def allowance_of(
+    table: Table, rows: np.ndarray, predicted: np.ndarray, drawn: np.ndarray, spent: int, seed: int = 0
+) -> Correction | None:
+    """A usual misfit given that none was seen; None where the runs would have shown it.
+
+    Args:
+        table: rows that were fitted.
+        rows: those that tell something: predicted, and not standing out.
+        predicted: what the law says of each.
+        drawn: what its draws say, [draws, rows].
+        spent: parameters by which the law follows run means.
+        seed: of draws.
+    """
+    runs = Runs.of_table(table, rows)
+    residual = runs.residuals(table.loss, predicted)
+    left = len(residual) - spent
+    origin = origin_of(runs)
+    at = coordinates(runs.n, runs.d, runs.s, origin)
+    noise = max(float(np.sqrt(np.square(residual).sum() / max(left, 1))), _LEAST)
+    if left > 0 and gain(USUAL.between(at, at), runs.residuals(table.loss, drawn), noise, spent) > _SHOWS:
+        return None
+    unseen = np.zeros((len(drawn), len(residual)))
+    return Correction(Process(Kernel(USUAL.parts, noise), at, unseen[0], unseen, seed), {}, origin)
+
+
+def gain(misfit: np.ndarray, drawn: np.ndarray, noise: float, spent: int) -> float:
+    """Log likelihood that residuals with a misfit gain over noise alone, on average, once a law has followed them.
+
+    Args:
+        misfit: covariance of a misfit at the runs, [runs, runs].
+        drawn: residuals of draws of the law, [draws, runs]: along their main directions the law follows whatever it is
+            shown, so that nothing is seen there.
+        noise: standard deviation of a run.
+        spent: how many such directions there are.
+    """
+    _, _, directions = np.linalg.svd(drawn - drawn.mean(0), full_matrices=True)
+    seen = directions[spent:]
+    variance = np.linalg.eigvalsh(seen @ misfit @ seen.T) + noise**2
+    return float(0.5 * (len(variance) * np.log(variance.mean()) - np.log(variance).sum()))
