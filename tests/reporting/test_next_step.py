@@ -23,11 +23,12 @@ RESULTS: dict[str, Any] = {
 PLAN = {"n_params": 1e7, "tokens": 3e8, "experts": 3, "accounting": "per_model", "before": 1e6}
 
 
-def test_a_repetition_trains_every_compared_model_again() -> None:
-    """10,000 tokens at 8e8 FLOPs a token: twice the planned model."""
-    step = next_step.repeat(RESULTS, "80/20", "runs/a b", 4)
-    assert step.price == "8e+12 FLOPs, 2.0 times the planned model"
-    assert step.command == "splitjax run 'runs/a b' 'run_dir=runs/a b-seed5' seed=5 split=0.8 sweep=null"
+@pytest.mark.parametrize(("seeds", "more"), [({}, 3), ({"seeds": {"seeds": [4, 5, 6]}}, 5)])
+def test_a_repetition_trains_every_compared_model_with_two_seeds_more(seeds: dict[str, Any], more: int) -> None:
+    """10,000 tokens at 8e8 FLOPs a token, twice: four times the planned model."""
+    step = next_step.repeat(RESULTS | seeds, "runs/a b")
+    assert step.price == "1.6e+13 FLOPs, 4.0 times the planned model"
+    assert step.command == f"splitjax run 'runs/a b' train.seeds={more} --redo train"
 
 
 @pytest.mark.parametrize(("after", "told"), [(0.09, True), (0.0901, False)])
@@ -65,7 +66,7 @@ def test_a_wide_range_asks_for_a_run_more(
     results = RESULTS | {"domains": []}
     results["models"] = {name: model | {"test": {"domains": []}} for name, model in RESULTS["models"].items()}
     where: Any = SimpleNamespace(low=low, high=high)
-    assert len(_steps(PLAN, results, "law", "split", "planned", where, "RUN", 0)) == count  # type: ignore[arg-type]
+    assert len(_steps(PLAN, results, "law", "split", "planned", where, "RUN")) == count  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("a", "b", "told"), [
