@@ -122,6 +122,7 @@ def test_of_tests_as_near_the_quickest_are_asked_first(planted: Path) -> None:
     assert baseline.chosen(seen, 100.0) == ["b", "a", "d"], "c has no test to run, e would take too long"
     assert baseline.chosen(seen, 60.0) == ["b", "a"]
     assert baseline.chosen(seen[:1], 1.0) == ["a"], "one at least"
+    assert baseline.chosen([(1, "a"), (1, "untimed")], 25.0) == ["a"], "twice the limit was timed"
     assert baseline.given(["b", "a"]) == 30 + 3 * 53
 
 

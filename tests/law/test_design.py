@@ -10,7 +10,7 @@ import pytest
 from splitjax.config import UserError
 from splitjax.law import Budget, Cell, LawFit, fit, next_run, propose
 from splitjax.law.splitting.cell_choice import Draws
-from splitjax.law.splitting.design import NOISE, _candidates, _largest, best_shape, main_price, price
+from splitjax.law.splitting.design import NOISE, SHAPES, _candidates, _largest, best_shape, main_price, price
 
 from .synthetic import exact, table
 
@@ -158,3 +158,10 @@ def test_first_runs_are_as_large_as_the_price_allows() -> None:
         assert 0.93 * limit < price(cells, 3) <= 1.02 * limit
     asked = [float(max(sizes(float(limit)))) for limit in 6 * 12.4e15 * np.array([1.0, 2.0, 3.0])]
     assert asked == [4e6, 8e6, 1.2e7]
+
+
+@pytest.mark.parametrize(("full", "half"), SHAPES)
+def test_every_shape_of_first_runs_ends_at_one_model(full: tuple[float, ...], half: tuple[float, ...]) -> None:
+    for fractions in (full, half):
+        assert list(fractions) == sorted(set(fractions))
+        assert 0 < fractions[0] < fractions[-1] == 1, "a split at 0 tells of no trunk"

@@ -46,6 +46,7 @@ def test_the_mean_that_a_law_must_beat_is_of_the_fitted_rows_of_a_domain() -> No
     found = selection.mean_errors(ROWS, TESTS, np.ones(6, bool))
     expected = [2.5 / 2.5 - 1, 4.5 / 4.5 - 1, 2.75 / 2.0 - 1, 5.0 / 4.0 - 1, 5.0 / 4.5 - 1]
     assert found == pytest.approx(np.abs(expected))
+    assert selection.mean_errors(ROWS, TESTS, SEEN) == pytest.approx(np.abs([expected[0], *expected[2:4]]))
 
 
 def test_run_errors_are_of_the_rows_that_count() -> None:
@@ -69,3 +70,12 @@ def test_an_axis_is_cut_where_a_tenth_of_the_rows_lies_above_and_two_values_stay
     assert (d[test].min(), test.sum()) == (4.0, 3), "one of 30 rows is too few, three are a tenth"
     few = rows.select(d <= 3)
     assert d[d <= 3][selection.cuts(few, 0)["d_pretrain"]].tolist() == [3.0] * 5
+
+
+def test_without_an_axis_five_folds_of_whole_runs_are_held_out() -> None:
+    rows = Table.from_rows({"n_params": 1e6, "d_pretrain": 1e7, "d_special": 0.0, "loss": 3 + i, "run": f"r{i // 2}"}
+                           for i in range(14))
+    found = selection.cuts(rows, 0)
+    assert list(found) == [f"fold {k}" for k in range(1, 6)]
+    assert np.sum(list(found.values()), 0).tolist() == [1] * 14
+    assert all((test[::2] == test[1::2]).all() and test.any() for test in found.values())

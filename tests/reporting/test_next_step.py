@@ -24,11 +24,12 @@ RESULTS: dict[str, Any] = {
 PLAN = {"n_params": 1e7, "tokens": 3e8, "experts": 3, "accounting": "per_model", "before": 1e6}
 
 
-def test_a_repetition_trains_every_compared_model_again() -> None:
-    """Two seeds of 10,000 tokens at 8e8 FLOPs a token: four times the planned model."""
-    step = next_step.repeat(RESULTS, "runs/a b")
+@pytest.mark.parametrize(("seeds", "more"), [({}, 3), ({"seeds": {"seeds": [4, 5, 6]}}, 5)])
+def test_a_repetition_trains_every_compared_model_with_two_seeds_more(seeds: dict[str, Any], more: int) -> None:
+    """10,000 tokens at 8e8 FLOPs a token, twice: four times the planned model."""
+    step = next_step.repeat(RESULTS | seeds, "runs/a b")
     assert step.price == "1.6e+13 FLOPs, 4.0 times the planned model"
-    assert step.command == "splitjax run 'runs/a b' train.seeds=3 --redo train"
+    assert step.command == f"splitjax run 'runs/a b' train.seeds={more} --redo train"
 
 
 @pytest.mark.parametrize(("after", "told"), [(0.09, True), (0.0901, False)])

@@ -16,7 +16,7 @@ from splitjax.evaluate.routing import Routed
 from splitjax.model import flops_per_token, n_params
 from splitjax.runs.cells import Clock
 from splitjax.runs.phase_tree import Cell
-from splitjax.scoring import results
+from splitjax.scoring import recall, results, router_choice
 from splitjax.scoring.router_choice import Measured
 
 SIZES = {"code": 800, "law": 320, "prose": 480}
@@ -100,3 +100,38 @@ def test_gains_are_of_the_planned_model_over_its_rival() -> None:
     assert told["oracle_after_prefix"]["nats"] == pytest.approx((theirs_MWS - own_MWS)[..., 1:].mean(), rel=1e-5)
     assert [each["nats"] for each in told["oracle_by_domain"]] == pytest.approx(
         (theirs_MWS - own_MWS).mean((1, 2)), rel=1e-5)
+
+
+def test_a_row_of_the_routers_table_has_means_and_shares() -> None:
+    validation_MW, test_MW = np.array([[1.0, 2.0], [4.0, 6.0]]), np.array([[1.0, 2.0], [3.0, 5.0]])
+    routed = Routed(test_MW, np.array([[0, 1], [1, 1]]))
+    told = router_choice._row("bayes", 2, validation_MW, test_MW, routed)
+    assert told == {"router": "bayes", "experts_a_token": 2, "validation": 3.25, "test": 2.75,
+                    "perplexity": pytest.approx(math.exp(2.75)), "domains": [1.5, 4.0], "accuracy": [0.5, 1.0]}
+    assert router_choice._row("label", 1, validation_MW, test_MW)["accuracy"] is None
+
+
+@pytest.mark.parametrize("experts", [1, 3])
+def test_questions_are_counted_by_domain_and_put_to_its_expert(
+    experts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of code 1 of 3 is right, of law 2 of 3, of prose the only one."""
+    of = ["law", "code", "code", "prose", "law", "code", "law"]
+    task: Any = SimpleNamespace(items=[SimpleNamespace(domain=name) for name in of])
+    right_N = np.array([True, False, True, True, True, False, False])
+    asked: list[list[int]] = []
+
+    def answer(task: object, served: object, expert: list[int]) -> Any:
+        asked.append(expert)
+        return SimpleNamespace(right_N=right_N)
+
+    monkeypatch.setattr(recall.tasks, "answer", answer)
+    monkeypatch.setattr(recall, "Served", lambda *words: None)
+    monkeypatch.setattr(recall, "Scorer", lambda *words: None)
+    made, stack = job(), SimpleNamespace(experts=experts, params=None)
+    made.corpus.tokenizer = None
+    assert recall.recalled(made, task, None, stack) == {  # type: ignore[arg-type]
+        "code": {"questions": 3, "exact_match": 0.333333}, "law": {"questions": 3, "exact_match": 0.666667},
+        "prose": {"questions": 1, "exact_match": 1.0},
+    }
+    assert asked == [[1, 0, 0, 2, 1, 0, 1] if experts == 3 else [0] * 7]

@@ -47,8 +47,8 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def asked(changes: dict[str, Any]) -> dict[str, Any]:
         said.clear()
         made = config(changes)
-        manifest = SimpleNamespace(hash="manifest", k=3)
-        job = Job(made, RunFolder(tmp_path), Reporter(), _corpus=SimpleNamespace(manifest=manifest))  # type: ignore
+        corpus: Any = SimpleNamespace(manifest=SimpleNamespace(hash="manifest", k=3), vocab_size=300)
+        job = Job(made, RunFolder(tmp_path), Reporter(), platform="cpu", _corpus=corpus)
         for stage in ASKED:
             getattr(sequence, f"run_{stage}")(job)
         return {"prepare": preparation.inputs_of(made), **said}
@@ -61,6 +61,7 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     ("data.validation", 0.2, {"prepare"}),
     ("train.learning_rate", 1e-4, {"sweep", "plan", "train"}),
     ("sweep.d_pretrain", ["20k"], {"sweep"}),
+    ("train.seeds", 2, {"train"}),
     ("evaluate.windows", 17, {"sweep", "evaluate"}),
     ("law.bootstrap", 17, {"fit"}),
     ("model.d_model", 24, {"plan", "train"}),

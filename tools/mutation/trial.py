@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +18,8 @@ from pathlib import Path
 LEFT_OUT = {".git", ".venv", "__pycache__", "runs"}
 TESTED, FAILED, NONE = (0,), (1, 2, 3), (5,)
 """What pytest ends with where all passed; where a test, an import or pytest itself failed; where there was no test."""
+_MEASURED = 2.0
+"""Test files that are as near as each other are timed until they took so many times what a mutant's tests may take."""
 _FEWEST, _TIMES = 30.0, 3.0
 """Seconds that a mutant is given beside so many times what its tests take."""
 
@@ -111,13 +113,22 @@ class Baseline:
         """The nearest tests, of those as near the quickest, until they take so many seconds together; at least one."""
         chosen, left = list[str](), limit
         for _, alike in groupby(seen, key=lambda each: each[0]):
-            for seconds, name in sorted((self._of(name), name) for _, name in alike):
+            for seconds, name in sorted(self._measured([name for _, name in alike], _MEASURED * limit)):
                 if seconds > left and chosen:
                     return chosen
                 if seconds >= 0:
                     chosen.append(name)
                     left -= seconds
         return chosen
+
+    def _measured(self, names: Sequence[str], most: float) -> Iterator[tuple[float, str]]:
+        """Seconds of test files, until these have taken so many together."""
+        for name in names:
+            if most <= 0:
+                return
+            seconds = self._of(name)
+            most -= max(seconds, 0.0)
+            yield seconds, name
 
     def given(self, tests: Sequence[str]) -> float:
         """Seconds that a mutant may take: one that takes longer has been noticed."""
