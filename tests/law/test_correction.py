@@ -114,6 +114,7 @@ def test_intervals_allow_for_a_misfit(monkeypatch: pytest.MonkeyPatch) -> None:
     found = plan(law, 3e7, 5e8, 8)
     assert any("off by" in note for note in found.notes)
     monkeypatch.setattr(Combined, "correction", None)
+    monkeypatch.setattr(Combined, "allowance", None)
     noise = plan(dataclasses.replace(law), 3e7, 5e8, 8)
     for wide, narrow in (
         (found.interval, noise.interval),
@@ -245,6 +246,7 @@ def test_ninety_percent_intervals_hold_the_split_of_a_law_that_no_family_has() -
         held["difference"].append(_holds(draws[:, 0] / draws[:, 1], truth[160] / truth[320]))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Combined, "correction", None)
+            patch.setattr(Combined, "allowance", None)
             low, high = plan(dataclasses.replace(law), n, tokens, experts).interval
         held["uncorrected"].append(low - 0.0025 <= best <= high + 0.0025)
     shares = {name: float(np.mean(each)) for name, each in held.items()}

@@ -62,21 +62,12 @@ class Bench:
         return Candidate(problem, found, problem.predict([x[None] for x in found.xs])[0], predicted)
 
     def noise(self, members: Sequence[Candidate], weights: Sequence[float]) -> np.ndarray:
-        """How residuals might have fallen, [draws, rows]: on all families alike, so that draws combine one by one.
-
-        Noise alone, run by run; and where the law is off in stretches other stretches, which move a whole fit as noise
-        does not.
-        """
+        """How the noise might have fallen, [draws, rows]: on all families alike, so that draws combine one by one."""
         fitted = np.all([each.problem.usable for each in members], 0) & (self.table.weight > 0)
         spent = round(sum(w * each.problem.n_free for each, w in zip(members, weights, strict=True)))
         predicted = mean_of([each.predicted for each in members], weights)
-        t, rng = self.table, np.random.default_rng([self.seed, 2])
-        found = correction_of(t, fitted & ~apart(t, predicted), predicted)
-        if found is None:
-            return redrawn(t, predicted, fitted, self.loss, spent, self.bootstrap, rng)
-        known = predicted * np.exp(found.at(t.n_params, t.d_pretrain, t.d_special))
-        other = found.anew(t.n_params, t.d_pretrain, t.d_special, self.bootstrap, self.seed)
-        return other + redrawn(t, known, fitted, self.loss, spent, self.bootstrap, rng)
+        rng = np.random.default_rng([self.seed, 2])
+        return redrawn(self.table, predicted, fitted, self.loss, spent, self.bootstrap, rng)
 
     def with_draws(self, candidate: Candidate, noise: np.ndarray) -> Candidate:
         """The family fitted again to each draw of the noise."""

@@ -22,8 +22,6 @@ import numpy as np
 from ..tables.table import Table, clusters
 from .process import Kernel, Part, Process, likeliest, prior_draws, resized
 
-_ANEW = 7919
-"""Added to a seed: these draws have nothing to do with those of what was seen."""
 _MOST = 400
 """Runs used at most: the cost grows with their cube."""
 
@@ -56,10 +54,6 @@ class Correction:
         level, shape = self.kernel.parts
         return {"level": level.scale, "shape": shape.scale, "noise": self.kernel.noise,
                 "length_n": level.lengths[0], "length_tokens": level.lengths[LEVEL[1]]}
-
-    def anew(self, n: Any, d: Any, s: Any, draws: int, seed: int) -> np.ndarray:
-        """Misfits of the same kind of which nothing was seen, [draws, points], in log loss."""
-        return prior_draws(self.kernel, draws, _ANEW + seed)(coordinates(n, d, s, self.origin))
 
     def at(self, n: Any, d: Any, s: Any, *, draws: bool = False, domain: str | None = None) -> np.ndarray:
         """Log of the factor that a prediction is off by, [points], or [draws, points]: the part that all domains share.
