@@ -127,7 +127,7 @@ def main() -> None:
             if small.hash not in laws:
                 laws[small.hash] = fit(small, args.family.split(","), bootstrap=args.bootstrap)
                 if args.uncorrected:
-                    laws[small.hash].chosen.__dict__["correction"] = None
+                    vars(laws[small.hash].chosen).update(correction=None, allowance=None)
             outcomes.append(outcome(laws[small.hash], setting))
     print(table(HEAD, [*map(_line, outcomes), _mean(outcomes)]))
 

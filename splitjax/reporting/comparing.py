@@ -13,7 +13,7 @@ from splitjax.evaluate import mean_and_error
 from splitjax.runs.plan_record import read_plan
 from splitjax.runs.run_folder import RunFolder
 
-from .judging.measured_edges import Edge, champion, edge, routed_loss
+from .judging.measured_edges import Edge, champion, edge, one_model, routed_loss
 from .number_text import figure
 from .sections import Section, line
 from .verdict import Verdict, judge
@@ -36,16 +36,13 @@ class Seen:
     @property
     def figures(self) -> dict[str, float | None]:
         """What can be averaged over seeds; None where it was not measured."""
-        models, best = self.results["models"], champion(self.results) or "planned"
-        rival = "dense_equal_compute" if "dense_equal_compute" in models else "dense"
-        gains = {"one model": edge(self.results, best, rival),
-                 "80/20": edge(self.results, best, "80/20") if best != "80/20" else None}
+        models = self.results["models"]
         losses = {name: routed_loss(self.results, name) if name in models else None
                   for name in ("planned", "dense", "dense_equal_compute", "80/20")}
         costs = self.results["costs"]
         return {
             "planned split (%)": 100 * models["planned"]["fraction"],
-            **{f"experts against {name} (%)": None if one is None else -one.value for name, one in gains.items()},
+            **{name: None if one is None else -one.value for name, one in self._edges.items()},
             **{f"test loss, {name.replace('_', ' ')}": loss for name, loss in losses.items()},
             "FLOPs, planned model": costs["planned_flops"], "FLOPs, sweep": costs["sweep"]["flops"],
         }
@@ -53,19 +50,20 @@ class Seen:
     @property
     def errors(self) -> dict[str, float]:
         """Standard errors over test windows of the figures that have one."""
-        return {name: one.error for name, one in self._edges.items()}
+        return {name: one.error for name, one in self._edges.items() if one is not None}
 
     @property
     def seed_errors(self) -> dict[str, float]:
         """The same over the run's own training seeds; {} where it has one."""
-        return {name: one.over_seeds for name, one in self._edges.items() if one.over_seeds is not None}
+        return {name: one.over_seeds for name, one in self._edges.items() if one and one.over_seeds is not None}
 
     @property
-    def _edges(self) -> dict[str, Edge]:
+    def _edges(self) -> dict[str, Edge | None]:
+        """Figure → the experts over another model; None where that is themselves, or was not measured."""
         best = champion(self.results) or "planned"
-        rival = "dense_equal_compute" if "dense_equal_compute" in self.results["models"] else "dense"
-        found = {"one model": edge(self.results, best, rival), "80/20": edge(self.results, best, "80/20")}
-        return {f"experts against {name} (%)": one for name, one in found.items() if one is not None}
+        rivals = {"one model": one_model(self.results), "80/20": "80/20"}
+        return {f"experts against {told} (%)": None if name == best else edge(self.results, best, name)
+                for told, name in rivals.items()}
 
 
 @dataclass(frozen=True, repr=False)

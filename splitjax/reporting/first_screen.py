@@ -8,7 +8,7 @@ from typing import Any
 
 from splitjax.evaluate import perplexity
 
-from .judging.measured_edges import Edge, champion, compute, edge, routed_loss, validation_loss
+from .judging.measured_edges import Edge, champion, compute, edge, one_model, routed_loss, validation_loss
 from .number_text import figure
 from .verdict import Verdict
 
@@ -25,10 +25,9 @@ class Fact:
 def facts(plan: Mapping[str, Any], results: Mapping[str, Any], found: Verdict) -> list[Fact]:
     """The figures of the first screen."""
     best = champion(results) or "planned"
-    rival = "dense_equal_compute" if "dense_equal_compute" in results["models"] else "dense"
     where = found.where.partition(" (")[2].partition(")")[0]
     span = "–" if found.low is None or found.high is None else _span(found.low, found.high)
-    against = [_against("Perplexity against one model", results, best, rival),
+    against = [_against("Perplexity against one model", results, best, one_model(results)),
                _against("Perplexity against 80/20", results, best, "80/20")]
     if results["models"]["planned"]["fraction"] == 1:  # held against the best split instead
         against = [_against("One model against the best split", results, "planned", best), _perplexity(results)]

@@ -13,7 +13,7 @@ from splitjax.runs.run_folder import RunFolder
 
 from .judging import next_step
 from .judging.best_split import Where, best_split, blame, missed
-from .judging.measured_edges import champion, compute, edge, student
+from .judging.measured_edges import champion, compute, edge, one_model, student
 from .judging.next_step import Step
 from .number_text import diverged, diverged_seeds
 from .router_table import name_of
@@ -89,18 +89,13 @@ def judge(
         fitted: the run's law, to name the next small run by; None: none is named.
         run: folder of the run, for the commands.
     """
-    best, rival = champion(results), _rival(results)
+    best, rival = champion(results), one_model(results)
     answer, whether = _whether(results, best, rival)
     where = best_split(plan, results, best, pays=answer == "split")
     beside = [*blame(plan, results, best), *_lost(results)]
     steps = _steps(plan, results, fitted, answer, rival if answer == "one_model" else best or "planned", where, run)
     whole = " ".join([whether, *_beside_gain(results, best, rival)])
     return Verdict(answer, whole, where.text, tuple(beside), _terms(results), steps, where.low, where.high)
-
-
-def _rival(results: Mapping[str, Any]) -> str:
-    """One model of equal compute."""
-    return "dense_equal_compute" if "dense_equal_compute" in results["models"] else "dense"
 
 
 def _whether(results: Mapping[str, Any], best: str, rival: str) -> tuple[Answer, str]:

@@ -10,6 +10,7 @@ import pytest
 from splitjax.law import LawFit, fit, plan
 from splitjax.law.fitting.allowance import gain
 from splitjax.law.fitting.combined import Combined
+from splitjax.law.fitting.correction import Runs
 
 from .synthetic import table
 from .test_correction import bent
@@ -77,3 +78,15 @@ def test_what_a_misfit_would_gain_by_hand() -> None:
 def test_a_saved_law_allows_for_as_much(few: LawFit, tmp_path) -> None:
     few.save(tmp_path / "law.json")
     assert plan(LawFit.load(tmp_path / "law.json"), N, T, K).to_json() == plan(few, N, T, K).to_json()
+
+
+def test_thousands_of_runs_are_asked_by_some_of_them() -> None:
+    rows = table("effective_data", noise=0.01, sizes=np.geomspace(1e5, 1e7, 12), pretrain=np.geomspace(1e6, 1e8, 12),
+                 special=np.geomspace(1e5, 1e7, 12))
+    seen = Runs.of_table(rows, np.ones(len(rows), bool))
+    assert len(rows) == 1728
+    assert len(seen.n) == 400
+    assert seen.of.shape == (400, 1728)
+    at = seen.of.argmax(1)
+    assert (rows.n_params[at] == seen.n).all()
+    assert (rows.d_special[at] == seen.s).all()

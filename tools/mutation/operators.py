@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,10 +20,11 @@ _SUMS = ("arith_expr", "term", "expr", "and_expr", "and_test", "or_test")
 
 
 class _Choice(Operator):
-    """An operator that may change a node in several ways, each a list of new children."""
+    """An operator that may change a node in several ways."""
 
+    @abstractmethod
     def ways(self, node: Any) -> Iterator[list[Any]]:
-        raise NotImplementedError
+        """New children of the node, for each of them."""
 
     def mutation_positions(self, node: Any) -> list[Place]:
         """A list: cosmic-ray changes the node while it goes through them."""

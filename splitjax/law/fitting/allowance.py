@@ -28,14 +28,10 @@ def allowance_of(
     """A usual misfit given that none was seen; None where the runs would have shown it.
 
     Args:
-        table: rows that were fitted.
-        rows: those that tell something: predicted, and not standing out.
-        predicted: what the law says of each.
-        drawn: what its draws say, [draws, rows].
+        table, rows, predicted, drawn, seed: as for `correction_of`.
         spent: parameters by which the law follows run means.
-        seed: of draws.
     """
-    runs = Runs.of_table(table, rows)
+    runs = Runs.of_table(table, rows, seed)
     residual = runs.residuals(table.loss, predicted)
     left = len(residual) - spent
     origin = origin_of(runs)

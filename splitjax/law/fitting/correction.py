@@ -103,11 +103,12 @@ class Runs:
     of: np.ndarray
 
     @staticmethod
-    def of_table(table: Table, rows: np.ndarray) -> Runs:
-        """Of the given rows (a mask) alone; a run that has none is left out."""
+    def of_table(table: Table, rows: np.ndarray, seed: int = 0) -> Runs:
+        """Of the given rows (a mask) alone; a run that has none is left out. Of many runs some, drawn by the seed."""
         unit = clusters(table)
         names, first = np.unique(unit[rows], return_index=True)
-        first = np.flatnonzero(rows)[first]
+        some = np.sort(np.random.default_rng(seed).permutation(len(names))[:_MOST])
+        names, first = names[some], np.flatnonzero(rows)[first[some]]
         of = (unit[None, :] == names[:, None]) & rows
         return Runs(table.n_params[first], table.d_pretrain[first], table.d_special[first],
                     of / of.sum(1, keepdims=True))
@@ -143,10 +144,7 @@ def correction_of(
     """
     if rows.sum() < 8:
         return None
-    runs = Runs.of_table(table, rows)
-    if len(runs.n) > _MOST:
-        some = np.sort(np.random.default_rng(seed).permutation(len(runs.n))[:_MOST])
-        runs = Runs(runs.n[some], runs.d[some], runs.s[some], runs.of[some])
+    runs = Runs.of_table(table, rows, seed)
     residual = runs.residuals(table.loss, predicted)
     origin = like.origin if like else origin_of(runs)
     at = coordinates(runs.n, runs.d, runs.s, origin)

@@ -121,6 +121,11 @@ def _over_planned(
     return None if gain is None or None in gain.values() else (gain["nats"], gain["error"], gain.get("by_seed", ()))
 
 
+def one_model(results: Mapping[str, Any]) -> str:
+    """The dense model that experts are held against: that of equal compute, where accounting makes it another."""
+    return "dense_equal_compute" if "dense_equal_compute" in results["models"] else "dense"
+
+
 def splits(results: Mapping[str, Any]) -> dict[str, float]:
     """Compared models whose loss is a number → their split fraction; without the one of another budget."""
     return {
