@@ -81,12 +81,8 @@ def table(found: Mapping[str, Any]) -> Table:
 
 
 def _progress(told: Mapping[str, Any]) -> str:
-    """Per cent, loss, time left: those that are known yet."""
-    from splitjax.runs.reporter import time_left
+    """Loss, per cent, time left: those that are known yet."""
+    from splitjax.runs.reporter import how_far
 
-    share, loss, left = told["trained"], told["loss"], told["seconds_left"]
-    parts = (
-        None if share is None else f"{share:.0%} trained", None if loss is None else f"loss {loss:.3f}",
-        None if left is None else time_left(left),
-    )
-    return ", ".join(filter(None, parts)) or "no speed yet"
+    loss = [] if told["loss"] is None else [f"loss {told['loss']:.3f}"]
+    return ", ".join([*loss, *how_far(told)]) or "no speed yet"

@@ -19,8 +19,9 @@ from .documents import SPLITS, order_keys, take_chars
 from .kept_rows import Rows, choose
 from .manifest import QUESTIONS, REPORT, Manifest, Shard
 from .prepare_parts import AssignCluster, ReadPart, Tokenise, WriteShard
-from .progress import Progress
+from .progress import Progress, Reading, Speeds, Tell, tokens_written
 from .runners import RunTasks, runner
+from .shards import token_dtype
 from .small import Need, merged
 from .sources.rows import MOST_LISTED
 from .spool import Spool
@@ -28,7 +29,10 @@ from .streams import window_order
 from .tokenizing.choice import given, train
 from .tokenizing.tokenizer import Tokenizer
 
-Tell = Callable[[float], None]
+_DOCUMENT = 3000
+"""Bytes of a document, about, where none has been read."""
+_FEW = 20
+"""Documents that tell how many tokens a text makes."""
 
 
 @dataclasses.dataclass
@@ -48,18 +52,30 @@ class Build:
 
     def run(self) -> Manifest:
         """Prepare into `work/data`."""
-        with self.progress.stage("reading", 0.0, 0.15) as tell:
+        folder = self.work / "spool"
+        folder.mkdir()
+        spools = tuple(Spool(folder, f"{index:06d}") for index in range(len(self.parts)))
+        reading = Reading(self.parts, spools)
+        self._foresee(reading.total(), len(self.parts))
+
+        def read() -> float:
+            share = reading.share()
+            self._foresee(reading.total(), len(self.parts))
+            return share
+
+        with self.progress.stage("reading", read) as tell:
             identities = [sources.identity(source, part) for source, part in self.parts]
-            self.rows = self._read(tell)
-        with self.progress.stage("training the tokenizer", 0.15, 0.35):
+            self.rows = self._read(spools, tell)
+        self._foresee(float(self.rows.column("size").sum()), 0)
+        with self.progress.stage("training the tokenizer"):
             tokenizer = given(self.data.tokenizer) or self._train_tokenizer()
             tokenizer.save(self.out)
-        with self.progress.stage("tokenising", 0.35, 0.75) as tell:
+        with self.progress.stage("tokenising", self._tokenised(tokenizer)) as tell:
             self._run_tasks([Tokenise(spool, self.out, tokenizer.end_id) for spool in self.rows.spools], tell)
-        with self.progress.stage("making domains", 0.75, 0.9) as tell:
-            found = self._label() if self.data.domains.method == "label" else self._cluster(tell)
+        with self.progress.stage("making domains"):
+            found = self._label() if self.data.domains.method == "label" else self._cluster(lambda share: None)
             names, domain_N = self._settled(*found)
-        with self.progress.stage("writing shards", 0.9, 1.0) as tell:
+        with self.progress.stage("writing shards") as tell:
             shards = self._write_shards(names, domain_N, tokenizer, tell)
             self._write_questions(names)
             return self._finish(names, domain_N, shards, tokenizer, identities)
@@ -72,10 +88,27 @@ class Build:
     def out(self) -> Path:
         return self.work / "data"
 
-    def _read(self, tell: Tell) -> Rows:
-        folder = self.work / "spool"
-        folder.mkdir()
-        spools = tuple(Spool(folder, f"{index:06d}") for index in range(len(self.parts)))
+    def _foresee(self, size: float, unread: int) -> None:
+        """What the stages will take on so many bytes of text, `unread` parts of which are still to be read."""
+        speeds, tokenizer, domains = Speeds(), self.data.tokenizer, self.data.domains
+        learns = tokenizer.type == "bpe"
+        sample = min(size, domains.sample_docs * _DOCUMENT)
+        clusters = sample / speeds.grouping + size / speeds.assigning if domains.method != "label" else 0.0
+        read = {"reading": size / speeds.reading / min(self.data.workers, unread)} if unread else {}
+        self.progress.foresee(read | {
+            "training the tokenizer": learns * (speeds.learnt + min(size, tokenizer.sample_chars) / speeds.learning),
+            "tokenising": size / speeds.tokenising, "making domains": clusters, "writing shards": size / speeds.writing,
+        })
+
+    def _tokenised(self, tokenizer: Tokenizer) -> Callable[[], float]:
+        """How much of the text is tokenised, by the bytes of tokens on disk."""
+        few = self.rows.texts(self.rows.train_sample()[:_FEW])
+        tokens = max(sum(len(tokenizer.encode(text)) for text in few), 1)
+        whole = float(self.rows.column("size").sum()) * tokens / max(sum(len(text.encode()) for text in few), 1)
+        item = token_dtype(tokenizer.vocab_size).itemsize
+        return lambda: min(tokens_written(self.rows.spools) / item / max(whole, 1.0), 0.99)
+
+    def _read(self, spools: tuple[Spool, ...], tell: Tell) -> Rows:
         pairs = zip(spools, self.parts, strict=True)
         self._run_tasks([ReadPart(spool, source, part, self.data) for spool, (source, part) in pairs], tell)
         return choose(self.data, self.parts, spools)

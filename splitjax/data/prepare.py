@@ -28,7 +28,7 @@ def prepare(
 
     Args:
         seed: of the order of documents, and of the clusterer.
-        progress: called with (what, fraction of the whole) at least every second.
+        progress: called at least every second; see `progress.Report`.
         anew: put what these settings and sources make in the place of a folder that stands.
         windows: (how many, tokens of each) that validation and test of each domain must fill; None: not known.
 

@@ -1,43 +1,160 @@
-"""Telling somebody that preparation is alive."""
+"""Telling somebody that preparation is alive, and how far it is in time."""
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
-Report = Callable[[str, float], None]
+from splitjax.config import Source, is_remote
+
+from .spool import Spool
+
+Report = Callable[[str, float, float], None]
+"""Hears what is done, the share of the whole time that is over (it only rises), and the seconds left."""
+Tell = Callable[[float], None]
+_SURE = 0.25
+"""From this share of a stage on its own pace alone counts, not what was foreseen of it."""
+_AT_LEAST = 0.1
+"""What has outlasted what was foreseen of it takes at least this share of its time again."""
+_UNPACKED = 4.0
+"""Bytes of text in a byte of a compressed file, about."""
+_COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".parquet")
+
+
+class Speeds(NamedTuple):
+    """Bytes of text a second, about, as two cores do it; the time left of stages that have not begun rests on them."""
+
+    reading: float = 16e6
+    learning: float = 15e6
+    """A tokenizer; it takes `learnt` seconds whatever the text."""
+    learnt: float = 2.5
+    tokenising: float = 2.5e6
+    grouping: float = 7e5
+    """A clusterer."""
+    assigning: float = 4e6
+    writing: float = 11e6
 
 
 class Progress:
-    """Calls `report(what, fraction of the whole)` when a stage moves, and every second while nothing does."""
+    """Calls `report` when a stage moves, and every second while nothing does.
 
-    def __init__(self, report: Report | None) -> None:
-        self._report = report or (lambda what, fraction: None)
-        self._now = ("start", 0.0)
+    Args:
+        clock: seconds; injected so that tests need no sleep.
+    """
+
+    def __init__(self, report: Report | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._report, self._clock = report or (lambda what, share, left: None), clock
+        self._what, self._share, self._began = "start", 0.0, clock()
+        self._start = self._told = self._began
+        self._over = 0.0
+        self._foreseen: dict[str, float] = {}
         self._lock = threading.Lock()
 
+    def foresee(self, seconds: Mapping[str, float]) -> None:
+        """What stages are expected to take."""
+        self._foreseen |= seconds
+
     @contextmanager
-    def stage(self, what: str, start: float, stop: float) -> Iterator[Callable[[float], None]]:
-        """A part of the whole from `start` to `stop`; yields a function to tell how much of it is done."""
+    def stage(self, what: str, measure: Callable[[], float] | None = None) -> Iterator[Tell]:
+        """A part of the whole; yields a function to tell how much of it is done, 0 to 1.
 
-        def tell(fraction: float) -> None:
-            self._now = (what, start + (stop - start) * fraction)
-            with self._lock:  # the heart beats on another thread
-                self._report(*self._now)
-
+        Args:
+            measure: looks how much of it is done, where that shows before anybody tells.
+        """
+        self._what, self._share, self._began = what, 0.0, self._clock()
         ended = threading.Event()
-        tell(0.0)
-        heart = threading.Thread(target=self._beat, args=(ended,), daemon=True)
+        self.tell(0.0)
+        heart = threading.Thread(target=self._beat, args=(ended, measure), daemon=True)
         heart.start()
         try:
-            yield tell
-            tell(1.0)
+            yield self.tell
         finally:
             ended.set()
             heart.join()
+        self._foreseen.pop(what, None)
+        self.tell(1.0)
 
-    def _beat(self, ended: threading.Event) -> None:
+    def tell(self, share: float) -> None:
+        """So much of the stage at work is done."""
+        with self._lock:  # the heart beats on another thread
+            self._share, self._told = max(self._share, min(share, 1.0)), self._clock()
+            self._say(self._told)
+
+    def seconds_left(self, now: float) -> float:
+        """Of the whole, as far as it is foreseen."""
+        spent, since = self._told - self._began, now - self._told
+        expected = self._foreseen.get(self._what, 0.0) - spent
+        own = spent * (1 - self._share) / self._share if self._share else expected
+        trust = min(1.0, self._share / _SURE) if expected > 0 else 1.0
+        here = max(trust * own + (1 - trust) * expected - since, _AT_LEAST * since, 0.0)
+        return here + sum(seconds for what, seconds in self._foreseen.items() if what != self._what)
+
+    def _say(self, now: float) -> None:
+        spent, left = now - self._start, self.seconds_left(now)
+        self._over = max(self._over, spent / (spent + left) if spent + left else 0.0)
+        self._report(self._what, self._over, left)
+
+    def _beat(self, ended: threading.Event, measure: Callable[[], float] | None) -> None:
         while not ended.wait(1.0):
+            if measure is not None:
+                self.tell(measure())
+                continue
             with self._lock:
-                self._report(*self._now)
+                self._say(self._clock())
+
+
+class Reading:
+    """How much of the text of all parts is read, by the bytes on disk: whoever reads them."""
+
+    def __init__(self, parts: Sequence[tuple[Source, str]], spools: Sequence[Spool]) -> None:
+        self._expected = [_text_bytes(source, part) for source, part in parts]
+        self._spools = spools
+        self._read: dict[int, int] = {}
+
+    def total(self) -> float:
+        """Bytes of text that there will be: those read, and what the others should hold."""
+        known = [each for each in self._expected if each]
+        mean = sum(self._read.values()) / len(self._read) if self._read else sum(known) / len(known) if known else 0.0
+        return sum(self._read.get(i, each or mean) for i, each in enumerate(self._expected))
+
+    def share(self) -> float:
+        """Of them read so far."""
+        begun = 0.0
+        for i, spool in enumerate(self._spools):
+            if i in self._read:
+                continue
+            size = _size(spool, "txt")
+            if size is None:
+                break  # parts are begun in order
+            if spool.path("size.npy").exists():
+                self._read[i] = size
+            else:
+                begun += min(size, 0.95 * (self._expected[i] or size))
+        whole = self.total()
+        return (sum(self._read.values()) + begun) / whole if whole else 0.0
+
+
+def tokens_written(spools: Sequence[Spool]) -> int:
+    """Bytes of tokens on disk so far."""
+    return sum(_size(spool, "tokens") or 0 for spool in spools)
+
+
+def _size(spool: Spool, kind: str) -> int | None:
+    try:
+        return os.stat(spool.path(kind)).st_size
+    except OSError:
+        return None
+
+
+def _text_bytes(source: Source, part: str) -> float:
+    """Of a part that has not been read, about; 0 where nothing tells."""
+    if source.path is None or is_remote(part):
+        return float(source.max_chars or 0)
+    try:
+        return os.stat(part).st_size * (_UNPACKED if part.lower().endswith(_COMPRESSED) else 1.0)
+    except OSError:
+        return 0.0

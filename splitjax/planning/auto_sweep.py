@@ -271,6 +271,18 @@ def told(job: Job) -> list[dict[str, Any]]:
     ]
 
 
+def rounds_to_come(config: Config, known: Rounds | None) -> int:
+    """Rounds that may follow those known; 0 of a sweep that chooses nothing."""
+    auto = config.sweep and config.sweep.auto
+    return max(auto.rounds - len(known.rounds), 0) if auto and known is not None and known.ended is None else 0
+
+
+def fits_to_come(config: Config, known: Rounds | None) -> int:
+    """How often the law is still fitted to choose a round, or to end the sweep."""
+    chooses = config.sweep and config.sweep.auto and known is not None and known.ended is None
+    return rounds_to_come(config, known) + 1 if chooses else 0
+
+
 def rounds_of(config: Config, clock: Clock, folder: RunFolder, vocab_size: int) -> Rounds | None:
     """The rounds of a sweep that chooses its cells: those on disk, or what the first would be; None for any other."""
     if config.sweep is None or config.sweep.auto is None:

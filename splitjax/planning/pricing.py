@@ -19,6 +19,7 @@ from splitjax.runs.plan_record import read_plan
 from splitjax.runs.run_folder import RunFolder
 from splitjax.runs.sweeping import sweep_cells
 from splitjax.runs.sweeping.law_splits import picks
+from splitjax.runs.sweeping.sweep_rounds import Rounds
 
 from . import auto_sweep, estimate, layouts
 from .compiled_step import Compiled, compile_step
@@ -118,8 +119,9 @@ def price(
         parts.append(ways[0])
     parts.append(_part("baselines", "all devices", 1, baselines, seed))
     if config.sweep is not None:
-        small = _sweep_tree(config, clock, folder)
-        parts.append(_sweep(config, clock, folder, topology, seed, small))
+        chosen = auto_sweep.rounds_of(config, clock, folder, config.data.tokenizer.vocab_size)
+        small = _sweep_tree(config, clock, folder, chosen)
+        parts.append(_sweep(config, clock, chosen, topology, seed, small))
         tree = [*tree, *small]
     return Price(
         topology=topology.name, source=stack.source, split_fraction=fraction, assumed=assumed, parts=tuple(parts),
@@ -159,23 +161,21 @@ def _part(name: str, placement: str, experts: int, tokens: int, step: Compiled) 
     return Part(name, placement, experts, tokens, wall, wall * step.devices / 3600, step)
 
 
-def _sweep_tree(config: Config, clock: Clock, folder: RunFolder) -> list[Phase]:
+def _sweep_tree(config: Config, clock: Clock, folder: RunFolder, chosen: Rounds | None) -> list[Phase]:
     """The phases of the law's runs, those chosen so far."""
-    chosen = auto_sweep.rounds_of(config, clock, folder, config.data.tokenizer.vocab_size)
     cells = chosen.cells if chosen else sweep_cells.sweep_cells(config, clock, picks(config, clock, folder))
     return grow(cells, config.train.decay_share)
 
 
 def _sweep(
-    config: Config, clock: Clock, folder: RunFolder, topology: Topology, like: Compiled, tree: list[Phase]
+    config: Config, clock: Clock, chosen: Rounds | None, topology: Topology, like: Compiled, tree: list[Phase]
 ) -> Part:
     """The law's runs, at the MFU of the main run: they are small, so it is a lower bound of their time."""
     vocab = config.data.tokenizer.vocab_size
-    chosen = auto_sweep.rounds_of(config, clock, folder, vocab)
     flops = flops_of(tree, config, clock.experts, vocab)
     tokens = tokens_trained(tree, clock.experts, clock.tokens_per_step)
     name = "sweep"
-    if chosen and chosen.ended is None:  # rounds to come may take what the price leaves
+    if auto_sweep.rounds_to_come(config, chosen):  # they may take what the price leaves
         most = auto_sweep.Question(config, clock, vocab).limit
         name, tokens, flops = "sweep, at most", round(tokens * most / flops), most
     wall = flops / (like.mfu * topology.chip.flops * topology.devices)

@@ -11,36 +11,43 @@ from rich.table import Table
 from splitjax import law
 from splitjax.config import UserError, format_count
 from splitjax.model import n_params
-from splitjax.runs.cells import all_cells, explicit_fraction, main_cells
+from splitjax.runs.cells import all_cells, explicit_fraction, main_cells, over_seeds
 from splitjax.runs.job import Job
-from splitjax.runs.phase_tree import Cell, tokens_trained
+from splitjax.runs.phase_tree import Cell, Phase, tokens_trained
 from splitjax.runs.phase_work import disk_of, flops_of, work_of, work_of_step
-from splitjax.runs.reporter import Rest
 from splitjax.runs.sweeping import law_splits
+from splitjax.runs.sweeping.lane_groups import may_be_lanes
+from splitjax.runs.telling.time_left import Load, Rest
 
 from . import auto_sweep
 
 _FIT_SPEED = 8000.0
 """Families × draws × rows that a law is fitted to in a second, about (two cores, demo: 9 × 200 × 130 in 30 s)."""
+_CENTROID_SPEED = 4e5
+"""Tokens of text that become centroids of domains in a second, about (two cores, demo: 2.7M in 7 s)."""
+_SCORING = 2.0
+"""Seconds until the first model is scored: programs to compile, texts to decode."""
 _PAGE = 3.0
 """Seconds to draw the page."""
 
 
-def whole_work(job: Job) -> tuple[float, int]:
-    """Training work and phases of all stages, for the time left; before the plan a split at half is assumed."""
-    own, phases = main_work(job)
-    sweep, small = sweep_work(job) if job.config.sweep else (0.0, 0)
-    return sweep + own, small + phases
+def whole_work(job: Job, jobs: int = 1) -> Load:
+    """The training of all stages, for the time left; before the plan a split at half is assumed.
+
+    Args:
+        jobs: as for `sweep_work`.
+    """
+    return main_work(job) + (sweep_work(job, jobs) if job.config.sweep else Load())
 
 
-def main_work(job: Job, cells: Mapping[str, Cell] | None = None) -> tuple[float, int]:
+def main_work(job: Job, cells: Mapping[str, Cell] | None = None) -> Load:
     """The same of the main run alone, all its seeds.
 
     Args:
         cells: its models by name; None: with the split assumed.
     """
     phases = job.phases(all_cells(job.config, _guessed(job) if cells is None else cells))
-    return work_of(phases, job.config, job.clock.experts, job.vocab_size), len(phases)
+    return Load(work_of(phases, job.config, job.clock.experts, job.vocab_size), len(phases), 1)
 
 
 def _guessed(job: Job) -> dict[str, Cell]:
@@ -49,12 +56,26 @@ def _guessed(job: Job) -> dict[str, Cell]:
     return main_cells(job.config, job.clock, 0.5 if fraction is None else fraction)
 
 
-def sweep_work(job: Job) -> tuple[float, int]:
-    """The same of the sweep alone."""
-    work = work_of(job.sweep_phases, job.config, job.clock.experts, job.vocab_size)
-    if job.rounds is not None and job.rounds.ended is None:  # rounds to come cost what the price leaves
-        work *= max(1.0, auto_sweep.question_of(job).limit / job.rounds.flops)
-    return work, len(job.sweep_phases)
+def sweep_work(job: Job, jobs: int = 1) -> Load:
+    """The same of the sweep alone.
+
+    Args:
+        jobs: phases that are trained at a time; where it is one at a time, several may be one stack.
+    """
+    load = load_of(job, job.sweep_phases, jobs)
+    if auto_sweep.rounds_to_come(job.config, job.rounds):  # they cost what the price leaves
+        assert job.rounds is not None
+        more = max(1.0, auto_sweep.question_of(job).limit / job.rounds.flops)
+        return Load(more * load.work, more * load.starts, load.shapes)
+    return load
+
+
+def load_of(job: Job, phases: list[Phase], jobs: int = 1, part: str = "") -> Load:
+    """The same of some phases of the sweep; `part`: of those that are one."""
+    together = jobs == 1 and may_be_lanes(job.config.train)
+    starts = len(job.lane_groups(phases, part, write=False)) if together else len(phases)
+    work = work_of(phases, job.config, job.clock.experts, job.vocab_size)
+    return Load(work, starts, len({phase.model for phase in phases}))
 
 
 def disk_note(job: Job, cells: Iterable[Cell]) -> str:
@@ -100,17 +121,37 @@ def format_bytes(count: float) -> str:
 def rest_of(job: Job) -> dict[str, Rest]:
     """What the stages that train nothing are expected to take, for the time left."""
     config, clock = job.config, job.clock
-    found = {"report": Rest(0.0, 0, _PAGE)}
-    models = config.train.seeds * (len(main_cells(config, clock, 0.5)) + 1)  # the shared model is scored too
-    windows = 2 * clock.experts * config.evaluate.windows  # of validation, for the routers, and of test
-    tokens = models * clock.experts * windows * config.train.seq_len
+    found = {"report": Rest(0.0, _PAGE)}
+    cells = [cell for cells in over_seeds(config, main_cells(config, clock, 0.5)).values() for cell in cells.values()]
+    passes = config.train.seeds + sum(passes_of(clock.experts if cell.special else 1) for cell in cells)  # and the seed
+    tokens = passes * clock.experts * config.evaluate.windows * config.train.seq_len
     a_token = work_of_step(config.model, config, clock, job.vocab_size) / clock.tokens_per_step
-    found["evaluate"] = Rest(tokens * a_token / 3, models, 0.0)  # forward alone: a third of a step
+    found["evaluate"] = Rest(tokens * a_token / 3, _SCORING)  # forward alone: a third of a step
+    if config.data.domains.method == "label" and any("centroid" in name for name in config.evaluate.routers):
+        found["routers"] = Rest(0.0, _sample_tokens(job) / _CENTROID_SPEED)
     if config.sweep is not None:
-        families = len(law.FAMILIES) if config.law.families == ("auto",) else len(config.law.families)
-        rows = len(job.sweep_cells) * clock.experts
-        found["fit"] = Rest(0.0, 0, 1.5 + families * config.law.bootstrap * rows / _FIT_SPEED)
+        found["fit"] = Rest(0.0, fit_seconds(job))
+        found["rounds"] = Rest(0.0, auto_sweep.fits_to_come(config, job.rounds) * fit_seconds(job))
     return found
+
+
+def passes_of(experts: int) -> int:
+    """How often a set of models reads windows in an evaluation: each expert test and validation, their mean too."""
+    return 2 * experts + 2 if experts > 1 else 1
+
+
+def fit_seconds(job: Job) -> float:
+    """What a fit of the law is expected to take."""
+    config = job.config
+    families = len(law.FAMILIES) if config.law.families == ("auto",) else len(config.law.families)
+    return 1.5 + families * config.law.bootstrap * len(job.sweep_cells) * job.clock.experts / _FIT_SPEED
+
+
+def _sample_tokens(job: Job) -> float:
+    """Tokens of the documents that centroids of the domains are made of."""
+    shards = [shard for shard in job.corpus.manifest.shards if shard.split == "train"]
+    documents = sum(shard.documents for shard in shards)
+    return sum(shard.tokens for shard in shards) * min(1.0, job.config.data.domains.sample_docs / max(documents, 1))
 
 
 def sweep_list(job: Job) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,15 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from splitjax import __version__
-from splitjax.config import (
-    Config,
-    Model,
-    UserError,
-    did_you_mean,
-    disk_errors,
-    hash_file,
-    write_record,
-)
+from splitjax.config import Config, Model, UserError, did_you_mean, disk_errors, hash_file, write_record
 from splitjax.data import Corpus, Stacked, Stream
 from splitjax.data import stack as stack_streams
 from splitjax.evaluate import own_losses, own_losses_of
@@ -49,11 +42,13 @@ from .devices import Devices, check_memory, layout_words
 from .phase_record import FORMAT, LOG, Losses, identities_of, losses_of, plain, read_done, read_phase
 from .phase_tree import Cell, Phase
 from .phase_watch import TimeLog, Watch
-from .phase_words import phase_words
 from .phase_work import work_of, work_of_step
 from .reporter import Reporter
 from .run_folder import RunFolder
 from .seed import Seed
+from .sweeping.lane_groups import may_be_lanes
+from .telling.phase_words import phase_words
+from .telling.time_left import Load
 from .trackers import sinks_of
 
 
@@ -80,6 +75,7 @@ class Executor:
         program_cache.use()
         self.clock = Clock.of(self.config, len(self.corpus.domains))
         self._trainers: dict[tuple[Model, Mesh | None], Trainer] = {}
+        self._begun: set[Model] = set()
         self._recipe = self.config.train
         if self._recipe.placement == "separate" and not self.apart:
             self._recipe = self._recipe.model_copy(update={"placement": "stacked"})
@@ -120,16 +116,15 @@ class Executor:
         self.skip(phase)
         return measured
 
-    def skip(self, phase: Phase) -> None:
-        """Tell of a phase that is done."""
-        self.reporter.skip(work_of([phase], self.config, self.clock.experts, self.vocab_size), phase.name)
+    def skip(self, phase: Phase, of: int = 1) -> None:
+        """Tell of a phase that is done, one of so many that start together."""
+        work = work_of([phase], self.config, self.clock.experts, self.vocab_size)
+        self.reporter.skip(phase.name, Load(work, 1 / of))
 
     @property
     def together(self) -> bool:
         """Whether phases may be lanes of one stack: on one device, and none has a pace of its own."""
-        recipe = self._recipe
-        free = recipe.experts.every is None and recipe.keep_every is None
-        return self._devices.sizes is None and recipe.placement == "stacked" and free
+        return self._devices.sizes is None and may_be_lanes(self._recipe)
 
     @property
     def vocab_size(self) -> int:
@@ -248,9 +243,12 @@ class Executor:
     def watch(self, phases: Sequence[Phase]) -> Watch:
         """What hears of every step of a phase, or of several of one shape."""
         phase = phases[0]
+        new = phase.model not in self._begun
+        self._begun.add(phase.model)
+        models = [1 if self.expert is not None else each.stack_size(self.clock.experts) for each in phases]
         mesh = self.trainer(phase).placement.mesh
         return Watch(
-            self.folder, self.reporter, self.sinks, [each.name for each in phases],
+            self.folder, self.reporter, self.sinks, phases, models, new=new,
             work=work_of_step(phase.model, self.config, self.clock, self.vocab_size),
             flops=flops_per_token(phase.model, self.vocab_size, self.config.train.seq_len),
             step_tokens=self.clock.tokens_per_step, devices=1 if mesh is None else mesh.size,
@@ -338,7 +336,7 @@ class Executor:
         found: list[Losses] = [{} for _ in ended]
         if not places:
             return found
-        times = TimeLog(self.folder, *dict.fromkeys(ended[at][0].name for at, _ in places))
+        times, began = TimeLog(self.folder, *dict.fromkeys(ended[at][0].name for at, _ in places)), time.monotonic()
         with wall.spent("evaluation"):
             # A seed's models are neighbours in the stack.
             params = [self._of_cell(ended[at][0], cell, ended[at][1]).params for at, cell in places]
@@ -347,6 +345,7 @@ class Executor:
         for (at, cell), each in zip(places, losses, strict=True):
             found[at][cell.id] = dict(zip(self.corpus.domains, map(float, each), strict=True))
         times.write()
+        self.reporter.beside(time.monotonic() - began)
         return found
 
     def _of_cell(self, phase: Phase, cell: Cell, stack: Stack) -> Stack:

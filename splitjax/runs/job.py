@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from splitjax.config import Config, UserError
 from splitjax.data import Corpus, Manifest
+from splitjax.model import n_params_total
 from splitjax.parallel import hosts
 
 from .cells import Clock
@@ -20,6 +21,7 @@ from .reporter import Reporter
 from .run_folder import RunFolder
 from .seed import RECORD, Seed, seed_of
 from .sweeping import law_splits
+from .sweeping.lane_groups import lane_groups
 from .sweeping.sweep_cells import sweep_cells
 from .sweeping.sweep_rounds import Rounds
 
@@ -126,6 +128,19 @@ class Job:
 
             self.platform = jax.default_backend()
         return self.platform
+
+    def lane_groups(self, phases: Sequence[Phase], part: str = "", *, write: bool = True) -> list[list[Phase]]:
+        """The phases of the sweep side by side, as lanes.json says; a part of a sweep has a file of its own.
+
+        Args:
+            write: False: what is not stored yet is only told.
+        """
+        name = "lanes" + "".join(letter if letter.isalnum() else "-" for letter in part)
+        experts, vocab = self.clock.experts, self.vocab_size
+        return lane_groups(
+            self.folder.path / f"{name}.json", phases, lambda phase: phase.stack_size(experts),
+            lambda model: n_params_total(model, vocab), write=write,
+        )
 
     def sweep_executor(self) -> Executor:
         """The executor of the sweep's phases, one for all rounds; their checkpoints name the law that picked splits."""

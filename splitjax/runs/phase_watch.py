@@ -16,8 +16,10 @@ import numpy as np
 from splitjax.parallel import chip_of, hosts
 from splitjax.train import StepReport, listen_to_compiler, wall
 
+from .phase_tree import Phase
 from .reporter import Reporter
 from .run_folder import RunFolder
+from .telling.time_left import Load
 from .trackers import Sink
 
 _ROW_SECONDS = 30.0
@@ -60,7 +62,9 @@ class Watch:
     """Hears of the steps of a phase, or of several side by side; use it as a context.
 
     Args:
-        phases: their names.
+        phases: of one shape.
+        models: that each of them trains.
+        new: whether they are the first of their shape here.
         work: of one step of one model, in the reporter's units.
         flops: of training one token.
         step_tokens: of one model.
@@ -68,18 +72,20 @@ class Watch:
     """
 
     def __init__(
-        self, folder: RunFolder, reporter: Reporter, sinks: list[Sink], phases: Sequence[str],
-        *, work: float, flops: float, step_tokens: int, devices: int,
+        self, folder: RunFolder, reporter: Reporter, sinks: list[Sink], phases: Sequence[Phase], models: Sequence[int],
+        *, new: bool, work: float, flops: float, step_tokens: int, devices: int,
     ) -> None:
-        self._reporter, self._sinks, self._phases, self._work, self._tokens = reporter, sinks, phases, work, step_tokens
+        self._reporter, self._sinks, self._work, self._tokens = reporter, sinks, work, step_tokens
+        self._phases, self._new = [phase.name for phase in phases], new
+        self._steps = [(phase.stop - phase.start, count) for phase, count in zip(phases, models, strict=True)]
         chip = chip_of(jax.devices()[0].device_kind)
         self._utilisation = flops / (chip.flops * devices) if chip else None
         self._kept = defaultdict[str, list[Mapping[str, Any]]](list)
-        self._times = TimeLog(folder, *phases)
+        self._times = TimeLog(folder, *self._phases)
 
     def __enter__(self) -> Watch:
         self._began = self._last = time.monotonic()
-        self._stepping = 0.0
+        self._told = 0
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -87,9 +93,15 @@ class Watch:
         for phase, rows in self._kept.items():  # trackers hold one phase open at a time
             for row in rows:
                 self._send(phase, row)
-        beside = (time.monotonic() - self._began - self._stepping) / len(self._phases)
-        for phase in self._phases if error[0] is None else ():
-            self._reporter.phase_done(phase, beside)
+        if error[0] is None:
+            planned = sum(steps * models for steps, models in self._steps)
+            if not self._told:  # an earlier process came to its end
+                self._reporter.start(self._new, 0.0, self._work * planned)
+            elif self._told != planned:  # experts stopped early
+                self._reporter.replan(Load(self._work * (self._told - planned)))
+            self._reporter.beside(time.monotonic() - self._last)
+            for phase in self._phases:
+                self._reporter.phase_done(phase)
 
     def on_step(self, report: StepReport) -> dict[str, Any]:
         """Further figures of a phase's step for its row."""
@@ -101,14 +113,24 @@ class Watch:
         """The same of a step of several phases, whose rows come by `row`."""
         now = time.monotonic()
         # The first step waits for the compiler and the checkpoint: that is no speed.
-        seconds = now - self._last if self._last != self._began else 0.0
-        self._last, self._stepping = now, self._stepping + seconds
+        seconds = now - self._last if self._told else 0.0
+        if not self._told:
+            self._begin(report, now - self._began)
+        self._last, self._told = now, self._told + report.experts
         losses = report.loss_K[np.isfinite(report.loss_K)]
         loss = float(losses.mean()) if len(losses) else None
         self._reporter.advance(self._work * report.experts, seconds, report.tokens_per_s, loss)
         if self._utilisation is None:
             return {}
         return {"mfu": round(report.tokens_per_s * self._utilisation, 4)}
+
+    def _begin(self, report: StepReport, waited: float) -> None:
+        """The first step: what lies before it was made by an earlier process."""
+        made = (report.tokens - report.start) // self._tokens - 1
+        apart = len(self._steps) == report.experts == 1  # one expert after another: of the others nothing is known yet
+        before = sum(min(made, steps) * (1 if apart else models) for steps, models in self._steps)
+        self._reporter.start(self._new, waited, self._work * before)
+        self._told = before
 
     def row(self, phase: str, row: Mapping[str, Any], experts: int) -> None:
         """A row of a phase's log, of a step that so many of its experts made."""

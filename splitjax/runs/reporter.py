@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -16,17 +16,9 @@ from rich.text import Text
 
 from splitjax.config import UserError, shown, write_json
 
+from .telling.time_left import Load, Rest, TimeLeft, time_left
+
 QUIET_SECONDS = 5.0
-AT_LEAST = 0.1
-"""A stage that has outlasted what was expected of it takes at least this share of its time again."""
-
-
-class Rest(NamedTuple):
-    """What a stage without training is expected to take: work and phases as of training, and seconds beside them."""
-
-    work: float
-    phases: int
-    seconds: float
 
 
 class Screen(Console):
@@ -55,31 +47,22 @@ class Screen(Console):
 
 
 class Reporter:
-    """Tells what runs, how fast, and how long the whole job still takes.
+    """Tells what runs, how fast, and how long the whole job still takes (see `TimeLeft`).
 
-    Work is counted in units that take about equally long each (see `phase_work.work_of`); what a phase
-    takes beside its steps (compiling, checkpoints, scoring) is counted by the phase. The time left is
-    (work left) · (seconds a unit so far) + (phases left) · (seconds beside a phase so far), and what the stages
-    without training are expected to take. A thread keeps the line moving while nothing reports: compiling and fitting
-    are silent otherwise.
+    A thread keeps the line moving while nothing reports: compiling and fitting are silent otherwise.
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console or Screen(file=sys.stderr)
         self._clock, self._lock = clock, threading.Lock()
-        self._total = self._done = self._step_seconds = self._beside_seconds = 0.0
-        self._phases_left = self._phases_done = 0
+        self._time = TimeLeft(clock)
         self._said: set[str] = set()
         self._counted: set[str] = set()
-        self.jobs = 1
-        """Phases that are trained at a time."""
         self.file: Path | None = None
         """Where another process reads how far this one is, while it works."""
         self._tokens_per_s: float | None = None
         self._loss: float | None = None
         self._stage, self._what = "", ""
-        self._rest: dict[str, Rest] = {}
-        self._share = 0.0
         self._of = self._nth = 0
         self._begun = False
         self._stage_start = self._last_line = clock()
@@ -110,13 +93,17 @@ class Reporter:
         elif self.file is not None:
             self.file.unlink(missing_ok=True)
 
-    def plan_work(self, work: float, phases: int) -> None:
-        """Set the training work of the whole job (all stages)."""
-        self._total, self._phases_left = max(work, self._done), phases
+    def plan_work(self, load: Load) -> None:
+        """Set the training of the whole job (all stages)."""
+        self._time.plan(load)
 
     def plan_rest(self, stages: Mapping[str, Rest]) -> None:
-        """Set what the stages that train nothing are expected to take."""
-        self._rest = dict(stages)
+        """Set what stages, or parts of them, that train nothing are expected to take."""
+        self._time.expect(stages)
+
+    def train_at_once(self, jobs: int) -> None:
+        """So many phases are trained at a time."""
+        self._time.jobs = jobs
 
     def stage(self, name: str, note: str = "", phases: int = 0) -> None:
         """A stage begins.
@@ -127,16 +114,21 @@ class Reporter:
         with self._lock:
             self._stage, self._what, self._stage_start = name, note, self._clock()
             self._tokens_per_s = self._loss = None
-            self._share, self._of, self._nth, self._begun = 0.0, phases, 0, False
+            self._of, self._nth, self._begun = phases, 0, False
+            self._time.stage(name)
         self._line()
 
     def leave(self, stage: str) -> None:
-        """A stage has ended, or was done before."""
-        self._rest.pop(stage, None)
+        """A stage, or a part of one that `plan_rest` names, has ended or was done before."""
+        self._time.leave(stage)
 
-    def progress(self, share: float) -> None:
-        """How much of the stage is done, 0 to 1."""
-        self._share = share
+    def progress(self, share: float, left: float | None = None) -> None:
+        """How much of the stage is done, 0 to 1; its own pace is that since it told of 0, or else since it began.
+
+        Args:
+            left: seconds, where the stage knows better than its pace.
+        """
+        self._time.progress(share, left)
 
     def finish(self, note: str) -> None:
         """The stage ended; `note` is its result in a few words."""
@@ -174,58 +166,61 @@ class Reporter:
     def advance(self, work: float, seconds: float, tokens_per_s: float, loss: float | None = None) -> None:
         """Steps worth `work` units took `seconds`; `loss` is the mean of the models that made the last of them."""
         with self._lock:
-            self._done += work
-            self._step_seconds += seconds
+            self._time.advance(work, seconds)
             self._tokens_per_s, self._loss = tokens_per_s, loss
 
-    def phase_done(self, phase: str, beside: float) -> None:
-        """A phase of that name ended; `beside` seconds of it were not steps."""
+    def start(self, new: bool, seconds: float, before: float = 0.0) -> None:
+        """A phase, or several side by side, came to its first step.
+
+        Args:
+            new: whether it is the first of its shape, which compiles.
+            seconds: that it waited.
+            before: work of it that an earlier process did.
+        """
+        with self._lock:
+            self._time.start(new)
+            self._time.beside(seconds)
+            self._time.skip(Load(before))
+
+    def beside(self, seconds: float) -> None:
+        """What started last took so many seconds more that were no steps."""
+        with self._lock:
+            self._time.beside(seconds)
+
+    def phase_done(self, phase: str) -> None:
+        """A phase of that name ended."""
         with self._lock:
             self._counted.add(phase)
-            self._phases_done += 1
-            self._phases_left = max(self._phases_left - 1, 0)
-            self._beside_seconds += beside
             self._tokens_per_s = self._loss = None
             self._nth += 1
 
-    def skip(self, work: float, phase: str) -> None:
-        """A phase that an earlier start already trained: it leaves the job, once, without counting as speed."""
+    def skip(self, phase: str, load: Load) -> None:
+        """A phase that an earlier process already trained: it leaves the job, once, without counting as speed."""
         with self._lock:
             self._nth += 1
             if phase not in self._counted:
                 self._counted.add(phase)
-                self._total = max(self._total - work, self._done)
-                self._phases_left = max(self._phases_left - 1, 0)
+                self._time.skip(load)
 
-    def replan(self, work: float, phases: int) -> None:
-        """The job has so much more work, and so many phases more, than was planned; negative where it has less."""
+    def done_before(self, load: Load) -> None:
+        """An earlier process did all this training."""
         with self._lock:
-            self._total = max(self._total + work, self._done)
-            self._phases_left = max(self._phases_left + phases, 0)
+            self._time.skip(load)
+
+    def replan(self, more: Load) -> None:
+        """The job has so much more training than was planned; negative where it has less."""
+        with self._lock:
+            self._time.replan(more)
 
     def seconds_left(self) -> float | None:
-        """Time left at the speed so far (None before there is one)."""
-        if not self._done or not self._step_seconds:
-            return None
-        rate = self._step_seconds / self._done
-        beside = self._beside_seconds / self._phases_done if self._phases_done else 0.0
-        left = ((self._total - self._done) * rate + self._phases_left * beside) / self.jobs
-        for stage, rest in list(self._rest.items()):
-            expected = rest.work * rate + rest.phases * beside + rest.seconds
-            left += self._left_of(expected) if stage == self._stage else expected
-        return left
-
-    def _left_of(self, expected: float) -> float:
-        """What is left of the stage at work: by its own progress where it tells it."""
-        spent = self._clock() - self._stage_start
-        if self._share:
-            return spent * (1 - self._share) / self._share
-        return max(expected - spent, AT_LEAST * spent)
+        """Of the whole job, at the pace so far (None before there is one)."""
+        with self._lock:
+            return self._time.seconds()
 
     def _beat(self) -> None:
         while not self._closing.wait(0.5):
             if self._bar and not self.console.quiet:
-                done = self._done / self._total if self._total else 0.0
+                done = self._time.trained or 0.0
                 with self._unheard():
                     self._bar.update(self._task, description=self._text(), completed=done, left=self._left())
             elif self._clock() - self._last_line >= QUIET_SECONDS:
@@ -235,11 +230,15 @@ class Reporter:
                 self._write(self.state())
 
     def state(self) -> dict[str, Any]:
-        """How far the job is, for another process: `{stage, what, loss, trained, seconds_left}`."""
-        share = self._done / self._total if self._total else None
+        """How far the job is, for another process.
+
+        Returns:
+            ``{stage, what, loss, trained: 0 to 1, seconds_left: of the job, stage_seconds_left}``; null: not known.
+        """
         return {
-            "stage": self._stage, "what": f"{self._what}{self._place()}", "loss": self._loss, "trained": share,
-            "seconds_left": self.seconds_left(),
+            "stage": self._stage, "what": f"{self._what}{self._place()}", "loss": self._loss,
+            "trained": self._time.trained, "seconds_left": self.seconds_left(),
+            "stage_seconds_left": self._time.of_stage(),
         }
 
     def _write(self, state: dict[str, Any]) -> None:
@@ -260,17 +259,13 @@ class Reporter:
         return f"{self._stage:>8}  {shown(self._what)}{self._place()}{loss}{speed}"
 
     def _left(self) -> str:
-        left = self.seconds_left()
-        elapsed = f"{self._clock() - self._stage_start:.0f} s"
-        if left is None:
-            return elapsed
-        share = 100 * self._done / self._total if self._total else 0
-        return f"{elapsed}, {share:.0f} % trained, {time_left(left)}"
+        return f"{self._clock() - self._stage_start:.0f} s{''.join(f', {part}' for part in how_far(self.state()))}"
 
 
-def time_left(seconds: float) -> str:
-    """m:ss left, or that it is soon: a job that runs is never without time left."""
-    if seconds < 5:
-        return "a few seconds left"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02} left" if minutes >= 60 else f"{minutes}:{rest:02} left"
+def how_far(state: Mapping[str, Any]) -> list[str]:
+    """Per cent and time left in words, of what `Reporter.state` tells: those that are known yet."""
+    share, left, of_stage = state["trained"], state["seconds_left"], state["stage_seconds_left"]
+    told = [] if share is None else [f"{share:.0%} trained".replace("%", " %")]
+    if left is not None:
+        return [*told, time_left(left)]
+    return [*told, f"{time_left(of_stage)} to {state['stage']}"] if of_stage is not None else told

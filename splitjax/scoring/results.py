@@ -14,7 +14,7 @@ from splitjax import evaluate as scoring
 from splitjax.config import read_json
 from splitjax.model import flops_per_token, n_params, n_params_total
 from splitjax.parallel import hosts
-from splitjax.planning.run_costs import sweep_cost
+from splitjax.planning.run_costs import passes_of, sweep_cost
 from splitjax.runs import provenance
 from splitjax.runs.cells import mixture_shares, over_seeds
 from splitjax.runs.executor import Executor
@@ -33,6 +33,8 @@ def evaluate(job: Job) -> dict[str, Any]:
     """Score every main model, and the seed of the planned split, on the test windows."""
     plan, executor = hosts.from_first(lambda: read_plan(job.folder)), job.executor()
     cells, routing, zero_shot = main_tree(job), Routing(job, executor), ZeroShot(job)
+    if any(cell.special for cell in cells.values()):
+        routing.make_routers()
     bytes_M = job.corpus.tokenizer.target_bytes(routing.test.tokens_MWT).sum((1, 2))
     measured, paths = _measure_all(job, executor, cells, routing, zero_shot)
     noise = _over_seeds(job, executor, cells, routing, measured)
@@ -78,13 +80,22 @@ def _measure_all(
     for name, place in where.items():
         if place not in found:
             job.reporter.now(name)
-            job.reporter.progress(len(found) / len(set(where.values())) / job.config.train.seeds)
+            job.reporter.progress(_share(job, found, where) / job.config.train.seeds)
             model, stack = executor.model(place.phase.model), executor.stack_at(place.phase, place.step)
             one = routing.measure(model, stack)
             answers = zero_shot.answer(model, stack, one.router.router if one.router else None)
             found[place] = dataclasses.replace(one, answers=answers)
             seen[place] = executor.seen(place.phase, stack)
     return {name: found[place] for name, place in where.items()}, {name: seen[place] for name, place in where.items()}
+
+
+def _share(job: Job, done: Iterable[Place], where: Mapping[str, Place]) -> float:
+    """How much of the scoring of these places is done: a set of experts takes many times what one model takes."""
+
+    def passes(places: Iterable[Place]) -> int:
+        return sum(passes_of(place.phase.stack_size(job.clock.experts)) for place in places)
+
+    return passes(done) / passes(set(where.values()))
 
 
 def _over_seeds(
@@ -105,7 +116,7 @@ def _over_seeds(
         for name, place in where.items():
             if place not in scored:
                 job.reporter.now(f"{name}, seed {seed}")
-                job.reporter.progress((number + len(scored) / len(set(where.values()))) / len(by_seed))
+                job.reporter.progress((number + _share(job, scored, where)) / len(by_seed))
                 model, stack = executor.model(place.phase.model), executor.stack_at(place.phase, place.step)
                 scored[place] = seed_noise.losses_of(routing.measure(model, stack))
         kept[seed] = {name: scored[place] for name, place in where.items()}

@@ -65,6 +65,12 @@ class Routing:
         average = {routers.AVERAGE: "experts on several processes"} if hosts.several() else {}
         self._left_out: dict[str, str] = average
 
+    def make_routers(self) -> None:
+        """Before anything is scored: centroids of many documents take their time."""
+        self.job.reporter.now("making the routers")
+        _ = self._routers
+        self.job.reporter.leave("routers")
+
     def measure(self, model: LanguageModel, stack: Stack) -> Measured:
         """Test losses of a stack: alone, or under every router of the config."""
         test = self.test.score(model, stack)

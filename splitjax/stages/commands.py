@@ -131,7 +131,7 @@ def run(config: Config, *, jobs: int = 1, **options: Any) -> Results:
         sequence.run_prepare(job)
         if config.sweep and config.sweep.auto:
             auto_sweep.begin(job)
-        job.reporter.plan_work(*whole_work(job))
+        job.reporter.plan_work(whole_work(job, jobs))
         job.reporter.plan_rest(rest_of(job))
         sequence.run_sweep(job, jobs)
         for stage in AFTER_SWEEP:
@@ -176,8 +176,8 @@ def sweep(config: Config, *, jobs: int = 1, part: tuple[int, int] | None = None,
     with job_of(config, lock="part-{}-of-{}".format(*part) if part else None, jobs=jobs, **options) as job:
         if config.sweep.auto:
             auto_sweep.begin(job)
-        job.reporter.plan_work(*sweep_work(job))
         if part is None:
+            job.reporter.plan_work(sweep_work(job, jobs))
             sequence.run_sweep(job, jobs)
         else:
             sequence.run_part(job, *part, jobs=jobs)
@@ -223,7 +223,7 @@ def train(config: Config, *, expert: int | None = None, **options: Any) -> None:
             train_expert(job, expert)
         return
     with job_of(config, **options) as job:
-        job.reporter.plan_work(*main_work(job))
+        job.reporter.plan_work(main_work(job))
         if config.split is not None:
             sequence.run_plan(job)
         sequence.run_train(job)

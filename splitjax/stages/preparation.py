@@ -34,8 +34,8 @@ def windows_of(config: Config) -> tuple[int, int]:
 def here(config: Config, out: Path, reporter: Reporter, anew: bool = False) -> None:
     """Prepare in this process; `anew` also where data stand."""
 
-    def tell(what: str, fraction: float) -> None:
-        _show(reporter, what, fraction)
+    def tell(what: str, share: float, left: float) -> None:
+        _show(reporter, what, share, left)
 
     data.prepare(config.data, out, seed=config.seed, progress=tell, windows=windows_of(config), anew=anew)
 
@@ -74,7 +74,7 @@ def in_child(
             if "error" in message:
                 raise UserError(**message["error"])
             if "what" in message:
-                _show(reporter, message["what"], message["fraction"])
+                _show(reporter, message["what"], message["share"], message["left"])
         code = child.wait()
         if code == -signal.SIGKILL:
             raise Killed("the process that prepares the data was killed (out of memory?); lower data.workers")
@@ -86,8 +86,9 @@ def in_child(
             child.wait()
 
 
-def _show(reporter: Reporter, what: str, fraction: float) -> None:
-    reporter.now(f"{what} {100 * fraction:.0f} %")
+def _show(reporter: Reporter, what: str, share: float, left: float) -> None:
+    reporter.now(f"{what}, {100 * share:.0f} % prepared")
+    reporter.progress(share, left)
 
 
 def _parse(line: str) -> dict[str, Any]:

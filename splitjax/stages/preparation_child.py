@@ -19,11 +19,11 @@ from .preparation import windows_of
 def _child(out: str, anew: bool) -> int:
     last = 0.0
 
-    def tell(what: str, fraction: float) -> None:
+    def tell(what: str, share: float, left: float) -> None:
         nonlocal last
         if time.monotonic() - last > 0.2:
             last = time.monotonic()
-            print(json.dumps({"what": what, "fraction": fraction}), flush=True)
+            print(json.dumps({"what": what, "share": share, "left": left}), flush=True)
 
     config = from_dict(json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -13,6 +13,7 @@ from splitjax.runs.phase_record import Losses
 from splitjax.runs.phase_tree import Phase
 from splitjax.runs.phase_work import work_of
 from splitjax.runs.plan_record import main_tree
+from splitjax.runs.telling.time_left import Load
 
 
 class ExpertsLeft(UserError):  # noqa: N818 - what is left to do, no fault
@@ -65,7 +66,7 @@ def train_expert(job: Job, expert: int) -> None:
         raise UserError(f"there are experts 0 to {len(domains) - 1}", where=f"--expert {expert}")
     phases = [phase for phase in job.phases(all_cells(job.config, main_tree(job))) if phase.on == "domains"]
     work = work_of(phases, job.config, len(domains), job.vocab_size) / len(domains)
-    job.reporter.plan_work(work, len(phases))
+    job.reporter.plan_work(Load(work, len(phases), 1))
     job.reporter.stage("train", f"expert {expert} ({domains[expert]}): {len(phases)} phases", len(phases))
     executor = job.main_executor(expert)
     for phase in phases:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,10 @@ from splitjax import law
 from splitjax.config import Config, UserError, format_count, write_json, write_record
 from splitjax.data.small import check
 from splitjax.evaluate.folders import ModelFolder
-from splitjax.model import n_params_total
 from splitjax.parallel import hosts
 from splitjax.planning import auto_sweep
 from splitjax.planning.main_plan import ask, make_plan
-from splitjax.planning.run_costs import disk_note, main_work, seeds_note, sweep_told, sweep_work
+from splitjax.planning.run_costs import disk_note, load_of, main_work, seeds_note, sweep_told, sweep_work
 from splitjax.runs.cells import all_cells, main_cells, mixture_shares, over_seeds, seed_tokens
 from splitjax.runs.job import Job
 from splitjax.runs.model_places import places
@@ -25,7 +25,7 @@ from splitjax.runs.phase_work import work_of
 from splitjax.runs.plan_record import main_tree, plan_note
 from splitjax.runs.run_folder import FORMAT, LAW_AFTER
 from splitjax.runs.sweeping import law_splits, observations
-from splitjax.runs.sweeping.lane_groups import lane_groups
+from splitjax.runs.telling.time_left import Rest
 from splitjax.runs.workers.attempts import Ledger, run_here
 from splitjax.runs.workers.pool import run_in_workers
 from splitjax.scoring import recall, results, zero_shot
@@ -84,7 +84,8 @@ def run_sweep(job: Job, jobs: int = 1) -> None:
     if picked_by := hosts.from_first(lambda: law_splits.fix(job.config, job.clock, job.folder)):
         inputs["law"] = picked_by
     if job.skip_if_done("sweep", inputs):
-        _replan(job, sweep_work(job))
+        job.reporter.done_before(sweep_work(job, jobs))
+        job.reporter.leave("rounds")
         return
     tokens = _in_rounds(job, jobs) if job.config.sweep.auto else _train_tree(job, job.sweep_phases, jobs, _grown(job))
     chosen = [job.folder.rounds] if job.config.sweep.auto else []
@@ -95,11 +96,6 @@ def run_sweep(job: Job, jobs: int = 1) -> None:
     picked = [job.folder.splits] if job.folder.splits.exists() else []
     outputs = [job.folder.observations, *chosen, *_answers(job)]
     job.finish("sweep", inputs, outputs, note, read=[_manifest(job), *picked])
-
-
-def _replan(job: Job, assumed: tuple[float, int], now: tuple[float, int] = (0.0, 0)) -> None:
-    """A stage has other work, and other phases, than was assumed for the time left; none where it is done."""
-    job.reporter.replan(now[0] - assumed[0], now[1] - assumed[1])
 
 
 def _grown(job: Job) -> Callable[[Losses], None]:
@@ -118,9 +114,12 @@ def _in_rounds(job: Job, jobs: int) -> int:
     auto_sweep.begin(job)
     while True:
         tokens = _train_tree(job, job.sweep_phases, jobs, _grown(job))
-        assumed = sweep_work(job)
+        assumed, began = sweep_work(job, jobs), time.monotonic()
+        job.reporter.now("fitting the law so far, to see what more runs would tell")
         more = auto_sweep.go_on(job, lambda: fit_table(law.Table.read(job.folder.observations), job.config))
-        _replan(job, assumed, sweep_work(job))
+        job.reporter.replan(sweep_work(job, jobs) - assumed)
+        a_fit, fits = time.monotonic() - began, auto_sweep.fits_to_come(job.config, job.rounds)
+        job.reporter.plan_rest({"fit": Rest(0.0, a_fit), "rounds": Rest(0.0, fits * a_fit)})
         if not more:
             return tokens
 
@@ -135,8 +134,9 @@ def run_part(job: Job, part: int, parts: int, jobs: int = 1) -> None:
     def work(phase: Phase) -> float:
         return work_of([phase], job.config, job.clock.experts, job.vocab_size)
 
-    phases = part_of(job.sweep_phases, part, parts, work)
-    tokens = _train_tree(job, phases, jobs, lambda losses: None, f" of part {part}/{parts}")
+    phases, told = part_of(job.sweep_phases, part, parts, work), f" of part {part}/{parts}"
+    job.reporter.plan_work(load_of(job, phases, jobs, told))
+    tokens = _train_tree(job, phases, jobs, lambda losses: None, told)
     job.reporter.finish(f"part {part}/{parts}: {sum(len(p.ends) for p in phases)} cells, {format_count(tokens)} tokens")
 
 
@@ -151,19 +151,9 @@ def _train_tree(job: Job, phases: list[Phase], jobs: int, grown: Callable[[Losse
         run_in_workers(ledger, job, jobs)
     else:
         executor = job.sweep_executor()
-        run_here(ledger, executor, _groups(job, phases, part) if executor.together else ())
+        run_here(ledger, executor, job.lane_groups(phases, part) if executor.together else ())
     ledger.told(part)
     return tokens
-
-
-def _groups(job: Job, phases: list[Phase], part: str) -> list[list[Phase]]:
-    """The phases side by side, as lanes.json says; a part of a sweep has a file of its own."""
-    name = "lanes" + "".join(letter if letter.isalnum() else "-" for letter in part)
-    experts, vocab = job.clock.experts, job.vocab_size
-    return lane_groups(
-        job.folder.path / f"{name}.json", phases, lambda phase: phase.stack_size(experts),
-        lambda model: n_params_total(model, vocab),
-    )
 
 
 @by_first
@@ -224,10 +214,10 @@ def run_train(job: Job) -> None:
     """The planned model and its baselines, all cells of one tree; and the same again for each further seed."""
     inputs = hosts.from_first(lambda: _train_inputs(job))
     if job.skip_if_done("train", inputs):
-        _replan(job, main_work(job))
+        job.reporter.done_before(main_work(job))
         return
     by_seed = over_seeds(job.config, main_tree(job))
-    _replan(job, main_work(job), main_work(job, by_seed[job.config.seed]))
+    job.reporter.replan(main_work(job, by_seed[job.config.seed]) - main_work(job))
     phases = job.phases(cell for cells in by_seed.values() for cell in cells.values())
     tokens = format_count(tokens_trained(phases, job.clock.experts, job.clock.tokens_per_step))
     models = f"{len(by_seed[job.config.seed])} models{_of_seeds(job)}"

@@ -136,12 +136,13 @@ def test_unigram_entropy_and_token_bytes(tiny: Corpus) -> None:
 
 
 def test_progress_is_told_often_and_only_rises(tiny_jsonl: Path, tmp_path: Path) -> None:
-    told: list[tuple[str, float]] = []
-    prepare(settings(tiny_jsonl), tmp_path / "out", seed=0, progress=lambda what, done: told.append((what, done)))
-    fractions = [done for _, done in told]
+    told: list[tuple[str, float, float]] = []
+    prepare(settings(tiny_jsonl), tmp_path / "out", seed=0, progress=lambda *each: told.append(each))
+    fractions = [done for _, done, _ in told]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
-    assert len({what for what, _ in told}) == 5
+    assert told[-1][2] == 0.0 < told[0][2], "seconds left"
+    assert len({what for what, _, _ in told}) == 5
 
 
 def test_standing_data_are_kept_and_other_settings_or_sources_refused(tiny_jsonl: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from splitjax.config import UserError, dump, from_dict
 from splitjax.runs.cells import Clock, all_cells, main_cells, over_seeds
 from splitjax.runs.phase_tree import Phase, grow
-from splitjax.runs.phase_words import phase_words
 from splitjax.runs.run_folder import RunFolder
+from splitjax.runs.telling.phase_words import phase_words
 
 from .test_cells import config
 

@@ -6,7 +6,7 @@ import pytest
 
 from splitjax.config import Model
 from splitjax.runs.phase_tree import Cell, grow
-from splitjax.runs.phase_words import phase_words
+from splitjax.runs.telling.phase_words import phase_words
 
 MODEL = Model(d_model=16, n_layers=1, n_heads=2)
 

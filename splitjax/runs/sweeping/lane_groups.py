@@ -10,7 +10,7 @@ from pathlib import Path
 
 from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
-from splitjax.config import Model, read_record, write_record
+from splitjax.config import Model, Train, read_record, write_record
 
 from ..phase_tree import Phase
 
@@ -27,8 +27,14 @@ class _Record(TypedDict):
     groups: list[list[Key]]
 
 
+def may_be_lanes(recipe: Train) -> bool:
+    """Whether no phase of a recipe has a pace of its own, so that several may be one stack on one device."""
+    return recipe.placement == "stacked" and recipe.experts.every is None and recipe.keep_every is None
+
+
 def lane_groups(
-    path: Path, phases: Sequence[Phase], lanes: Callable[[Phase], int], size: Callable[[Model], int]
+    path: Path, phases: Sequence[Phase], lanes: Callable[[Phase], int], size: Callable[[Model], int], *,
+    write: bool = True,
 ) -> list[list[Phase]]:
     """The phases of a tree in groups, parents before children.
 
@@ -40,6 +46,7 @@ def lane_groups(
         phases: parents before children.
         lanes: models that a phase trains.
         size: parameters of one, with its embedding.
+        write: False: only tell what they would be.
 
     Raises:
         UserError: the file is damaged.
@@ -50,7 +57,7 @@ def lane_groups(
     covered = {_key(phase) for group in groups for phase in group}
     depth = _depths(phases)
     new = _choose([phase for phase in phases if _key(phase) not in covered], depth, lanes, size)
-    if new:
+    if new and write:
         kept = [[_key(phase) for phase in group] for group in [*groups, *new]]
         write_record(path, {"format": FORMAT, "groups": kept})
     order = {phase.name: at for at, phase in enumerate(phases)}

@@ -19,7 +19,8 @@ from splitjax.config.processes import children
 
 from ..job import Job
 from ..phase_tree import Phase
-from ..phase_words import phase_words
+from ..telling.phase_words import phase_words
+from ..telling.time_left import Load
 from .attempts import Ledger
 
 _PATIENCE = 120.0
@@ -91,7 +92,7 @@ class Worker:
 def run_in_workers(ledger: Ledger, job: Job, jobs: int) -> None:
     """Every phase of the tree, `jobs` at a time, parents before children."""
     inbox: queue.Queue[tuple[Worker, Message | None]] = queue.Queue()
-    job.reporter.jobs = jobs
+    job.reporter.train_at_once(jobs)
     with _workers(job, min(jobs, len(ledger.phases)), inbox) as workers:
         while True:
             for worker in workers:
@@ -109,7 +110,7 @@ def run_in_workers(ledger: Ledger, job: Job, jobs: int) -> None:
                     _died(worker, ledger)
             else:
                 _hear(worker, message, ledger, job)
-    job.reporter.jobs = 1
+    job.reporter.train_at_once(1)
 
 
 @contextmanager
@@ -141,8 +142,14 @@ def _hear(worker: Worker, message: Message, ledger: Ledger, job: Job) -> None:
     reporter, tell = job.reporter, message["tell"]
     if tell == "advance":
         reporter.advance(*message["values"])
+    elif tell == "start":
+        reporter.start(*message["values"])
+    elif tell == "beside":
+        reporter.beside(*message["values"])
     elif tell == "skip":
-        reporter.skip(*message["values"])
+        reporter.skip(message["phase"], Load(**message["load"]))
+    elif tell == "replan":
+        reporter.replan(Load(**message["load"]))
     elif tell == "phase_done":
         reporter.phase_done(*message["values"])
     elif tell == "say":

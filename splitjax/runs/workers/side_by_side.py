@@ -22,7 +22,7 @@ def train_together(executor: Executor, phases: Sequence[Phase]) -> dict[str, Los
     measured: dict[str, Losses | UserError] = {}
     for phase in phases:
         if (known := executor.recorded(phase)) is not None:
-            executor.skip(phase)
+            executor.skip(phase, len(phases))
             measured[phase.name] = known
     left = [phase for phase in phases if phase.name not in measured]
     if left:

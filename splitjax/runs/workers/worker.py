@@ -11,6 +11,7 @@ import queue
 import signal
 import sys
 import threading
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +22,7 @@ from splitjax.parallel import keep_freed_memory
 from ..job import Job
 from ..reporter import Reporter
 from ..run_folder import RunFolder
+from ..telling.time_left import Load
 from .attempts import reason_of
 
 
@@ -38,11 +40,20 @@ class _Relay(Reporter):
     def advance(self, work: float, seconds: float, tokens_per_s: float, loss: float | None = None) -> None:
         self.tell("advance", values=[work, seconds, tokens_per_s, loss])
 
-    def phase_done(self, phase: str, beside: float) -> None:
-        self.tell("phase_done", values=[phase, beside])
+    def start(self, new: bool, seconds: float, before: float = 0.0) -> None:
+        self.tell("start", values=[new, seconds, before])
 
-    def skip(self, work: float, phase: str) -> None:
-        self.tell("skip", values=[work, phase])
+    def beside(self, seconds: float) -> None:
+        self.tell("beside", values=[seconds])
+
+    def phase_done(self, phase: str) -> None:
+        self.tell("phase_done", values=[phase])
+
+    def skip(self, phase: str, load: Load) -> None:
+        self.tell("skip", phase=phase, load=asdict(load))
+
+    def replan(self, more: Load) -> None:
+        self.tell("replan", load=asdict(more))
 
     def say(self, text: str, style: str = "") -> None:
         self.tell("say", values=[text, style])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from splitjax.config import format_count
 from splitjax.model import n_params
 
-from .phase_tree import Phase
+from ..phase_tree import Phase
 
 
 def phase_words(phase: Phase, step_tokens: int, budget_steps: int | None = None) -> str:
