@@ -9,11 +9,11 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
-from splitjax.config import Config, UserError, load, shown
+from splitjax.config import Config, UserError, config_at, shown
 
 _ERRORS = "backslashreplace"
 _results: TextIO | None = None
@@ -76,25 +76,6 @@ def config_of(args: argparse.Namespace) -> Config:
         UserError: what `config.load` refuses.
     """
     return config_at(Path(args.config), args.overrides)
-
-
-def config_at(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """The config in a file or in the folder of a run.
-
-    Raises:
-        UserError: what `config.load` refuses.
-    """
-    if path.is_dir():
-        if not (path / "config.yaml").exists():
-            raise UserError("a folder without config.yaml is not a run", where=str(path))
-        return load(path / "config.yaml", [f"run_dir={json.dumps(str(path))}", *overrides])
-    return load(path, overrides)
-
-
-def is_models(path: Path) -> bool:
-    """Whether a folder is an exported set or a Hugging Face model, and not a run."""
-    a_run = (path / "config.yaml").exists()
-    return not a_run and ((path / "export.json").exists() or (path / "config.json").exists())
 
 
 def job_config(args: argparse.Namespace) -> Config:

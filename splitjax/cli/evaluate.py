@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from splitjax.config import UserError
+from splitjax.config import UserError, config_at, is_models
 
 from . import common
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     for option in ("limit", "num_fewshot"):
         if getattr(args, option) is not None:
             raise UserError(f"--{option.replace('_', '-')} needs --tasks")
-    if args.data is not None or common.is_models(Path(args.config)):
+    if args.data is not None or is_models(Path(args.config)):
         return _folder(args)
     config = common.job_config(args)
     from splitjax import stages
@@ -62,7 +62,7 @@ def _lm_eval(args: argparse.Namespace) -> int:
     if not tasks:
         raise UserError("names no task", where="--tasks")
     source: Any = Path(args.config)
-    if common.is_models(source):
+    if is_models(source):
         common.refuse_overrides(args, "a folder of models has no settings")
     else:
         source = common.config_of(args)
@@ -81,11 +81,11 @@ def _folder(args: argparse.Namespace) -> int:
     common.refuse_overrides(args, "a folder of models has no settings")
     if args.redo is not None:
         raise UserError("--redo is for a run's own evaluation")
-    if not common.is_models(folder):
+    if not is_models(folder):
         raise UserError("neither an exported set nor a Hugging Face model", where=str(folder), mend="Leave out --data.")
     if args.data is None:
         raise UserError("needs a run whose test windows it is scored on", where=str(folder), mend="Give --data RUN.")
-    data = common.config_at(Path(args.data))
+    data = config_at(Path(args.data))
     from splitjax.serving import folder_scores
 
     found = folder_scores.evaluate_folder(folder, data)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from splitjax.config import UserError
+from splitjax.config import UserError, config_at, is_models
 
 from . import common
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if args.file is not None and args.prompt is not None:
         raise UserError("both a prompt and --file", where="splitjax generate", mend="Give one of them.")
     path = Path(args.config)
-    source = path if common.is_models(path) else common.config_at(path)  # before the heavy imports
+    source = path if is_models(path) else config_at(path)  # before the heavy imports
     typed = args.prompt is None and args.file is None and sys.stdin.isatty()
     prompts = [] if typed else _given(args)
     from splitjax.serving import answers

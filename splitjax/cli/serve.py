@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import common
+from splitjax.config import config_at, is_models
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     path = Path(args.config)
-    source = path if common.is_models(path) else common.config_at(path)
+    source = path if is_models(path) else config_at(path)
     from splitjax.serving import web_app
 
     web_app.serve(source, port=args.port, model=args.model)

@@ -6,7 +6,7 @@ whole or not at all. Does not enter: JAX, any other room, and what a setting doe
 
 from .editors import json_schema, schema_text
 from .errors import ReadError, UserError, control_character, did_you_mean, shown
-from .load import dump, from_dict, load, origins
+from .load import config_at, dump, from_dict, is_models, load, origins
 from .notebook_cells import Shown
 from .origin import Value
 from .paths import find_files, is_remote, local_copy, open_read
@@ -68,6 +68,7 @@ __all__ = [
     "beside",
     "check_shape",
     "check_target",
+    "config_at",
     "control_character",
     "did_you_mean",
     "disk_errors",
@@ -77,6 +78,7 @@ __all__ = [
     "from_dict",
     "hash_file",
     "hash_json",
+    "is_models",
     "is_remote",
     "json_schema",
     "load",

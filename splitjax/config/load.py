@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -26,6 +28,25 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
         UserError: no file, not YAML, an unknown key, or a value that does not fit; names the key and the line.
     """
     return read(path, overrides)[0]
+
+
+def config_at(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """The config in a file or in the folder of a run, which may have been moved.
+
+    Raises:
+        UserError: a folder that is no run, or what `load` refuses.
+    """
+    if path.is_dir():
+        if not (path / "config.yaml").exists():
+            raise UserError("a folder without config.yaml is not a run", where=str(path))
+        return load(path / "config.yaml", [f"run_dir={json.dumps(str(path))}", *overrides])
+    return load(path, overrides)
+
+
+def is_models(path: Path) -> bool:
+    """Whether a folder is an exported set or a Hugging Face model, and not a run."""
+    a_run = (path / "config.yaml").exists()
+    return not a_run and ((path / "export.json").exists() or (path / "config.json").exists())
 
 
 def read(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> tuple[Config, Document]:

@@ -114,9 +114,7 @@ def price(
     ways = [_part("experts", "stacked", experts, branches, stack), _part("experts", "serial", 1, branches, seed)]
     if config.train.placement == "serial" or not stack.fits:
         ways.reverse()
-    parts = [_part("seed", "all devices", 1, planned.pretrain * of_all, seed)]
-    if branches:
-        parts.append(ways[0])
+    parts = [_part("seed", "all devices", 1, planned.pretrain * of_all, seed), *(ways[:1] if branches else [])]
     parts.append(_part("baselines", "all devices", 1, baselines, seed))
     if config.sweep is not None:
         chosen = auto_sweep.rounds_of(config, clock, folder, config.data.tokenizer.vocab_size)

@@ -47,7 +47,7 @@ def main_work(job: Job, cells: Mapping[str, Cell] | None = None) -> Load:
         cells: its models by name; None: with the split assumed.
     """
     phases = job.phases(all_cells(job.config, _guessed(job) if cells is None else cells))
-    return Load(work_of(phases, job.config, job.clock.experts, job.vocab_size), len(phases), 1)
+    return _load(job, [[phase] for phase in phases])
 
 
 def _guessed(job: Job) -> dict[str, Cell]:
@@ -66,16 +66,22 @@ def sweep_work(job: Job, jobs: int = 1) -> Load:
     if auto_sweep.rounds_to_come(job.config, job.rounds):  # they cost what the price leaves
         assert job.rounds is not None
         more = max(1.0, auto_sweep.question_of(job).limit / job.rounds.flops)
-        return Load(more * load.work, more * load.starts, load.shapes)
+        return Load(more * load.work, more * load.starts, load.programs)
     return load
 
 
 def load_of(job: Job, phases: list[Phase], jobs: int = 1, part: str = "") -> Load:
     """The same of some phases of the sweep; `part`: of those that are one."""
     together = jobs == 1 and may_be_lanes(job.config.train)
-    starts = len(job.lane_groups(phases, part, write=False)) if together else len(phases)
-    work = work_of(phases, job.config, job.clock.experts, job.vocab_size)
-    return Load(work, starts, len({phase.model for phase in phases}))
+    return _load(job, job.lane_groups(phases, part, write=False) if together else [[phase] for phase in phases])
+
+
+def _load(job: Job, groups: Sequence[Sequence[Phase]]) -> Load:
+    """The same of groups that start together."""
+    experts, one = job.clock.experts, job.expert_by_expert
+    work = sum(work_of(group, job.config, experts, job.vocab_size) for group in groups)
+    programs = {(group[0].model, 1 if one else sum(each.stack_size(experts) for each in group)) for group in groups}
+    return Load(work, len(groups), len(programs))
 
 
 def disk_note(job: Job, cells: Iterable[Cell]) -> str:

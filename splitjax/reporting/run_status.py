@@ -41,7 +41,7 @@ def status(folder: RunFolder) -> dict[str, Any]:
     phases = {}
     for record in sorted(folder.phases.glob("*/phase.json")):
         phases[record.parent.name] = _state(record.parent) if _ours(job, record.parent) else "of another config"
-    running, cells = is_held(folder.path / LOCK), cells_of(tree, folder)
+    running, cells = is_held(folder.path / LOCK), _cells(job)
     progress = _progress(folder)
     return {
         "run_dir": str(folder.path),
@@ -51,7 +51,7 @@ def status(folder: RunFolder) -> dict[str, Any]:
         "cells": cells,
         "progress": progress if running and "failed" not in progress else None,
         "failures": _failures(job, cells, progress),
-        "goodput": goodput_of(tree, folder),
+        "goodput": _goodput(job),
         "changes": operational.read(folder.changes),
         "report": str(folder.report) if stages["report"] == "done" else None,
         "decision": told.get("decision") if stages["plan"] == "done" else None,
@@ -84,12 +84,14 @@ def _failures(job: Job | None, cells: Mapping[str, str], progress: Mapping[str, 
 
 def cells_of(config: Config, folder: RunFolder) -> dict[str, str]:
     """State of every cell of the sweep; empty before the data are prepared."""
-    job = _job(config, folder)
-    if config.sweep is None or job is None:
+    return _cells(_job(config, folder))
+
+
+def _cells(job: Job | None) -> dict[str, str]:
+    if job is None or job.config.sweep is None:
         return {}
-    cells = job.sweep_cells
-    states = dict.fromkeys((cell.id for cell in cells), "waiting")
-    for record in sorted(folder.phases.glob("*/phase.json")):
+    states = dict.fromkeys((cell.id for cell in job.sweep_cells), "waiting")
+    for record in sorted(job.folder.phases.glob("*/phase.json")):
         if not _ours(job, record.parent):
             continue
         state, failure = _state(record.parent), record.parent / "failed.json"
@@ -104,10 +106,13 @@ def cells_of(config: Config, folder: RunFolder) -> dict[str, str]:
 
 def goodput_of(config: Config, folder: RunFolder) -> dict[str, Any] | None:
     """Where the training time went; None before anything was trained."""
-    if not (folder.times.exists() and (folder.data / "manifest.json").exists()):
+    return _goodput(_job(config, folder))
+
+
+def _goodput(job: Job | None) -> dict[str, Any] | None:
+    if job is None or not job.folder.times.exists():
         return None
-    clock = Job(config, folder, Reporter()).clock
-    return goodput(folder, clock.experts, clock.tokens_per_step)
+    return goodput(job.folder, job.clock.experts, job.clock.tokens_per_step)
 
 
 def _stage(folder: RunFolder, stage: str) -> str:

@@ -75,7 +75,7 @@ class Executor:
         program_cache.use()
         self.clock = Clock.of(self.config, len(self.corpus.domains))
         self._trainers: dict[tuple[Model, Mesh | None], Trainer] = {}
-        self._begun: set[Model] = set()
+        self._begun: set[tuple[Model, int]] = set()
         self._recipe = self.config.train
         if self._recipe.placement == "separate" and not self.apart:
             self._recipe = self._recipe.model_copy(update={"placement": "stacked"})
@@ -243,9 +243,10 @@ class Executor:
     def watch(self, phases: Sequence[Phase]) -> Watch:
         """What hears of every step of a phase, or of several of one shape."""
         phase = phases[0]
-        new = phase.model not in self._begun
-        self._begun.add(phase.model)
         models = [1 if self.expert is not None else each.stack_size(self.clock.experts) for each in phases]
+        program = phase.model, 1 if self.trainer(phase).loop_form == "dispatch" else sum(models)
+        new = program not in self._begun
+        self._begun.add(program)
         mesh = self.trainer(phase).placement.mesh
         return Watch(
             self.folder, self.reporter, self.sinks, phases, models, new=new,

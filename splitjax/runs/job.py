@@ -122,6 +122,13 @@ class Job:
         together = any(cell.seed is not None for cell in cells) and self._platform() != "cpu"
         return grow(cells, self.config.train.decay_share, together)
 
+    @property
+    def expert_by_expert(self) -> bool:
+        """Whether experts are stepped one by one, through one program of a shape."""
+        recipe, loop = self.config.train, self.config.train.expert_loop
+        by_itself = loop == "auto" and recipe.mesh is None and self._platform() == "cpu"
+        return loop == "dispatch" or by_itself or recipe.placement != "stacked"
+
     def _platform(self) -> str:
         if self.platform is None:
             import jax

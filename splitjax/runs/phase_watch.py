@@ -64,7 +64,7 @@ class Watch:
     Args:
         phases: of one shape.
         models: that each of them trains.
-        new: whether they are the first of their shape here.
+        new: whether they are the first of their program here.
         work: of one step of one model, in the reporter's units.
         flops: of training one token.
         step_tokens: of one model.

@@ -173,7 +173,7 @@ class Reporter:
         """A phase, or several side by side, came to its first step.
 
         Args:
-            new: whether it is the first of its shape, which compiles.
+            new: whether it is the first of its program, which compiles.
             seconds: that it waited.
             before: work of it that an earlier process did.
         """

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from splitjax import config
-from splitjax.config import Config, UserError, did_you_mean
+from splitjax.config import Config, UserError, config_at, did_you_mean, is_models
 from splitjax.evaluate.generate import Generator, Sampling, texts, until
 from splitjax.evaluate.prompts import as_text
 from splitjax.runs import program_cache
@@ -65,19 +63,12 @@ def load(source: Config | Path | str) -> Loaded:
     """The models of a run (its planned ones), of an exported set, or of a Hugging Face folder."""
     program_cache.use()
     if not isinstance(source, Config):
-        source = found(Path(source))
+        path = Path(source)
+        source = path if is_models(path) else config_at(path)
     if isinstance(source, Config):
         with open_run(source) as job:
             return loaded_models.of_run(job)
     return loaded_models.of_folder(source)
-
-
-def found(path: Path) -> Config | Path:
-    """The config of a run by its file or folder; another folder is one of models."""
-    if path.is_dir():
-        run = path / "config.yaml"
-        return config.load(run, [f"run_dir={json.dumps(str(path))}"]) if run.exists() else path
-    return config.load(path)
 
 
 def generate(

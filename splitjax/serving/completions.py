@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from splitjax.model.decode import empty_cache, extend
 
 from .loaded_models import Loaded
 
+Item = TypeVar("Item")
 ROUTED = "routed"
 MOST_TOP = 20
 
@@ -80,7 +81,9 @@ class Written:
     Attributes:
         expert: name of the model that writes, and how sure the router is of it.
         ids: of the prompt, after the id that begins a document.
+        stops: texts that end it.
         drawn: ids that were written so far.
+        said: their text, with what a stop leaves out.
         pieces: whole characters, as they come.
     """
 
@@ -88,13 +91,16 @@ class Written:
     confidence: float
     ids: list[int]
     limit: int
+    stops: Sequence[str] = ()
     pieces: Iterator[str] = field(default_factory=lambda: iter(()))
     drawn: list[int] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     @property
     def finish(self) -> str:
-        """Why it ended."""
-        return "length" if len(self.drawn) >= self.limit else "stop"
+        """Why it ended, by now; a stop that ends at the last token asked for is one."""
+        text = "".join(self.said)
+        return "length" if len(self.drawn) >= self.limit and not any(map(text.__contains__, self.stops)) else "stop"
 
 
 class Engine:
@@ -158,14 +164,15 @@ class Engine:
             scored = asked.echo and asked.logprobs is not None  # then the router reads its prefix alone
             choice = loaded.chooser.choose(ids[: loaded.router.prefix] if scored and loaded.router else ids)
             index, confidence = choice.expert, choice.confidence
-        written = Written(loaded.names[index], confidence, ids, asked.max_tokens)
+        written = Written(loaded.names[index], confidence, ids, asked.max_tokens, asked.stops)
         if asked.max_tokens:
             writer = Generator(loaded.model, loaded.params(index), loaded.window, loaded.stops)
             read = writer.reads([loaded.tokenizer.end_id, *ids], asked.max_tokens)
             sampling = Sampling(asked.temperature, asked.top_k, asked.top_p)
             seed = int(np.random.default_rng(asked.seed).integers(2**31)) if asked.seed is None else asked.seed
             tokens = _kept(writer.tokens(read, asked.max_tokens, sampling, (seed + nth) % 2**31), written.drawn)
-            written.pieces = until(texts(loaded.tokenizer, tokens, read), asked.stops)
+            said = _kept(texts(loaded.tokenizer, tokens, read), written.said)
+            written.pieces = until(said, asked.stops)
         return written
 
     def choice(self, asked: Asked, prompt: str | list[int], nth: int) -> tuple[dict[str, Any], Written]:
@@ -206,11 +213,11 @@ class Engine:
         return found
 
 
-def _kept(tokens: Iterator[int], into: list[int]) -> Iterator[int]:
-    """The tokens, remembered as they pass."""
-    for token in tokens:
-        into.append(token)
-        yield token
+def _kept(items: Iterator[Item], into: list[Item]) -> Iterator[Item]:
+    """What comes, remembered as it passes."""
+    for item in items:
+        into.append(item)
+        yield item
 
 
 def scores(

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from splitjax import serving
-from splitjax.config import Config, Shown, UserError, read_json
+from splitjax.config import Config, Shown, config_at, read_json
 from splitjax.law import LawFit, Table
 from splitjax.reporting import status
 from splitjax.reporting.results_view import Results
 from splitjax.reporting.verdict import Verdict, verdict
 from splitjax.runs.plan_record import read_plan
 from splitjax.runs.run_folder import RunFolder
-from splitjax.serving.answers import Answer, found
+from splitjax.serving.answers import Answer
 
 from . import commands
 
@@ -26,9 +26,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     Raises:
         UserError: no run there.
     """
-    config = found(Path(path))
-    if not isinstance(config, Config):
-        raise UserError("a folder without config.yaml is not a run", where=str(path))
+    config = config_at(Path(path))
     folder = RunFolder(config.folder)
     folder.check(config)
     return Run(config, folder)

@@ -83,12 +83,22 @@ def test_flops_work_and_disk_of_a_tree(tmp_path: Path) -> None:
 
 
 def test_what_trains_nothing_is_foreseen(tmp_path: Path) -> None:
-    """Planned, dense, 80/20 and the seed, three experts each, on 2 · 3 · 7 windows of 8 tokens: a third of a step."""
+    """Planned and 80/20, three experts each, read 7 windows of 8 tokens of 3 domains 2 · 3 + 2 times.
+
+    Dense and seed read them once. A third of a step a token. 60 % of 5000 documents make the centroids.
+    """
     sweep = {"models": [SMALL], "d_pretrain": [3200], "d_special": [0, 320]}
     made = config(tmp_path, sweep=sweep, law={"families": ["hernandez", "additive"], "bootstrap": 40})
-    job = SimpleNamespace(config=made, clock=Clock.of(made, 3), vocab_size=300, sweep_cells=[None] * 5)
+    shards = [SimpleNamespace(split="train", documents=5000, tokens=1e6), SimpleNamespace(split="test", tokens=9e9)]
+    made = made.model_copy(update={"data": made.data.model_copy(update={
+        "domains": made.data.domains.model_copy(update={"sample_docs": 3000, "method": "label"})})})
+    corpus = SimpleNamespace(manifest=SimpleNamespace(shards=shards))
+    job = SimpleNamespace(
+        config=made, clock=Clock.of(made, 3), vocab_size=300, sweep_cells=[None] * 5, rounds=None, corpus=corpus
+    )
     told = run_costs.rest_of(job)  # type: ignore[arg-type]
     token = flops_per_token(made.model, 300, 8) + 2e6
-    assert told["evaluate"].work == pytest.approx(4 * 3 * (2 * 3 * 7) * 8 * token / 3)
-    assert told["evaluate"].phases == 4
+    assert told["evaluate"].work == pytest.approx((8 + 8 + 1 + 1) * (3 * 7) * 8 * token / 3)
+    assert told["routers"].seconds == pytest.approx(0.6e6 / 4e5)
     assert told["fit"].seconds == pytest.approx(1.5 + 2 * 40 * 15 / 8000)
+    assert told["rounds"].seconds == 0

@@ -17,6 +17,7 @@ from splitjax.runs.phase_tree import Cell, grow, tokens_trained
 from splitjax.runs.phase_work import disk_of
 from splitjax.runs.reporter import Reporter
 from splitjax.runs.run_folder import RunFolder
+from splitjax.runs.telling.time_left import Load
 from tests.tiny import tiny_tree
 
 
@@ -124,9 +125,9 @@ def test_time_and_disk_count_every_seed(corpus_file: Path, tmp_path: Path) -> No
         Job(config, RunFolder(config.folder), Reporter())
         for config in (from_dict(tree | {"train": tree["train"] | {"seeds": seeds}}) for seeds in (1, 3))
     )
-    work, phases = whole_work(one)
-    assert whole_work(three) == (pytest.approx(3 * work), 3 * phases)
-    assert rest_of(three)["evaluate"] == tuple(3 * each for each in rest_of(one)["evaluate"])
+    load = whole_work(one)
+    assert whole_work(three) == Load(pytest.approx(3 * load.work), 3 * load.starts, load.programs)
+    assert rest_of(three)["evaluate"].work == pytest.approx(3 * rest_of(one)["evaluate"].work)
     cells = main_cells(three.config, three.clock, 0.25)
     tokens = format_count(3 * tokens_trained(one.phases(cells.values()), 3, three.clock.tokens_per_step))
     assert f"3 models with each of 3 seeds: {tokens} tokens, " in seeds_note(three, cells)

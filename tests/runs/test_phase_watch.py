@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -23,7 +24,7 @@ from splitjax.runs.phase_tree import Cell
 from splitjax.runs.reporter import Reporter
 from splitjax.runs.run_folder import RunFolder
 from splitjax.runs.trackers import scalars, sinks_of
-from splitjax.train import CAUSES, read_metrics
+from splitjax.train import CAUSES, StepReport, read_metrics
 from tools.faults.world import tiny_tree
 
 ROW = {"tokens": 64, "loss": [1.0, 2.0], "grad_norm": [0.5, None], "rate": [0.1, 0.1], "skipped": [0, 1], "idle": 0,
@@ -148,3 +149,30 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
     assert program_cache.folder() is None
+
+
+@pytest.mark.parametrize(("taken_up_at", "before"), [(0, 0.0), (2, 2 * 3.0)])
+def test_steps_of_an_earlier_process_leave_the_job_and_are_no_pace(
+    tmp_path: Path, taken_up_at: int, before: float
+) -> None:
+    """Three experts for 5 steps of 10 tokens from 40 on; one unit of work a step and expert."""
+    heard = list[tuple[str, tuple[Any, ...]]]()
+    names = ("start", "advance", "beside", "phase_done", "replan")
+    reporter = types.SimpleNamespace(**{
+        name: lambda *args, name=name: heard.append((name, args)) for name in names
+    })
+    phase = types.SimpleNamespace(name="experts", start=4, stop=9)
+    watch = phase_watch.Watch(
+        RunFolder(tmp_path), reporter, [], [phase], [3],  # type: ignore[arg-type]
+        new=True, work=1.0, flops=1.0, step_tokens=10, devices=1,
+    )
+    with watch:
+        for step in range(taken_up_at, 5):
+            loss_K, skipped_K = np.ones(3), np.zeros(3, int)
+            watch.on_step(StepReport(40 + 10 * (step + 1), 40, 90, 3, loss_K, skipped_K, 1.0, {}))
+    told = [args for name, args in heard if name == "start"]
+    assert [(new, work) for new, _, work in told] == [(True, before)]
+    assert before + sum(args[0] for name, args in heard if name == "advance") == 5 * 3
+    assert next(args[1] for name, args in heard if name == "advance") == 0, "the first step waits for the compiler"
+    assert [name for name, _ in heard][-2:] == ["beside", "phase_done"]
+    assert "replan" not in dict(heard)

@@ -125,6 +125,12 @@ def test_an_answer_is_what_generate_writes(served: Engine, loaded: Loaded) -> No
     assert answered(served, **hot, seed=1)["text"] != answered(served, **hot, seed=2)["text"]
     stopped = answered(served, model="routed", prompt=TEXT, max_tokens=9, temperature=0, stop=told["text"][3:5])
     assert stopped["text"] == told["text"][: told["text"].index(told["text"][3:5])]
+    assert (told["finish_reason"], stopped["finish_reason"]) == ("length", "stop")
+    stop = ""
+    while told["text"].count(stop := told["text"][-len(stop) - 1 :]) > 1:
+        pass  # the shortest end that stands nowhere else: only the last token can bring it
+    ends = answered(served, model="routed", prompt=TEXT, max_tokens=9, temperature=0, stop=stop)
+    assert (ends["text"], ends["finish_reason"]) == (told["text"].removesuffix(stop), "stop")
     drawn = answered(served, model="dense", prompt=TEXT, max_tokens=5, temperature=0, logprobs=2)["logprobs"]
     assert [max(top.values()) for top in drawn["top_logprobs"]] == drawn["token_logprobs"]
     assert len(scores(loaded, 0, [0, 1, 2], 1, 2)[0]) == 2

@@ -31,7 +31,7 @@ def split_curve(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Picture:
 
 def split_canvas(plan: Mapping[str, Any], results: Mapping[str, Any]) -> tuple[Canvas, list[tuple[Any, ...]]]:
     """The same as a figure, with its values."""
-    made, (axes,) = canvas("split_curve", 5.6, 4.2)
+    made, axes = canvas("split_curve")
     measured = _measured(results)
     losses = [loss for point in measured.values() for loss in point.ends]
     rows: list[tuple[Any, ...]] = [(name, *point.row) for name, point in measured.items()]
@@ -128,7 +128,7 @@ def _mark(made: Canvas, axes: Any, name: str, at: _Point) -> None:
 
 def loss_curves(phases: Path, results: Mapping[str, Any]) -> Picture:
     """Training loss of each compared model over the tokens it has seen, from step 0 through its split to its end."""
-    made, (axes,) = canvas("training_loss", 5.6, 4.2)
+    made, axes = canvas("training_loss")
     order = sorted((name for name in results["models"] if "cell" in results["models"][name]), reverse=True)
     others, styles = iter(OTHERS * len(order)), iter(["-"] * len(OTHERS) + ["--"] * len(OTHERS) + [":"] * len(order))
     rows: list[tuple[Any, ...]] = []
@@ -184,7 +184,7 @@ def _mean(losses: np.ndarray) -> float:
 
 def law_against_observations(predicted: Sequence[float], rows: Sequence[Mapping[str, str]]) -> Picture:
     """How far the law is off each observation, over the observed loss: a point an observation, a colour a size."""
-    made, (axes,) = canvas("law_against_observations", 5.6, 4.2)
+    made, axes = canvas("law_against_observations")
     observed = np.array([float(row["loss"]) for row in rows])
     guess = np.asarray(predicted, float)
     sizes, off = np.array([float(row["n_params"]) for row in rows]), 100 * (guess / observed - 1)

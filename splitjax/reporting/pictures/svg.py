@@ -12,14 +12,13 @@ from functools import partial
 from html import escape
 from typing import Any
 
-import numpy as np
-
 COLORS = {
     "ink": "#1b1f24", "soft": "#57606a", "grid": "#e5e7ea", "blue": "#1f5fa8", "red": "#c2412d", "grey": "#6b7280",
     "green": "#2f7d4f", "band": "#cfe0f3", "plum": "#8a63b8", "gold": "#b07a10", "teal": "#3a8a99", "olive": "#7a7a52",
     "rose": "#fbe9e6", "paper": "#fefefe",
 }
 """Names of the page's CSS variables → what they are on white; each value stands for its name in a drawing."""
+_INCHES = 5.6, 4.2
 OTHERS = tuple(COLORS[name] for name in ("plum", "gold", "teal", "olive"))
 
 
@@ -80,8 +79,8 @@ class Canvas:
         return _with_words(text, self.told)
 
 
-def canvas(name: str, width: float, height: float, columns: int = 1) -> tuple[Canvas, list[Any]]:
-    """A figure with its axes, drawn in the colours of the page."""
+def canvas(name: str) -> tuple[Canvas, Any]:
+    """A figure and its axes, drawn in the colours of the page."""
     import matplotlib
     from matplotlib.figure import Figure  # no pyplot: nothing global, no display
 
@@ -89,12 +88,11 @@ def canvas(name: str, width: float, height: float, columns: int = 1) -> tuple[Ca
     style: Any = {"font.size": 10, "text.color": ink, "axes.labelcolor": ink}
     style |= dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), soft)
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = list(np.atleast_1d(figure.subplots(1, columns)))
-    for one in axes:
-        one.spines[["top", "right"]].set_visible(False)
-        one.grid(color=COLORS["grid"], lw=0.8)
-        one.set_axisbelow(True)
+        figure = Figure(figsize=_INCHES, layout="constrained")
+        axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=COLORS["grid"], lw=0.8)
+    axes.set_axisbelow(True)
     return Canvas(name, figure), axes
 
 

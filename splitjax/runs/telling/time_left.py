@@ -13,8 +13,8 @@ SURE = 0.25
 """From this share of a stage on its own pace alone counts, not what was foreseen of it."""
 MEMORY = 30.0, 1 / 3
 """The pace is that of the last so many seconds of steps, or of this share of all of them, where that is more."""
-AGAIN = 0.5
-"""What a further start of a shape takes beside its steps, over its first, as long as none is known."""
+AGAIN = 0.1
+"""What a further start of a program takes beside its steps, over the first, which compiles; until one is known."""
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,21 @@ class Load:
     Attributes:
         work: see `phase_work.work_of`.
         starts: phases, or groups of them that are trained side by side: each waits for programs and files once.
-        shapes: of models; the first start of each compiles.
+        programs: that are compiled for them: of each shape of a model, and of each number of them in one program.
     """
 
     work: float = 0.0
     starts: float = 0.0
-    shapes: int = 0
+    programs: int = 0
 
     def __add__(self, other: Load) -> Load:
-        return Load(self.work + other.work, self.starts + other.starts, self.shapes + other.shapes)
+        return Load(self.work + other.work, self.starts + other.starts, self.programs + other.programs)
 
     def __sub__(self, other: Load) -> Load:
-        return Load(self.work - other.work, self.starts - other.starts, self.shapes - other.shapes)
+        return Load(self.work - other.work, self.starts - other.starts, self.programs - other.programs)
 
     def not_negative(self) -> Load:
-        return Load(max(self.work, 0.0), max(self.starts, 0.0), max(self.shapes, 0))
+        return Load(max(self.work, 0.0), max(self.starts, 0.0), max(self.programs, 0))
 
 
 class Rest(NamedTuple):
@@ -52,7 +52,7 @@ class TimeLeft:
     """Seconds left of a job, from what it tells while it works.
 
     Steps take (work left) · (seconds a unit of work, of late). What a start takes beside its steps (compiling, reading
-    and writing checkpoints, scoring) is known of those so far, apart for the first of a shape, which compiles. Stages
+    and writing checkpoints, scoring) is known of those so far, apart for the first of a program, which compiles. Stages
     that train nothing take what was foreseen of them, and, from when they tell how far they are, what their own pace
     says.
 
@@ -109,7 +109,7 @@ class TimeLeft:
             self._share_from = self._share_at
 
     def start(self, new: bool) -> None:
-        """A start begins; `new`: the first of its shape."""
+        """A start begins; `new`: the first of its program."""
         self._last_new = new
         self._beside[new][1] += 1
         self.replan(Load(0.0, -1.0, -1 if new else 0))
@@ -153,8 +153,8 @@ class TimeLeft:
         (new, news), (again, agains) = self._beside[True], self._beside[False]
         of_new = new / news if news else again / agains if agains else 0.0
         of_again = again / agains if agains else AGAIN * of_new
-        shapes = min(self._left.shapes, self._left.starts)
-        return shapes * of_new + (self._left.starts - shapes) * of_again
+        programs = min(self._left.programs, self._left.starts)
+        return programs * of_new + (self._left.starts - programs) * of_again
 
     def _left_of(self, expected: float) -> float:
         """What is left of the stage at work, of which `expected` seconds were foreseen."""
