@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from splitjax.config import PerParam, UserError, parse_count
 
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for expert in told["experts"]:
         common.say(f"{args.out}/{expert['folder']}")
+    if config.train.seeds > 1:
+        print(f"Weights of training seed {config.seed}, the first of {config.train.seeds}.", file=sys.stderr)
     return 0
 
 

@@ -29,6 +29,12 @@ def diverged(results: Mapping[str, Any]) -> dict[str, list[str]]:
     return {name: domains for name, domains in found.items() if domains}
 
 
+def of_first_seed(results: Mapping[str, Any]) -> str:
+    """Of which training seed what is measured of one alone is, as the rest of a title; "" where there is one."""
+    seeds = results.get("seeds", {}).get("seeds", ())
+    return f", training seed {seeds[0]} of {len(seeds)}" if seeds else ""
+
+
 def diverged_seeds(results: Mapping[str, Any]) -> list[str]:
     """Models whose loss is no number with a further training seed, in words; `diverged` tells of the first."""
     told = results.get("seeds", {"seeds": (), "models": {}})

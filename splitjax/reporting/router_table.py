@@ -9,7 +9,7 @@ from rich.table import Table
 
 from splitjax.evaluate import perplexity
 
-from .number_text import figure
+from .number_text import figure, of_first_seed
 from .sections import Section, line, part
 
 _HEAD = ("router", "experts a token", "right expert (%)", "test loss", "over label (%)", "perplexity",
@@ -28,7 +28,8 @@ def terminal(results: Mapping[str, Any]) -> Table | None:
     if not (name := shown(results)):
         return None
     prefix, experts = results["prefix"], results["routing"][name]["experts"]
-    table = Table(title=f"Routers of {name}, K = {experts}, after {prefix} tokens", title_justify="left")
+    title = f"Routers of {name}, K = {experts}, after {prefix} tokens{of_first_seed(results)}"
+    table = Table(title=title, title_justify="left")
     table.add_column("router", no_wrap=True)
     for word in ("experts", "right", "loss", "over label", "ppl", "under dense"):
         table.add_column(word, justify="right")
@@ -54,7 +55,7 @@ def section(results: Mapping[str, Any]) -> Section | None:
         "expert a token; prefix likelihood stands unless another wins by two standard errors. Under dense: test "
         f"perplexity below the dense model's.{missing}"
     )
-    return Section("Routers", _HEAD, tuple(lines), note=note)
+    return Section(f"Routers{of_first_seed(results)}", _HEAD, tuple(lines), note=note)
 
 
 def shown(results: Mapping[str, Any]) -> str | None:

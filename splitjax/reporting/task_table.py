@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from .number_text import of_first_seed
 from .sections import Section, line
 
 
@@ -14,7 +15,8 @@ def terminal(results: Mapping[str, Any], names: list[str]) -> Table | None:
     """Accuracy of the models on each task; None without tasks."""
     if not results["zero_shot"]:
         return None
-    table = Table(title="Zero-shot accuracy (%), ± one standard error", title_justify="left")
+    title = f"Zero-shot accuracy (%), ± one standard error{of_first_seed(results)}"
+    table = Table(title=title, title_justify="left")
     for index, word in enumerate(("task", *names)):
         table.add_column(word, justify="right" if index else "left")
     for cells in rows(results, names):
@@ -33,7 +35,7 @@ def section(results: Mapping[str, Any], names: list[str]) -> Section | None:
         f"byte. ± one standard error over the items.{why}"
     )
     lines = tuple(line(task, cells) for task, *cells in rows(results, names))
-    return Section("Zero-shot accuracy (%)", ("task", *names), lines, note=note)
+    return Section(f"Zero-shot accuracy (%){of_first_seed(results)}", ("task", *names), lines, note=note)
 
 
 def rows(results: Mapping[str, Any], names: list[str]) -> Iterator[list[str]]:

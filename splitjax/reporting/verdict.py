@@ -15,7 +15,7 @@ from .judging import next_step
 from .judging.best_split import Where, best_split, blame, missed
 from .judging.measured_edges import champion, compute, edge, one_model, student
 from .judging.next_step import Step
-from .number_text import diverged, diverged_seeds
+from .number_text import diverged, diverged_seeds, of_first_seed
 from .router_table import name_of
 
 Answer = Literal["split", "one_model", "no_difference", "unknown"]
@@ -175,7 +175,7 @@ def _steps(
         return (next_step.mend(),)
     found = [next_step.repeat(results, run)]
     if answer != "no_difference":
-        found = [next_step.use(answer, model, run, _at(results, model))]
+        found = [next_step.use(answer, model, run, _at(results, model), of_first_seed(results))]
     if missed(plan, results, model):
         found.append(next_step.learn(run))
     wide = where.low is not None and where.high is not None and where.high - where.low > next_step.WIDE

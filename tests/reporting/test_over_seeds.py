@@ -11,11 +11,13 @@ import pytest
 
 from splitjax.config import read_json, write_json
 from splitjax.evaluate import perplexity
-from splitjax.reporting import first_screen, page, plan_evidence, tables
+from splitjax.reporting import first_screen, page, plan_evidence, router_table, tables, task_table
 from splitjax.reporting.comparing import Seen
+from splitjax.reporting.judging import next_step
 from splitjax.reporting.judging.measured_edges import Edge, edge, routed_loss, student, validation_loss
 from splitjax.reporting.model_table import losses
 from splitjax.reporting.narrow import narrow
+from splitjax.reporting.number_text import of_first_seed
 from splitjax.reporting.pictures.plots import split_curve
 from splitjax.reporting.results_view import Results
 from splitjax.reporting.verdict import judge
@@ -152,6 +154,21 @@ def test_the_terminal_tells_both_within_80_columns() -> None:
     shown = "\n".join(lines)
     for words in ("routed, 3 seeds", "± over seeds", "4.200", "0.153", "Of training seed 0, but where 3 are named."):
         assert words in shown
+
+
+def test_what_is_measured_of_one_seed_says_of_which() -> None:
+    """Routers, zero-shot tasks, and the experts to take away."""
+    one = {"accuracy": 0.5, "accuracy_error": 0.1}
+    for found, words in ((made_up.results(2), ""), (seeds(), ", training seed 0 of 3")):
+        names = list(found["models"])
+        found["zero_shot"] = {"tasks": {"piqa": {}}, "models": {name: {"piqa": one} for name in names},
+                              "commonsense_missing": ["boolq"]}
+        router, task = router_table.terminal(found), task_table.terminal(found, names)
+        sections = (router_table.section(found), task_table.section(found, names))
+        assert [str(each.title).endswith(words or ("tokens", "error")) for each in (router, task) if each] == [True] * 2
+        assert [each.title for each in sections if each] == [f"Routers{words}", f"Zero-shot accuracy (%){words}"]
+        use = next_step.use("split", "planned", "runs/a", 0.5, of_first_seed(found))
+        assert use.what == f"Take the experts split at 50 % and their router{words}."
 
 
 def test_a_notebook_has_them_as_columns() -> None:

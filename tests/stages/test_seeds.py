@@ -119,7 +119,9 @@ def test_a_phase_of_a_further_seed_that_was_cut_short_is_taken_up(
     assert told(run)["seeds"] == told(grown[1])["seeds"]
 
 
-def test_what_serves_takes_the_first_seed(grown: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_serves_takes_the_first_seed(
+    grown: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     jobs = [Job(load(run / "config.yaml"), RunFolder(run), Reporter()) for run in grown]
     for name in places(jobs[0]):
         one, two = (find(job, name) for job in jobs)
@@ -127,6 +129,7 @@ def test_what_serves_takes_the_first_seed(grown: tuple[Path, Path], tmp_path: Pa
     cards = []
     for run, job in zip(grown, jobs, strict=True):
         assert cli.main(["export", str(run), f"run_dir={run}", "--out", str(tmp_path / run.name)]) == 0
+        assert ("Weights of training seed 0, the first of 2." in capsys.readouterr().err) == (run == grown[1])
         cards.append((tmp_path / run.name / "README.md").read_text())
         assert router_of(job, "planned").router.name == router_of(jobs[0], "planned").router.name
     weights = [sorted(map(hash_file, (tmp_path / run.name).rglob("*.safetensors"))) for run in grown]

@@ -40,12 +40,16 @@ class Step:
         return f"{self.what} ({self.price})"
 
 
-def use(answer: str, model: str, run: str, fraction: float) -> Step:
-    """Take away what the run has made: the model of this name, split at this fraction of the budget."""
+def use(answer: str, model: str, run: str, fraction: float, seed: str = "") -> Step:
+    """Take away what the run has made: the model of this name, split at this fraction of the budget.
+
+    Args:
+        seed: see `number_text.of_first_seed`.
+    """
     chosen = "" if model == "planned" else f" --model {shlex.quote(model)}"
-    what = f"Take the experts split at {100 * fraction:.0f} % and their router."
+    what = f"Take the experts split at {100 * fraction:.0f} % and their router{seed}."
     if answer == "one_model":
-        what = "Take the one model."
+        what = f"Take the one model{seed}."
     return Step(what, "no training", f"splitjax export {shlex.quote(run)} --out models{chosen}")
 
 
