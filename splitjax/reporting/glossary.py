@@ -50,7 +50,10 @@ _FOUND = re.compile("|".join(rf"(?<![\w/-]){re.escape(escape(word))}(?![\w/-])" 
 
 
 def explained(text: object) -> Markup:
-    """Text with its known words told at the first place of each: they show what they mean, and lead to the glossary."""
+    """Text with its known words told at the first place of each: they show what they mean, and lead to the glossary.
+
+    A number keeps its per cent sign on its line.
+    """
     seen: set[str] = set()
 
     def told(found: re.Match[str]) -> str:
@@ -60,7 +63,7 @@ def explained(text: object) -> Markup:
         seen.add(word)
         return f'<a class="word" href="#{anchor(word)}" title="{escape(WORDS[word])}">{found[0]}</a>'
 
-    return Markup(_FOUND.sub(told, str(escaped(text))))
+    return Markup(re.sub(r"(\d) %", "\\1\N{NO-BREAK SPACE}%", _FOUND.sub(told, str(escaped(text)))))
 
 
 def listed() -> list[tuple[str, str, str]]:

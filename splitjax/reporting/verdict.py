@@ -19,6 +19,8 @@ from .number_text import diverged, diverged_seeds, of_first_seed
 from .router_table import name_of
 
 Answer = Literal["split", "one_model", "no_difference", "unknown"]
+ROUNDED = 0.01
+"""A trained split that differs less from the planned one is the same."""
 UNKNOWN = "Nothing can be said of splitting from this run."
 
 
@@ -89,6 +91,7 @@ def judge(
         fitted: the run's law, to name the next small run by; None: none is named.
         run: folder of the run, for the commands.
     """
+    results = _as_planned(plan, results)
     best, rival = champion(results), one_model(results)
     answer, whether = _whether(results, best, rival)
     where = best_split(plan, results, best, pays=answer == "split")
@@ -96,6 +99,15 @@ def judge(
     steps = _steps(plan, results, fitted, answer, rival if answer == "one_model" else best or "planned", where, run)
     whole = " ".join([whether, *_beside_gain(results, best, rival)])
     return Verdict(answer, whole, where.text, tuple(beside), _terms(results), steps, where.low, where.high)
+
+
+def _as_planned(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The planned model at the fraction that the plan says: whole steps may round to another per cent."""
+    told, models = plan["split_fraction"], results["models"]
+    made = models["planned"]["fraction"]
+    if {told, made} & {0, 1} or abs(made - told) > ROUNDED:
+        return results
+    return {**results, "models": {**models, "planned": models["planned"] | {"fraction": told}}}
 
 
 def _whether(results: Mapping[str, Any], best: str, rival: str) -> tuple[Answer, str]:

@@ -198,3 +198,14 @@ def test_an_edge_that_was_not_measured_in_pairs_is_the_difference_with_both_erro
     assert over.error == pytest.approx(0.94 / 0.975 * errors)
     assert edge(found, "dense", "dense") is not None
     assert edge(found, "dense", "absent") is None
+
+
+def test_the_planned_split_is_one_number_whatever_whole_steps_make_of_it() -> None:
+    """Planned at 53.6 %, trained at 53.4 %, which rounds to another per cent."""
+    found = compared(results(5.0, 2.0, planned=0.5343), 0.4, 4.0, 0.5)
+    told = judge(plan(fraction=0.5362, interval=[0.42, 0.69], flat_region=[0.3, 0.7]), found)
+    assert "54 %" in told.text
+    assert "53" not in told.text + str(told.next)
+    assert found["models"]["planned"]["fraction"] == 0.5343
+    one = judge(plan("explicit", fraction=0.994), results(5.0, 2.0, planned=1.0))
+    assert "measured: 100 %" in one.text, "a corner stays one"
