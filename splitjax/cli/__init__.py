@@ -11,8 +11,10 @@ import contextlib
 import errno
 import importlib
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Sequence
 from types import FrameType, ModuleType
@@ -58,6 +60,20 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{self.prog}: {message}", mend=f"See '{self.prog} --help'.")
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Texts keep their lines, and long ones go on under their own beginning."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(_filled(line, width, indent) for line in text.splitlines())
+
+
+def _filled(line: str, width: int, indent: str = "", hang: int = 2) -> str:
+    """A line at this width; what does not fit goes on `hang` further to the right than it begins."""
+    begins = indent + " " * (len(line) - len(line.lstrip()))
+    return textwrap.fill(line.strip(), width, initial_indent=begins, subsequent_indent=begins + " " * hang,
+                         break_long_words=False, break_on_hyphens=False)
 
 
 class Terminated(BaseException):
@@ -204,7 +220,7 @@ def command(name: str) -> tuple[ModuleType, argparse.ArgumentParser]:
     module = importlib.import_module(f"splitjax.cli.{name}")
     parser = _Parser(
         prog=f"splitjax {name}", description=f"{COMMANDS[name]}.", allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     module.add_arguments(parser)
     return module, parser
@@ -212,10 +228,11 @@ def command(name: str) -> tuple[ModuleType, argparse.ArgumentParser]:
 
 def _overview() -> str:
     width = max(map(len, COMMANDS))
-    lines = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    room = min(shutil.get_terminal_size().columns, 100)
+    lines = "\n".join(_filled(f"  {name:<{width}}  {text}", room, hang=width + 2) for name, text in COMMANDS.items())
     return (
         "usage: splitjax COMMAND CONFIG.yaml [dotted.key=value ...]\n\n"
-        "One corpus, one budget: train one model, or split it into domain experts, and when?\n\n"
+        "One corpus, one budget: train one model, or split it into experts, and when?\n\n"
         f"{lines}\n\nsplitjax COMMAND --help tells the options of one."
     )
 

@@ -182,7 +182,8 @@ def further(
         return replace(known, ended="no run that the price allows would narrow the split")
     if left <= 0:
         worth = f"from {found.sd_before:.1%} to {found.sd_after:.1%} of T for {price(found.cells):.3g} FLOPs"
-        return replace(known, ended=f"all {len(known.rounds)} rounds are done; one more would narrow the split {worth}")
+        done = "its one round is" if len(known.rounds) == 1 else f"all {len(known.rounds)} rounds are"
+        return replace(known, ended=f"{done} done; one more would narrow the split {worth}")
     chosen = tuple(cells[i] for i in found.cells)
     reason = f"the split is {low:.0%} to {high:.0%}; these runs should narrow it most for their price"
     reason += f" (left out, near the unigram entropy: N = {', '.join(map(format_count, sorted(deaf)))})" if deaf else ""

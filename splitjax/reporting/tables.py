@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from splitjax.config import format_count
+from splitjax.law.splitting.rivals import words
 from splitjax.runs.plan_record import mixture_note
 
 from .judging.measured_edges import gains as gains_of
@@ -141,7 +142,7 @@ def outcome(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Section | No
         return None
     promised = {"planned": (plan["predicted_loss"], plan["family"])}
     for name, base in plan["baselines"].items():
-        promised[{"split_at_0": "split at 0 %"}.get(name, name)] = (base["predicted_loss"], base["family"])
+        promised[words(name)] = (base["predicted_loss"], base["family"])
     rows = []
     for name, (loss, family) in promised.items():
         measured = validation_loss(results, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -177,3 +178,15 @@ def test_json_of_many_answers_is_a_line_each(capsys: pytest.CaptureFixture[str])
     for told in ({"text": "a\nb\x1b"}, {"text": "é"}):
         common.print_json(told, line=True)
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [{"text": "a\nb\x1b"}, {"text": "é"}]
+
+
+@pytest.mark.parametrize("command", ["", *cli.COMMANDS])
+def test_help_fits_80_columns(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with contextlib.suppress(SystemExit):
+        cli.main([*([command] if command else []), "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 5
+    assert not [line for line in lines if len(line) > 80]

@@ -52,7 +52,7 @@ def test_above_and_below_are_told() -> None:
 
 def test_a_corner_without_rows_is_told() -> None:
     some = plan(SCARCE, 1e7, 8e7, 8)
-    assert any("No row of the table has D = 0: what is said of split_at_0" in note for note in some.notes)
+    assert any("No row of the table has D = 0: what is said of split at 0 %" in note for note in some.notes)
     assert not any("D' = 0" in note for note in some.notes)
     whole = rows(SCARCE, [(n, d, s) for n in SIZES for d in (0.0, *PRETRAIN) for s in (1e6, 1e7)])
     told = plan(whole, 1e7, 8e7, 8).notes

@@ -85,7 +85,7 @@ def test_dense_of_equal_compute_has_its_share_too() -> None:
     most = plan(law(0.05, 20.0, 0.7), N, T, K, "per_model", extrapolate=True)
     assert most.baselines["dense_equal_compute"]["beaten"] == 0.3
     assert most.decision in ("beaten", "undetermined")
-    assert any("dense_equal_compute is better than this plan in 70% of draws" in note for note in most.notes)
+    assert any("dense, equal compute is better than this plan in 70% of draws" in note for note in most.notes)
     never = plan(bare(exact("effective_data", TRUTH | {"k": 40.0, "g": 1.0})), N, T, K, "per_model")
     assert never.baselines["dense_equal_compute"]["beaten"] is None, "the plan itself"
 

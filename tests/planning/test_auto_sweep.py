@@ -92,7 +92,7 @@ def test_a_sweep_of_one_round_says_what_one_more_is_worth() -> None:
     known = first(question)
     ended = further(question, known, measured(question, known.cells, noise=0.02), SIZES, unigram=100.0)
     assert ended.rounds == known.rounds
-    told = r"all 1 rounds are done; one more would narrow the split from \S+% to \S+% of T for \S+ FLOPs"
+    told = r"its one round is done; one more would narrow the split from \S+% to \S+% of T for \S+ FLOPs"
     assert re.fullmatch(told, ended.ended or "")
 
 

@@ -11,7 +11,7 @@ from .. import common
 from . import law_text, typed
 from .law_text import Told
 
-COLUMNS = "n_params,d_pretrain,d_special,loss[,domain][,weight][,run][,trunk][,seed][,u_pretrain,u_special]"
+COLUMNS = "n_params, d_pretrain, d_special, loss; also domain, weight, run, trunk, seed, u_pretrain, u_special"
 
 
 def add_fit_arguments(parser: argparse.ArgumentParser) -> None:

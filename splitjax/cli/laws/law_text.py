@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from splitjax.config import format_count
 
+WIDTH = 80
 QUIET_SECONDS = 4.0
 """Less than the 5 s within which a person wants to hear something."""
 
@@ -37,11 +39,11 @@ def fit_text(told: Mapping[str, Any]) -> str:
             f"{held.get('mre', float('nan')):>8.2%} ±{held.get('se', float('nan')):>4.1%}"
             f"{starts['agree']:>5}/{starts['of']}{'  ridge' if family['ridge'] else ''}"
         )
-    lines.append(f"\n{told['n']} rows, objective {told['objective']:.8g}, R² {told['r2']:.4f}")
+    lines += ["", f"{told['n']} rows, objective {told['objective']:.8g}, R² {told['r2']:.4f}"]
     if told["holdout"]:
         kept = told["holdout"]
         lines.append(f"Rows kept out: {kept['n']}, mean relative error {kept['mre']:.2%}, R² {kept.get('r2', 0):.4f}")
-    return "\n".join([*lines, *told["notes"]])
+    return _wrapped([*lines, *told["notes"]])
 
 
 def plan_text(told: Mapping[str, Any]) -> str:
@@ -57,7 +59,7 @@ def plan_text(told: Mapping[str, Any]) -> str:
         "Predicted loss {:.4f} ({:.4f} to {:.4f})".format(told["predicted_loss"], *told["loss_interval"]),
     ]
     for name, base in told["baselines"].items():
-        lines.append(f"  {name:<20}{_baseline(base, told)}")
+        lines.append(f"  {_rival(name):<22}{_baseline(base, told)}")
     if next_one := told.get("next_run"):
         lines.append(
             f"Next run: N = {format_count(next_one['n_params'])}, D = {format_count(next_one['d_pretrain'])}, "
@@ -65,8 +67,8 @@ def plan_text(told: Mapping[str, Any]) -> str:
             f"split {next_one['sd_before']:.1%} → {next_one['sd_after']:.1%}"
         )
     if proposed := told.get("proposed"):
-        lines.append(proposal_text(proposed))
-    return "\n".join([*lines, *told["notes"]])
+        lines += proposal_text(proposed).splitlines()
+    return _wrapped([*lines, *told["notes"]])
 
 
 def proposal_text(told: Mapping[str, Any]) -> str:
@@ -80,14 +82,14 @@ def proposal_text(told: Mapping[str, Any]) -> str:
     lines = ["".join(rows)]
     for cell in told["cells"]:
         lines.append("".join(f"{format_count(round(cell[name])):>14}" for name in names))
-    return "\n".join([head, *lines])
+    return _wrapped([head, *lines])
 
 
 def run_plan_text(told: Mapping[str, Any]) -> str:
     """The plan of a run, which may come from its config and not from a law."""
     if "interval" not in told:
-        return (f"Split at {told['split_fraction']:.1%}, as the config says: D = {format_count(told['d_pretrain'])}, "
-                f"D' = {format_count(told['d_special'])} each")
+        return _wrapped([f"Split at {told['split_fraction']:.1%}, as the config says: "
+                         f"D = {format_count(told['d_pretrain'])}, D' = {format_count(told['d_special'])} each"])
     return plan_text(told)
 
 
@@ -95,7 +97,7 @@ def one_model_text(told: Mapping[str, Any]) -> str:
     """What a law without D' says of a budget."""
     first = f"One model: N = {_size(told)}, T = {format_count(told['tokens'])}"
     loss = "Predicted loss {:.4f} ({:.4f} to {:.4f})".format(told["predicted_loss"], *told["loss_interval"])
-    return "\n".join([first, f"{loss} by {told['family']}", *_others(told), *told["notes"]])
+    return _wrapped([first, f"{loss} by {told['family']}", *_others(told), *told["notes"]])
 
 
 def prediction_text(told: Mapping[str, Any]) -> str:
@@ -105,7 +107,15 @@ def prediction_text(told: Mapping[str, Any]) -> str:
     where = f"N = {format_count(told['n_params'])}, D = {format_count(told['d_pretrain'])}"
     if told["d_special"]:
         where += f", D' = {format_count(told['d_special'])}"
-    return "\n".join([f"{loss}{of} at {where}, by {told['family']}", *_others(told), *told["notes"]])
+    return _wrapped([f"{loss}{of} at {where}, by {told['family']}", *_others(told), *told["notes"]])
+
+
+def _wrapped(lines: Sequence[str]) -> str:
+    """Sentences at the width of the tables; what is indented stands as it is."""
+    return "\n".join(
+        line if line.startswith(" ") else textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
+        for line in lines
+    )
 
 
 def _decision(told: Mapping[str, Any]) -> str:
@@ -117,9 +127,15 @@ def _decision(told: Mapping[str, Any]) -> str:
                     f"(the law: {told.get('law_split_fraction') or 0:.1%})",
         "split": f"Split at {told['split_fraction']:.1%}", "never_split": "Never split: train one model",
         "split_at_once": "Split at once: experts from step 0", "undetermined": f"Undetermined ({guess})",
-        "beaten": f"{guess.capitalize()}, but {rival} is better in {1 - beaten.get(rival, 1):.0%} of draws",
+        "beaten": f"{guess.capitalize()}, but {_rival(rival)} is better in {1 - beaten.get(rival, 1):.0%} of draws",
     }
     return words[told["decision"]]
+
+
+def _rival(name: str) -> str:
+    from splitjax.law.splitting.rivals import words  # numpy and scipy come with it
+
+    return words(name)
 
 
 def _size(told: Mapping[str, Any]) -> str:

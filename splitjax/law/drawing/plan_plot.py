@@ -57,7 +57,7 @@ def draw_plan(found: PlanPicture) -> Figure:
     for name, point in found.rivals.items():
         axes.plot(*point, "x", color="black")
         side = {0.0: "left", 1.0: "right"}.get(point[0], "center")  # at an end it leans inwards
-        axes.annotate(name.replace("_", " "), point, fontsize=8, xytext=(0, 6), textcoords="offset points", ha=side)
+        axes.annotate(name, point, fontsize=8, xytext=(0, 6), textcoords="offset points", ha=side)
     bottom, top = low.min(), np.quantile(high, 0.95)
     axes.set_ylim(bottom - 0.1 * (top - bottom), top + 0.15 * (top - bottom))
     axes.set(xlabel="split fraction D/T", ylabel="mean domain loss", title=found.title)

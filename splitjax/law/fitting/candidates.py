@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tables.table import Table
+from ..tables.table import NAMES, Table
 from . import selection
 from .bootstrap import bootstrap, redrawn
 from .combined import apart, mean_of
@@ -91,7 +91,9 @@ class Bench:
         cuts = self._telling(rows)
         found = [selection.score(self.table, cuts, each.heldout, rows) for each in tried]
         every = f" that all {len(tried)} families predict" if len(tried) > 1 else ""
-        return found, [f"Held out: {', '.join(cuts)}; {found[0].n} rows{every}."]
+        told = ", ".join(NAMES.get(axis, axis) for axis in cuts)
+        largest = "the largest " if set(cuts) <= NAMES.keys() else ""
+        return found, [f"Held out: {largest}{told}; {found[0].n} rows{every}."]
 
     def whole(
         self, members: Sequence[Candidate], weights: Sequence[float], correction: Correction | None

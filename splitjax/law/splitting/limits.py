@@ -8,15 +8,15 @@ import numpy as np
 
 from splitjax.config import UserError, format_count
 
-from ..tables.table import Table
+from ..tables.table import NAMES, Table
 from .budget import Budget
+from .rivals import words
 
 EXTRAPOLATION = 30.0
 """N, T, D and D' may lie this many times outside the fitted range."""
 COVERED = 1000.0
 """N may, where the rows reach T at three splits: where to split hardly moves with N, though the level does."""
 _SPLITS = 3
-_NAMES = {"n_params": "N", "tokens": "T", "d_pretrain": "D", "d_special": "D'"}
 _AS_FAR = 0.95
 """What reaches this share of the way reaches it: runs spend whole steps, and a twentieth tells no other law."""
 
@@ -45,7 +45,7 @@ def refuse_far(
         times = max(value / high, low / value if key in ("n_params", "tokens") else 0.0)  # a corner is no extrapolation
         if times > (furthest_n if key == "n_params" else EXTRAPOLATION) and not extrapolate:
             fitted = f"{format_count(low)} to {format_count(high)}"
-            what = f"{_NAMES[key]} = {format_count(value)} is {times:.0f} times outside the fitted {fitted}"
+            what = f"{NAMES[key]} = {format_count(value)} is {times:.0f} times outside the fitted {fitted}"
             raise UserError(what, where=key, mend="Add such runs, or pass --extrapolate to go on anyway.")
 
 
@@ -55,7 +55,7 @@ def told(table: Table, asked: Mapping[str, float]) -> list[str]:
     for key, value, (low, high) in _ranges(table, asked):
         if (times := max(value / high, low / value)) > 1 / _AS_FAR:
             side = "above" if value > high else "below"
-            notes.append(f"{_NAMES[key]} lies {times:.1f} times {side} the fitted range.")
+            notes.append(f"{NAMES[key]} lies {times:.1f} times {side} the fitted range.")
     return notes
 
 
@@ -77,7 +77,7 @@ def told_of_budget(
     notes += told(table, {"d_pretrain": d_pretrain, "d_special": d_special})
     for name, column, corner in (("D'", table.d_special, "dense"), ("D", table.d_pretrain, "split_at_0")):
         if corner in predicted and (column > 0).all() and not (name == "D" and budget.before):
-            notes.append(f"No row of the table has {name} = 0: what is said of {corner} is an extrapolation.")
+            notes.append(f"No row of the table has {name} = 0: what is said of {words(corner)} is an extrapolation.")
     return notes
 
 

@@ -12,7 +12,7 @@ from splitjax.config import format_count
 from ..tables.table import Table
 from . import limits
 from .budget import Budget
-from .rivals import better
+from .rivals import better, words
 
 
 def notes(
@@ -45,7 +45,7 @@ def _of_rivals(baselines: Mapping[str, Mapping[str, Any]]) -> list[str]:
     name = better(baselines)
     if not name:
         return []
-    return [f"{name} is better than this plan in {1 - baselines[name]['beaten']:.0%} of draws."]
+    return [f"{words(name)} is better than this plan in {1 - baselines[name]['beaten']:.0%} of draws."]
 
 
 def _of_the_law(
@@ -53,7 +53,7 @@ def _of_the_law(
     allowed: float | None, drawn: bool,
 ) -> list[str]:
     found = [
-        f"{baselines[name]['family']} does not predict {name}: that corner was not considered."
+        f"{baselines[name]['family']} does not predict {words(name)}: that corner was not considered."
         for name in ("dense", "split_at_0") if baselines[name]["predicted_loss"] is None
     ]
     if len(by_family) > 1:

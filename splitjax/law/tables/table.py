@@ -17,6 +17,8 @@ from .column_names import APART, NUMBERS, OURS, POSITIVE, WORDS, meaning
 from .expression import computed, rows_where
 from .sheet import Sheet
 
+NAMES = {"n_params": "N", "tokens": "T", "d_pretrain": "D", "d_special": "D'"}
+"""How people read columns."""
 _TINIEST = 1e-60
 """Powers and products of figures beyond it and its inverse leave what floats hold."""
 
