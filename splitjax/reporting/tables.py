@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from splitjax.config import format_count
-from splitjax.law.splitting.rivals import words
+from splitjax.law.splitting.limits import words
 from splitjax.runs.plan_record import mixture_note
 
 from .judging.measured_edges import gains as gains_of

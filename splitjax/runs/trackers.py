@@ -16,8 +16,6 @@ from splitjax.config import Config, hash_json
 from splitjax.parallel import hosts
 from splitjax.train import PER_EXPERT
 
-from .reporter import Reporter
-
 _NAMES = {"loss": "loss", "grad_norm": "gradient norm", "rate": "learning rate", "skipped": "skipped steps"}
 _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 600.0
 _MOST_KEPT = 100_000
@@ -35,7 +33,13 @@ class Sink(Protocol):
 Make = Callable[[Config, Path, tuple[str, ...]], Sink]
 
 
-def sinks_of(config: Config, folder: Path, domains: tuple[str, ...], reporter: Reporter) -> list[Sink]:
+class Told(Protocol):
+    """Who hears of what a tracker cannot do (`Reporter`)."""
+
+    def say_once(self, text: str, style: str = "") -> None: ...
+
+
+def sinks_of(config: Config, folder: Path, domains: tuple[str, ...], reporter: Told) -> list[Sink]:
     """The sinks that the config asks for; one line for each whose package is not there."""
     makers: dict[str, tuple[Make, str]]
     makers = {"tensorboard": (TensorBoard, "tensorboardX"), "wandb": (WeightsAndBiases, "wandb")}
@@ -66,7 +70,7 @@ class Patient:
     """
 
     def __init__(
-        self, name: str, make: Callable[[], Sink], reporter: Reporter, clock: Callable[[], float] = time.monotonic
+        self, name: str, make: Callable[[], Sink], reporter: Told, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._name, self._make, self._reporter, self._clock = name, make, reporter, clock
         self._kept: deque[tuple[str, Mapping[str, Any]]] = deque(maxlen=_MOST_KEPT)

@@ -49,6 +49,9 @@ def test_a_split_that_a_baseline_beats_in_most_draws_is_not_called_one() -> None
     text = plan_text(found.to_json())
     assert text.startswith("Best guess 70.0%, but dense is better in 60% of draws; 90 % interval")
     assert "split at 7" not in text.lower()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "split at 0 % " in text
+    assert "split_at_0" not in text
     sure = plan(law(0.7, 2.0, 0.4), N, T, K)
     assert sure.baselines["dense"]["beaten"] == 0.6
     assert sure.decision == "split"

@@ -133,7 +133,7 @@ def _decision(told: Mapping[str, Any]) -> str:
 
 
 def _rival(name: str) -> str:
-    from splitjax.law.splitting.rivals import words  # numpy and scipy come with it
+    from splitjax.law.splitting.limits import words  # numpy and scipy come with it
 
     return words(name)
 

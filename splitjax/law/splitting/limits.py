@@ -10,15 +10,20 @@ from splitjax.config import UserError, format_count
 
 from ..tables.table import NAMES, Table
 from .budget import Budget
-from .rivals import words
 
 EXTRAPOLATION = 30.0
 """N, T, D and D' may lie this many times outside the fitted range."""
 COVERED = 1000.0
 """N may, where the rows reach T at three splits: where to split hardly moves with N, though the level does."""
 _SPLITS = 3
+_WORDS = {"split_at_0": "split at 0 %", "dense_equal_compute": "dense, equal compute"}
 _AS_FAR = 0.95
 """What reaches this share of the way reaches it: runs spend whole steps, and a twentieth tells no other law."""
+
+
+def words(name: str) -> str:
+    """A baseline as people read it."""
+    return _WORDS.get(name, name)
 
 
 def furthest_n(table: Table, budget: Budget) -> float:

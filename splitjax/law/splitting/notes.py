@@ -12,7 +12,8 @@ from splitjax.config import format_count
 from ..tables.table import Table
 from . import limits
 from .budget import Budget
-from .rivals import better, words
+from .limits import words
+from .rivals import better
 
 
 def notes(

@@ -17,7 +17,7 @@ from . import limits
 from .best_size import best_size
 from .budget import Accounting, Budget, domain_weights
 from .notes import notes
-from .rivals import baselines, better, words
+from .rivals import baselines, better
 from .view import GRID, View
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class SplitPlan(Shown):
         asked = f"N = {format_count(b.n_params)}, T = {format_count(b.tokens)} ({b.accounting}), K = {b.experts}"
         known = {name: self.baselines[name] for name in ("dense", "80/20", "split_at_0")}
         rivals = {
-            words(name): (each["split_fraction"], each["predicted_loss"])
+            limits.words(name): (each["split_fraction"], each["predicted_loss"])
             for name, each in known.items()
             if each["predicted_loss"] is not None
         }

@@ -14,14 +14,6 @@ MOST = 0.5
 """A baseline that the split beats in fewer draws is better in most."""
 _FRACTIONS = {"dense": 1.0, "80/20": 0.8, "split_at_0": 0.0}
 
-_WORDS = {"split_at_0": "split at 0 %", "dense_equal_compute": "dense, equal compute"}
-
-
-def words(name: str) -> str:
-    """A baseline as people read it."""
-    return _WORDS.get(name, name)
-
-
 def baselines(
     name: str, at: Callable[..., np.ndarray], budget: Budget, best: float
 ) -> dict[str, dict[str, Any]]:
