@@ -22,7 +22,7 @@ DRAWN = 1e-6
 """Relative gain below which a draw has settled: what is left is small beside its noise."""
 AGREE = 1e-6
 """Starts whose objectives are within this relative distance of the best have found it too."""
-SOON = 20
+SOON = 12
 """Steps after which the worse two thirds of the starts are left where they are."""
 ENOUGH, LONGER = 4, 8
 """Agreeing starts below which the best ones, LONGER in all, are given more steps."""

@@ -24,6 +24,8 @@ CELLS = 16384
 """Rows times lanes that are worked on at once: what fits a core's cache."""
 _SLOW = 1e-2
 """Relative gain of a step below which the annealed Huber threshold is halved."""
+_TRIES = 3
+"""Steps tried from the same derivatives, each damped more than the last."""
 _TINY = 1e-300
 _ROBUST, _WIDE = 3, 32.0
 """Times that the linear parameters of a screened candidate are solved for, rows that are off by more than WIDE times
@@ -231,14 +233,12 @@ def _descend(
     for _ in range(steps):
         now = loss.delta * np.maximum(1.0, anneal * 0.5**level)
         local = _local(form, loss.kind, data, x, now)
-        trial = _newton_step(local, x, low, high, damping)
-        after = _value(form, loss.kind, data, trial, now)
-        better = after < local.value  # False for NaN: a failed factorisation is a rejected step
+        trial, after, damping = _downwards(form, loss.kind, data, local, x, low, high, damping, now)
+        better = after < local.value
         gain = np.where(better, (local.value - after) / np.maximum(local.value, _TINY), 0.0)
         slow = np.where(better, gain < _SLOW, damping > 1e3)
         settled = (now <= loss.delta) & np.where(better, gain < exact, damping > 1e8)
-        x = np.where(better[:, None], trial, x)
-        damping = np.clip(damping * np.where(better, 0.2, 6.0), 1e-9, 1e12)
+        x = trial
         level = level + slow
         still = np.where(settled, still + 1, np.where(better, 0, still))
         done = still >= 3
@@ -253,6 +253,29 @@ def _descend(
             data = data.lanes(keep)
     out[lane] = x
     return out
+
+
+def _downwards(
+    form: Form, kind: str, data: Data, local: _Local, x: np.ndarray, low: np.ndarray, high: np.ndarray,
+    damping: np.ndarray, delta: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where a step leads down, the value there, and the next damping; x itself where none of `_TRIES` does.
+
+    A step that leads up or nowhere is damped more and tried again from the same derivatives, which are what costs.
+    """
+    out, value, damping = np.array(x), np.array(local.value), np.array(damping)
+    at = np.arange(len(x))
+    for _ in range(_TRIES):
+        here = _Local(*(part[at] for part in local))
+        trial = _newton_step(here, x[at], low[at], high[at], damping[at])
+        after = _value(form, kind, data.lanes(at), trial, delta[at])
+        better = after < here.value  # False for NaN: a failed factorisation is a rejected step
+        out[at[better]], value[at[better]] = trial[better], after[better]
+        damping[at] = np.clip(damping[at] * np.where(better, 0.2, 6.0), 1e-9, 1e12)
+        at = at[~better]
+        if not len(at):
+            break
+    return out, value, damping
 
 
 def screen(form: Form, loss: Loss, data: Data, thetas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
