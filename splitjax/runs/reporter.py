@@ -264,7 +264,7 @@ class Reporter:
 
 def how_far(state: Mapping[str, Any]) -> list[str]:
     """Per cent and time left in words, of what `Reporter.state` tells: those that are known yet."""
-    share, left, of_stage = state["trained"], state["seconds_left"], state["stage_seconds_left"]
+    share, left, of_stage = state["trained"], state["seconds_left"], state.get("stage_seconds_left")
     told = [] if share is None else [f"{share:.0%} trained".replace("%", " %")]
     if left is not None:
         return [*told, time_left(left)]

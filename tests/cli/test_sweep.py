@@ -88,5 +88,8 @@ def test_the_state_of_a_run_at_work_is_how_far_it_is() -> None:
     console = Console(file=io.StringIO(), width=80)
     console.print(command.table(told | {"progress": progress}))
     shown = console.file.getvalue()
-    for words in ("sweep: experts from 4k tokens, 3 of 5", "25% trained, loss 4.500, 1:10 left", "remat none → full"):
+    for words in ("sweep: experts from 4k tokens, 3 of 5", "loss 4.500, 25 % trained, 1:10 left", "remat none → full"):
         assert words in shown
+    prepares = {"stage": "prepare", "what": "reading, 40 % prepared", "loss": None, "trained": None,
+                "seconds_left": None, "stage_seconds_left": 80.0}
+    assert command._progress(prepares) == "1:20 left to prepare"
