@@ -212,14 +212,14 @@ def tables(found: Price, config: Config) -> list[Table]:
         fits = "" if step is None or step.fits else " (too large)"
         table.add_row(
             f"{part.name}{' or' if part is found.other else ''}", part.placement,
-            layouts.mesh_words(step.mesh) if step else "", f"{step.bytes_per_device / 2**30:.1f} GiB{fits}" if step
-            else "", f"{step.step_time:.3f} s" if step else "", f"{step.mfu:.0%}" if step else "",
-            format_count(part.tokens), duration(part.wall_s), f"{part.device_hours:,.0f}",
+            layouts.mesh_words(step.mesh) if step else "", f"{_memory(step.bytes_per_device)}{fits}" if step
+            else "", _step(step.step_time) if step else "", f"{step.mfu:.0%}" if step else "",
+            format_count(part.tokens), duration(part.wall_s), _hours(part.device_hours),
         )
     total = sum(part.device_hours for part in found.parts)
     table.caption_justify = "left"
     table.caption = (
-        f"Together {total:,.0f} device-hours, the sweep {found.sweep_share:.1%} of it. Steps alone: no evaluation, "
+        f"Together {_hours(total)} device-hours, the sweep {found.sweep_share:.1%} of it. Steps alone: no evaluation, "
         f"saves or restarts. Up to {found.stacked_fits} experts of this size fit stacked. "
         f"Checkpoints take {format_bytes(found.disk_bytes)} on disk."
     )
@@ -229,6 +229,18 @@ def tables(found: Price, config: Config) -> list[Table]:
     if short:
         table.caption += f" Tokens are short: read {', '.join(short)}."
     return [table]
+
+
+def _memory(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:.1f} MiB"
+
+
+def _step(seconds: float) -> str:
+    return f"{seconds:.3f} s" if seconds >= 0.1 else f"{1e3 * seconds:.2g} ms"
+
+
+def _hours(count: float) -> str:
+    return f"{count:,.0f}" if count >= 10 else f"{count:.2g}"
 
 
 def duration(seconds: float) -> str:

@@ -102,3 +102,9 @@ def test_what_trains_nothing_is_foreseen(tmp_path: Path) -> None:
     assert told["routers"].seconds == pytest.approx(0.6e6 / 4e5)
     assert told["fit"].seconds == pytest.approx(1.5 + 2 * 40 * 15 / 8000)
     assert told["rounds"].seconds == 0
+
+
+def test_what_is_small_is_not_told_as_nothing() -> None:
+    told = [pricing._memory(3 * 2**20), pricing._memory(2**32), pricing._step(0.00012), pricing._step(0.25),
+            pricing._hours(0.00034), pricing._hours(12345.6)]
+    assert told == ["3.0 MiB", "4.0 GiB", "0.12 ms", "0.250 s", "0.00034", "12,346"]
