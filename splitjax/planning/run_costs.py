@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from splitjax import law
-from splitjax.config import UserError, format_count
+from splitjax.config import Config, UserError, format_count
 from splitjax.model import n_params
 from splitjax.runs.cells import all_cells, explicit_fraction, main_cells, over_seeds
 from splitjax.runs.job import Job
@@ -131,6 +133,7 @@ def rest_of(job: Job) -> dict[str, Rest]:
     cells = [cell for cells in over_seeds(config, main_cells(config, clock, 0.5)).values() for cell in cells.values()]
     passes = config.train.seeds + sum(passes_of(clock.experts if cell.special else 1) for cell in cells)  # and the seed
     tokens = passes * clock.experts * config.evaluate.windows * config.train.seq_len
+    tokens += (len(main_cells(config, clock, 0.5)) + 1) * _task_tokens(config)  # of the first seed alone
     a_token = work_of_step(config.model, config, clock, job.vocab_size) / clock.tokens_per_step
     found["evaluate"] = Rest(tokens * a_token / 3, _SCORING)  # forward alone: a third of a step
     if config.data.domains.method == "label" and any("centroid" in name for name in config.evaluate.routers):
@@ -139,6 +142,11 @@ def rest_of(job: Job) -> dict[str, Rest]:
         found["fit"] = Rest(0.0, fit_seconds(job))
         found["rounds"] = Rest(0.0, auto_sweep.fits_to_come(config, job.rounds) * fit_seconds(job))
     return found
+
+
+def _task_tokens(config: Config) -> int:
+    """Tokens that a model reads of the zero-shot tasks, about: a few bytes each, and every option with its question."""
+    return sum(os.path.getsize(path) for pattern in config.evaluate.tasks for path in glob.glob(pattern))
 
 
 def passes_of(experts: int) -> int:

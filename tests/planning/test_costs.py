@@ -99,6 +99,11 @@ def test_what_trains_nothing_is_foreseen(tmp_path: Path) -> None:
     told = run_costs.rest_of(job)  # type: ignore[arg-type]
     token = flops_per_token(made.model, 300, 8) + 2e6
     assert told["evaluate"].work == pytest.approx((8 + 8 + 1 + 1) * (3 * 7) * 8 * token / 3)
+    (tmp_path / "piqa.jsonl").write_text("x" * 600)
+    asked = made.evaluate.model_copy(update={"tasks": (str(tmp_path / "*.jsonl"),)})
+    job.config = made.model_copy(update={"evaluate": asked})
+    more = run_costs.rest_of(job)["evaluate"].work - told["evaluate"].work  # type: ignore[arg-type]
+    assert more == pytest.approx(4 * 600 * token / 3), "planned, dense, 80/20 and the seed"
     assert told["routers"].seconds == pytest.approx(0.6e6 / 4e5)
     assert told["fit"].seconds == pytest.approx(1.5 + 2 * 40 * 15 / 8000)
     assert told["rounds"].seconds == 0

@@ -58,11 +58,16 @@ def text() -> str:
     return page.laid_out("a <run>", plan, results, judge(plan, results), training=training, config="name: a <run>\n")
 
 
-def measured(text: str, width: int, tmp_path: Path, *, dark: bool = False, open_all: bool = True) -> dict[str, Any]:
-    """What a browser makes of the page in a frame of this width."""
+def browser_or_skip() -> str:
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("no chromium: the layout of the page is not checked")
+    return browser
+
+
+def measured(text: str, width: int, tmp_path: Path, *, dark: bool = False, open_all: bool = True) -> dict[str, Any]:
+    """What a browser makes of the page in a frame of this width."""
+    browser = browser_or_skip()
     shown = text.replace("<details>", "<details open>") if open_all else text
     frame = f'<iframe style="width:{width}px;height:900px;border:0" srcdoc="{html.escape(shown)}"></iframe>'
     script = f"<script>onload = () => {{{MEASURE}}}</script>"
@@ -90,6 +95,17 @@ def test_the_answer_is_on_the_first_screen_and_the_page_follows_dark_mode(text: 
     light, dark = (measured(text, 1280, tmp_path, dark=each, open_all=False) for each in (False, True))
     assert light["first"] < 800
     assert (light["paper"], dark["paper"]) == ("rgb(254, 254, 254)", "rgb(20, 24, 29)")
+
+
+def test_in_print_every_section_is_open(text: str, tmp_path: Path) -> None:
+    pages = []
+    for shown in (text, text.replace("<details>", "<details open>")):
+        page, made = tmp_path / "page.html", tmp_path / "page.pdf"
+        page.write_text(shown, encoding="utf-8")
+        subprocess.run([browser_or_skip(), "--headless", "--no-sandbox", "--disable-gpu", f"--print-to-pdf={made}",
+                        f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()], capture_output=True, timeout=120)
+        pages.append(len(re.findall(rb"/Type\s*/Page\b", made.read_bytes())))
+    assert pages[0] >= pages[1] > 3, "closed ones take as many pages as open ones"
 
 
 def test_the_first_screen_says_it_all(text: str) -> None:
