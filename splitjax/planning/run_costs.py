@@ -29,6 +29,8 @@ _CENTROID_SPEED = 4e5
 """Tokens of text that become centroids of domains in a second, about (two cores, demo: 2.7M in 7 s)."""
 _SCORING = 2.0
 """Seconds until the first model is scored: programs to compile, texts to decode."""
+_CHOOSING = 2.0
+"""Seconds to choose the split by the law."""
 _PAGE = 3.0
 """Seconds to draw the page."""
 
@@ -139,7 +141,7 @@ def rest_of(job: Job) -> dict[str, Rest]:
     if config.data.domains.method == "label" and any("centroid" in name for name in config.evaluate.routers):
         found["routers"] = Rest(0.0, _sample_tokens(job) / _CENTROID_SPEED)
     if config.sweep is not None:
-        found["fit"] = Rest(0.0, fit_seconds(job))
+        found |= {"fit": Rest(0.0, fit_seconds(job)), "plan": Rest(0.0, _CHOOSING)}
         found["rounds"] = Rest(0.0, auto_sweep.fits_to_come(config, job.rounds) * fit_seconds(job))
     return found
 
