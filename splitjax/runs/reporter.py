@@ -74,7 +74,7 @@ class Reporter:
         if self.console.is_terminal:
             self._bar = Progress(TextColumn("{task.description}", markup=False), BarColumn(),
                                  TextColumn("{task.fields[left]}", markup=False), console=self.console, transient=True)
-            self._task = self._bar.add_task("", total=1.0, left="")
+            self._task = self._bar.add_task("", total=1.0, left="", visible=False)
             self._bar.start()
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
@@ -222,7 +222,10 @@ class Reporter:
             if self._bar and not self.console.quiet:
                 done = self._time.trained or 0.0
                 with self._unheard():
-                    self._bar.update(self._task, description=self._text(), completed=done, left=self._left())
+                    self._bar.update(
+                        self._task, description=self._text(), completed=done, left=self._left(),
+                        visible=bool(self._text().strip()),  # what only reads a run has nothing to tell
+                    )
             elif self._clock() - self._last_line >= QUIET_SECONDS:
                 self._line()
 

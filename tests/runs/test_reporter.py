@@ -204,3 +204,14 @@ def test_the_time_left_of_the_demo_is_within_a_factor_of_two() -> None:
     assert set(range(60, int(end - 6))) <= set(ratios), "told from the first minute on"
     assert min(ratios.values()) > 0.5
     assert max(ratios.values()) < 1.6
+
+
+def test_a_bar_is_there_where_something_is_told() -> None:
+    text = io.StringIO()
+    with Reporter(Console(file=text, force_terminal=True, width=80)) as told:
+        time.sleep(1.1)  # a run is only read: no stage, nothing to tell
+        assert "━" not in text.getvalue()
+        told.stage("fit", "comparing families")
+        time.sleep(1.1)
+    assert "comparing families" in text.getvalue()
+    assert "━" in text.getvalue()
