@@ -235,11 +235,13 @@ class _Prior:
             for axis, length in part.lengths.items():
                 waves[axis, i] = rng.normal(size=_FREQUENCIES) * heavy / length
             weights[:, :, i] *= part.scale
-        self.frequencies = waves.reshape(axes, -1)
+        self.turns = waves.reshape(axes, -1) / (2.0 * np.pi)
         self.weights = weights.reshape(2, draws, -1)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        phase = points @ self.frequencies
+        turns = points @ self.turns
+        # Sines of single precision take a twentieth of the time; of an angle within a turn they are right to 1e-7.
+        phase = np.float32(2.0 * np.pi) * (turns - np.rint(turns)).astype(np.float32)
         even, odd = self.weights
         if points.ndim == 2:
             return even @ np.cos(phase).T + odd @ np.sin(phase).T
