@@ -26,6 +26,7 @@ from splitjax.reporting import page
 from splitjax.runs.reporter import Reporter
 from splitjax.runs.run_folder import RunFolder
 from tests.tiny import tiny_tree
+from tests.whole_run import copied
 
 
 def splitjax(*args: object) -> subprocess.CompletedProcess[str]:
@@ -34,17 +35,16 @@ def splitjax(*args: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
+@pytest.fixture
+def finished(whole_run: Path) -> Path:
     """One whole run, through the command line, for the tests that only look."""
-    folder = tmp_path_factory.mktemp("finished")
-    tree = tiny_tree(corpus_file, folder / "run")
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
-    done = splitjax("run", folder / "tiny.yaml")
-    assert done.returncode == 0, done.stderr
-    (folder / "stdout").write_text(done.stdout)
-    (folder / "stderr").write_text(done.stderr)
-    return folder
+    return whole_run
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, whole_run: Path) -> Path:
+    """The same run, to be run again."""
+    return copied(whole_run, tmp_path_factory.mktemp("own")).parent
 
 
 def test_what_the_sweep_cost_is_told_beside_the_main_run(finished: Path) -> None:
@@ -111,12 +111,12 @@ def test_training_learns(finished: Path) -> None:
     assert results["models"]["dense"]["test"]["mean"] < results["unigram_entropy"]
 
 
-def test_a_second_run_does_nothing_and_says_so(finished: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (finished / "run").rglob("*.json")}
-    again = splitjax("run", finished / "tiny.yaml")
+def test_a_second_run_does_nothing_and_says_so(own: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (own / "run").rglob("*.json")}
+    again = splitjax("run", own / "tiny.yaml")
     assert again.returncode == 0
     assert "Nothing to do" in again.stderr
-    assert {path: path.stat().st_mtime_ns for path in (finished / "run").rglob("*.json")} == before
+    assert {path: path.stat().st_mtime_ns for path in (own / "run").rglob("*.json")} == before
 
 
 @pytest.mark.slow
@@ -132,15 +132,15 @@ def test_what_is_done_is_no_work_left(seeds: int, finished: Path, tmp_path: Path
     assert (reporter._done > 0) == (seeds == 2), "a further seed is the only training that there is"
 
 
-def test_a_changed_key_is_refused_and_redo_covers_it(finished: Path) -> None:
-    changed = splitjax("run", finished / "tiny.yaml", "evaluate.prefix=4")
+def test_a_changed_key_is_refused_and_redo_covers_it(own: Path) -> None:
+    changed = splitjax("run", own / "tiny.yaml", "evaluate.prefix=4")
     assert changed.returncode == 2
     assert "evaluate.prefix (8 → 4)" in changed.stderr
     assert len(changed.stderr.strip().splitlines()) == 1
-    redone = splitjax("run", finished / "tiny.yaml", "evaluate.prefix=4", "--redo", "evaluate", "--json")
+    redone = splitjax("run", own / "tiny.yaml", "evaluate.prefix=4", "--redo", "evaluate", "--json")
     assert redone.returncode == 0, redone.stderr
     assert json.loads(redone.stdout)["prefix"] == 4
-    assert splitjax("run", finished / "tiny.yaml", "--redo", "evaluate").returncode == 0  # as the other tests know it
+    assert splitjax("run", own / "tiny.yaml", "--redo", "evaluate").returncode == 0  # as the other tests know it
 
 
 def test_data_show_decodes_what_a_model_sees(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
