@@ -111,12 +111,12 @@ def test_training_learns(finished: Path) -> None:
     assert results["models"]["dense"]["test"]["mean"] < results["unigram_entropy"]
 
 
-def test_a_second_run_does_nothing_and_says_so(own: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (own / "run").rglob("*.json")}
-    again = splitjax("run", own / "tiny.yaml")
+def test_a_second_run_does_nothing_and_says_so(finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "run").rglob("*.json")}
+    again = splitjax("run", finished / "tiny.yaml")
     assert again.returncode == 0
     assert "Nothing to do" in again.stderr
-    assert {path: path.stat().st_mtime_ns for path in (own / "run").rglob("*.json")} == before
+    assert {path: path.stat().st_mtime_ns for path in (finished / "run").rglob("*.json")} == before
 
 
 @pytest.mark.slow
@@ -226,6 +226,35 @@ print(sorted(set(sys.modules) & {{"tensorflow", "seqio", "apache_beam", "transfo
     assert done.stdout.strip() == "[]"
 
 
+def test_killed_in_the_main_run_it_ends_the_same(whole_run: Path, tmp_path: Path) -> None:
+    """SIGKILL at two moments of its training, the same command again: the same losses, bit for bit."""
+    config = copied(whole_run, tmp_path)
+    run = tmp_path / "run"
+    before = json.loads((run / "main.json").read_text())["models"]
+    tag = json.loads((run / "results.json").read_text())["models"]["planned"]["cell"].split(".")[0]
+    for stage in ("train", "evaluate", "report"):  # as a run lies there whose plan was just made
+        (run / "done" / f"{stage}.json").unlink()
+    for name in ("main.json", "results.json", "report.html"):
+        (run / name).unlink()
+    for phase in run.glob(f"phases/{tag}.*"):
+        shutil.rmtree(phase)
+    for phases in (1, 2):
+        process = subprocess.Popen([sys.executable, "-m", "splitjax", "run", str(config)], stderr=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while len(list(run.glob(f"phases/{tag}.*/metrics.jsonl"))) < phases:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (run / "main.json").exists()
+    done = splitjax("run", config)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "main.json").read_text())["models"] == before
+
+
+@pytest.mark.slow
 def test_killed_anywhere_it_ends_the_same(finished: Path, tmp_path: Path, corpus_file: Path) -> None:
     """SIGKILL at random moments, the same command again: the same observations and the same losses, bit for bit."""
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(tiny_tree(corpus_file, tmp_path / "run")))
