@@ -17,10 +17,11 @@ from tools.faults.world import write_corpus
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Tests compile hundreds of tiny programs and run each for moments: XLA's own optimisation is what takes their time.
-_PLAIN = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
-os.environ.setdefault("XLA_FLAGS", _PLAIN)
-# One process a core: BLAS's threads would spin for each other's. Read when NumPy is first imported, after this.
+_PLAIN = ("backend_optimization_level=0", "llvm_disable_expensive_passes=true", "cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_{flag}" for flag in _PLAIN))
+# One process a core: the threads of BLAS and torch would spin for each other. Read by both when they are imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Compiled programs are shared by the processes of one session, and never with the user's own cache.
 _programs = tempfile.TemporaryDirectory(prefix="splitjax-programs-")
 os.environ.setdefault("SPLITJAX_CACHE", _programs.name)
