@@ -209,23 +209,6 @@ def test_an_explicit_split_and_both_corners_run_to_the_end(
     assert (tmp_path / "run" / "report.html").exists()
 
 
-def test_neither_preparation_nor_training_loads_tensorflow_seqio_or_beam(tmp_path: Path, corpus_file: Path) -> None:
-    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": 0.5, "sweep": None, "budget": {"tokens": "2k"}}
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
-    script = f"""
-import sys
-from splitjax import stages
-from splitjax.config import load
-config = load({str(tmp_path / "c.yaml")!r})
-stages.prepare(config)  # in this process, unlike `run`
-stages.run(config)
-print(sorted(set(sys.modules) & {{"tensorflow", "seqio", "apache_beam", "transformers", "torch"}}))
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
-
-
 def test_killed_in_the_main_run_it_ends_the_same(whole_run: Path, tmp_path: Path) -> None:
     """SIGKILL at two moments of its training, the same command again: the same losses, bit for bit."""
     config = copied(whole_run, tmp_path)
