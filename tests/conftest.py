@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 import splitjax  # noqa: F401 (before JAX, which it keeps off the TPU compiler where no TPU is)
+from tests.tiny import ONE_SPLIT
 from tests.whole_run import made_once
 from tools.faults.world import write_corpus
 
@@ -52,6 +53,12 @@ def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One whole tiny run, through the command line, for tests that only look; to change it, `whole_run.copied`."""
     return made_once(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def split_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of a run with one explicit split and no sweep."""
+    return made_once(tmp_path_factory, **ONE_SPLIT)
 
 
 @pytest.fixture(autouse=True, scope="module")

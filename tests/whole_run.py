@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -57,25 +59,25 @@ def watched(folder: Path) -> dict[str, str]:
     return online | {"PYTHONPATH": path, "WATCHED": str(folder)}
 
 
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`splitjax run` of `tiny_tree`: a folder with `tiny.yaml`, `run`, `stdout` and `stderr`, and what was watched.
+def made_once(tmp_path_factory: pytest.TempPathFactory, **changes: Any) -> Path:
+    """`splitjax run` of `tiny_tree` with changes: a folder with `tiny.yaml`, `run`, `stdout`, `stderr`, what was seen.
 
     The first process of a session that asks for it makes it; the others wait. Nobody may change it.
     """
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = base / "whole-run"
-    with open(base / "whole-run.lock", "w", encoding="utf-8") as lock:
+    folder = base / ("split-run" if changes else "whole-run")
+    with open(folder.with_suffix(".lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "stdout").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            _make(folder)
+            _make(folder, changes)
     return folder
 
 
-def _make(folder: Path) -> None:
-    tree = tiny_tree(write_corpus(folder / "docs.jsonl", documents=360), folder / "run")
+def _make(folder: Path, changes: Mapping[str, Any]) -> None:
+    tree = tiny_tree(write_corpus(folder / "docs.jsonl", documents=360), folder / "run") | changes
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     done = subprocess.run([sys.executable, "-m", "splitjax", "run", str(folder / "tiny.yaml")],
                           capture_output=True, text=True, timeout=400, env=watched(folder))
