@@ -12,11 +12,17 @@ import pytest
 from hypothesis import settings
 
 import splitjax  # noqa: F401 (before JAX, which it keeps off the TPU compiler where no TPU is)
+from tests.tiny import ONE_SPLIT
+from tests.whole_run import made_once
 from tools.faults.world import write_corpus
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Tests compile hundreds of tiny programs and run each for moments: XLA's own optimisation is what takes their time.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# (Without XLA's fusion emitters they would take less still, but a scan's bits are then others than an expert's alone.)
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+# One process a core: the threads of BLAS and torch would spin for each other. Read by both when they are imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Compiled programs are shared by the processes of one session, and never with the user's own cache.
 _programs = tempfile.TemporaryDirectory(prefix="splitjax-programs-")
 os.environ.setdefault("SPLITJAX_CACHE", _programs.name)
@@ -41,6 +47,18 @@ def shared() -> Path:
 def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three made-up languages; one has a name that a page must escape and a path must not swallow."""
     return write_corpus(tmp_path_factory.mktemp("corpus") / "docs.jsonl", documents=360)
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One whole tiny run, through the command line, for tests that only look; to change it, `whole_run.copied`."""
+    return made_once(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def split_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of a run with one explicit split and no sweep."""
+    return made_once(tmp_path_factory, **ONE_SPLIT)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -301,6 +301,12 @@ def test_the_front_door_opens_at_once(command: list[str]) -> None:
     assert after.children_user - before.children_user + after.children_system - before.children_system < 1.0
 
 
+def test_the_child_that_prepares_imports_nothing_that_trains() -> None:
+    code = "import json, sys, splitjax.stages.preparation_child; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {name.split(".")[0] for name in json.loads(done.stdout)} & (HEAVY | {"jax", "flax", "scipy", "orbax"})
+
+
 def test_the_module_runs_as_a_command() -> None:
     done = subprocess.run([sys.executable, "-m", "splitjax", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0

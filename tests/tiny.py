@@ -18,3 +18,7 @@ def tiny_tree(corpus_file: Path, run_dir: Path) -> dict[str, Any]:
         "law": {"bootstrap": 20, "families": ["effective_data", "hernandez", "chinchilla"]},  # all of them take seconds
         "evaluate": {"windows": 8, "prefix": 8},
     }
+
+
+ONE_SPLIT: dict[str, Any] = {"split": 0.5, "sweep": None, "budget": {"tokens": "3k"}}
+"""Changes to the tiny run: one explicit split, so small that compiling is all that takes time."""

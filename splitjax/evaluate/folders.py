@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +90,19 @@ class ModelFolder:
     def _check(self, params: Params) -> None:
         import jax
 
-        from splitjax.model import LanguageModel
-
-        wanted = jax.eval_shape(LanguageModel(self.shape, self.vocab_size).init, jax.random.key(0))
+        wanted = _shapes(self.shape, self.vocab_size)
         found = jax.tree_util.tree_leaves_with_path(params)
         for (path, leaf), (_, like) in zip(found, jax.tree_util.tree_leaves_with_path(wanted), strict=True):
             if leaf.shape != like.shape:
                 name = ".".join(str(entry.key) for entry in path)
                 raise UserError(f"{name} has shape {leaf.shape}, not {like.shape}", where=str(self.path))
+
+
+@lru_cache(maxsize=8)
+def _shapes(shape: config.Model, vocab_size: int) -> Params:
+    """Of the parameters of such a model; the models of a set share one shape, and tracing it takes a while."""
+    import jax
+
+    from splitjax.model import LanguageModel
+
+    return jax.eval_shape(LanguageModel(shape, vocab_size).init, jax.random.key(0))

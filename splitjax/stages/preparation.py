@@ -54,7 +54,8 @@ def in_child(
     Raises:
         UserError: what the child refused, or that it died.
     """
-    command = children.python("-m", "splitjax.stages.preparation_child", str(out), *(["--anew"] if anew else []))
+    words = [str(out), *map(str, windows_of(config)), *(["--anew"] if anew else [])]
+    command = children.python("-m", "splitjax.stages.preparation_child", *words)
     # A platform with one device of ours must not be opened twice: the child works on the CPU.
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     child = subprocess.Popen(

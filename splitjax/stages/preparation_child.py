@@ -1,4 +1,7 @@
-"""The child process of `prepare.in_child`: config on standard input, messages as lines of JSON on standard output."""
+"""The child process that prepares: config on standard input, messages as lines of JSON on standard output.
+
+It imports no more than preparing takes, since a run waits for it.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,8 @@ from splitjax import data
 from splitjax.config import UserError, from_dict
 from splitjax.config.processes.stopping import Killed
 
-from .preparation import windows_of
 
-
-def _child(out: str, anew: bool) -> int:
+def _child(out: str, windows: tuple[int, int], anew: bool) -> int:
     last = 0.0
 
     def tell(what: str, share: float, left: float) -> None:
@@ -28,7 +29,6 @@ def _child(out: str, anew: bool) -> int:
     config = from_dict(json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        windows = windows_of(config)
         data.prepare(config.data, Path(out), seed=config.seed, progress=tell, windows=windows, anew=anew)
     except UserError as error:
         print(json.dumps({"error": {"what": error.what, "where": error.where, "mend": error.mend}}), flush=True)
@@ -46,4 +46,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(_child(sys.argv[1], "--anew" in sys.argv[2:]))
+    sys.exit(_child(sys.argv[1], (int(sys.argv[2]), int(sys.argv[3])), "--anew" in sys.argv[4:]))

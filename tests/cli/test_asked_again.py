@@ -11,16 +11,16 @@ import yaml
 from splitjax import cli
 from splitjax.config import hash_file
 from tests.tiny import tiny_tree
+from tests.whole_run import copied
 
 
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
-    """The folder of a run that is fitted and planned."""
-    folder = tmp_path_factory.mktemp("asked")
-    (folder / "c.yaml").write_text(yaml.safe_dump(tiny_tree(corpus_file, folder / "run")))
-    for command in ("prepare", "sweep", "fit", "plan"):
-        assert cli.main([command, str(folder / "c.yaml")]) == 0
-    return folder / "run"
+def planned(tmp_path_factory: pytest.TempPathFactory, whole_run: Path) -> Path:
+    """The folder of a run that is fitted and planned, by commands of their own."""
+    config = str(copied(whole_run, tmp_path_factory.mktemp("asked")))
+    for words in (["prepare", config], ["sweep", config], ["fit", config, "--redo", "fit"], ["plan", config]):
+        assert cli.main(words) == 0
+    return Path(config).parent / "run"
 
 
 def files(folder: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pytest
 
 from splitjax import law
 from splitjax.law import Cell
-from splitjax.law.splitting.cell_choice import Draws, choose, sd_after
+from splitjax.law.splitting.cell_choice import Draws, choose, each_sd_after, sd_after
 from splitjax.law.splitting.design import prior
 
 
@@ -22,6 +22,11 @@ def test_a_cell_that_shows_one_of_two_equal_causes_halves_the_variance() -> None
     assert found == pytest.approx(1.0, rel=0.02)  # of sqrt(2)
     # seen with noise as large as the cause itself, it takes half as much: 2 - 1/2
     assert sd_after(draws([[1.0, 0.0]]), [0], noise=1.0) == pytest.approx(np.sqrt(1.5), rel=0.02)
+
+
+def test_each_cell_alone_is_what_it_would_be_among_others() -> None:
+    told = draws([[1.0, 0.0, 0.0], [0.0, 2.0, 0.5], [0.3, -1.0, 0.1]], count=30)
+    assert each_sd_after(told, 0.7) == pytest.approx([sd_after(told, [cell], 0.7) for cell in range(3)])
 
 
 def test_a_second_cell_that_tells_the_same_is_not_chosen() -> None:

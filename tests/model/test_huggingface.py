@@ -78,7 +78,7 @@ def test_logits_equal_those_of_transformers(cfg: config.Model, seed: int, data: 
     lengths = data.draw(st.lists(st.integers(1, 12), min_size=1, max_size=3))
     rng = np.random.default_rng(seed)
     documents = [np.concatenate([[0], rng.integers(1, VOCAB, length)]) for length in lengths]
-    ours = LanguageModel(cfg, VOCAB).logits(params, np.concatenate(documents)[None].astype(np.int32))[0]
+    ours = jax.jit(LanguageModel(cfg, VOCAB).logits)(params, np.concatenate(documents)[None].astype(np.int32))[0]
     with torch.no_grad():
         each = [theirs(torch.from_numpy(document)[None]).logits[0].numpy() for document in documents]
     np.testing.assert_allclose(ours, np.concatenate(each), rtol=1e-4, atol=1e-4)

@@ -62,7 +62,8 @@ def _logit_change(d_model: int, tied: bool) -> float:
     params = start
     for _ in range(10):
         params = step(params)
-    change = model.logits(params, tokens) - model.logits(start, tokens)
+    logits = jax.jit(model.logits)
+    change = logits(params, tokens) - logits(start, tokens)
     return float(jnp.sqrt((change**2).mean()))
 
 

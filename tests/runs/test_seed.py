@@ -86,7 +86,7 @@ def test_an_imported_model_gives_the_logits_of_transformers(kind: str, tokenizer
     with torch.no_grad():
         wanted = theirs(torch.tensor([ids])).logits.numpy()
     model = LanguageModel(source.shape, source.vocab_size, end_id=source.tokenizer.end_id)
-    np.testing.assert_allclose(model.logits(source.params(), ours), wanted, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(jax.jit(model.logits)(source.params(), ours), wanted, atol=1e-4, rtol=0)
 
 
 def seeded(corpus_file: Path, run: Path, folder: Path, **seed: Any) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def test_logits_are_those_of_transformers(
         assert type(theirs).__name__ == kind
         ids = [[0, *corpus.tokenizer.encode(text)][: config.train.seq_len] for text in corpus.show(k, 4, "test")]
         tokens_WS = np.array(ids, np.int32)
-        ours = model.logits(jax.tree.map(lambda leaf, k=k: leaf[k], stack.params), tokens_WS)
+        ours = jax.jit(model.logits)(jax.tree.map(lambda leaf, k=k: leaf[k], stack.params), tokens_WS)
         with torch.no_grad():
             logits = theirs(torch.from_numpy(tokens_WS.astype(np.int64))).logits.numpy()
         np.testing.assert_allclose(ours, logits, atol=1e-4, rtol=0)

@@ -88,7 +88,7 @@ def test_the_export_is_the_model_under_transformers(run: Path, exported: Path) -
     for each in ids:
         with torch.no_grad():
             wanted = theirs(torch.tensor([each])).logits.numpy()
-        np.testing.assert_allclose(model.logits(params, np.array([each])), wanted, atol=1e-4, rtol=0)
+        np.testing.assert_allclose(jax.jit(model.logits)(params, np.array([each])), wanted, atol=1e-4, rtol=0)
     # Texts of unlike length in one batch go on as each does alone.
     batch = auto(["red", "red green blue 12"], return_tensors="pt", padding=True)
     with torch.no_grad():

@@ -13,18 +13,18 @@ from splitjax import cli, stages
 from splitjax.config import load
 from splitjax.law import LawFit
 from splitjax.runs.run_folder import LAW_AFTER, RunFolder
-from tests.tiny import tiny_tree
+from tests.whole_run import copied
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
-    """A whole run with a law. Returns its config."""
-    folder = tmp_path_factory.mktemp("after")
-    tree = tiny_tree(corpus_file, folder / "run")
+def ended(tmp_path_factory: pytest.TempPathFactory, whole_run: Path) -> Path:
+    """A whole run with a law, and with one more model to compare. Returns its config."""
+    config = copied(whole_run, tmp_path_factory.mktemp("after"))
+    tree = yaml.safe_load(config.read_text())
     tree["evaluate"] |= {"compare": [0.0]}
-    (folder / "c.yaml").write_text(yaml.safe_dump(tree))
-    stages.run(load(folder / "c.yaml"))
-    return folder / "c.yaml"
+    config.write_text(yaml.safe_dump(tree))
+    stages.run(load(config), redo="train")
+    return config
 
 
 def test_measured_models_join_the_law_and_all_else_stays(ended: Path, capsys: pytest.CaptureFixture[str]) -> None:

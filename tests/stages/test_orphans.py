@@ -98,7 +98,7 @@ def _free(lock) -> bool:
 def test_the_child_reads_its_config_and_ends_when_its_input_closes(tmp_path: Path) -> None:
     config = load(slow_config(tmp_path))
     child = subprocess.Popen(
-        [sys.executable, "-m", "splitjax.stages.preparation_child", str(tmp_path / "out")],
+        [sys.executable, "-m", "splitjax.stages.preparation_child", str(tmp_path / "out"), "8", "32"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )
     child.stdin.write(json.dumps(config.resolved()) + "\n")

@@ -11,13 +11,12 @@ import pytest
 import yaml
 
 from tests.processes import Ended, start_all
-
-from .test_run import tiny_tree
+from tests.tiny import ONE_SPLIT, tiny_tree
 
 
 def tree(corpus_file: Path, folder: Path, **train: Any) -> Path:
-    """A config of one explicit split, so small that compiling is all that takes time."""
-    made = tiny_tree(corpus_file, folder / "run") | {"split": 0.5, "sweep": None, "budget": {"tokens": "3k"}}
+    """The config of `split_run`, in a folder of its own."""
+    made = tiny_tree(corpus_file, folder / "run") | ONE_SPLIT
     made["train"] |= train
     path = folder / "c.yaml"
     path.write_text(yaml.safe_dump(made))
@@ -27,14 +26,6 @@ def tree(corpus_file: Path, folder: Path, **train: Any) -> Path:
 def run(config: Path, *overrides: str, count: int = 1, devices: int = 1) -> list[Ended]:
     command = [sys.executable, "-m", "splitjax", "run", config, "--json", *overrides]
     return start_all(command, count=count, folder=config.parent, devices=devices)
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
-    config = tree(corpus_file, tmp_path_factory.mktemp("alone"))
-    (done,) = run(config)
-    assert done.code == 0, done.stderr
-    return config.parent / "run"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +38,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
     ],
 )
 def test_a_run_does_not_depend_on_processes_and_devices(
-    alone: Path, tmp_path: Path, corpus_file: Path, count: int, devices: int, mesh: Any, placement: str,
+    split_run: Path, tmp_path: Path, corpus_file: Path, count: int, devices: int, mesh: Any, placement: str,
     layout: str | None,
 ) -> None:
     config = tree(corpus_file, tmp_path, mesh=mesh, placement=placement)
@@ -59,7 +50,7 @@ def test_a_run_does_not_depend_on_processes_and_devices(
         assert "train" not in other.stderr, "progress is told once"
     assert json.loads(first.stdout)["windows"] == 8
     assert layout is None or layout in first.stderr
-    found, wanted = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path / "run", alone))
+    found, wanted = (json.loads((folder / "run" / "results.json").read_text()) for folder in (tmp_path, split_run))
     assert found["models"].keys() == wanted["models"].keys()
     for name, model in found["models"].items():
         assert model["test"]["domains"] == pytest.approx(wanted["models"][name]["test"]["domains"], abs=1e-5)

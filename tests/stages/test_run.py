@@ -26,6 +26,7 @@ from splitjax.reporting import page
 from splitjax.runs.reporter import Reporter
 from splitjax.runs.run_folder import RunFolder
 from tests.tiny import tiny_tree
+from tests.whole_run import copied
 
 
 def splitjax(*args: object) -> subprocess.CompletedProcess[str]:
@@ -34,17 +35,16 @@ def splitjax(*args: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
+@pytest.fixture
+def finished(whole_run: Path) -> Path:
     """One whole run, through the command line, for the tests that only look."""
-    folder = tmp_path_factory.mktemp("finished")
-    tree = tiny_tree(corpus_file, folder / "run")
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
-    done = splitjax("run", folder / "tiny.yaml")
-    assert done.returncode == 0, done.stderr
-    (folder / "stdout").write_text(done.stdout)
-    (folder / "stderr").write_text(done.stderr)
-    return folder
+    return whole_run
+
+
+@pytest.fixture
+def own(tmp_path: Path, whole_run: Path) -> Path:
+    """The same run, to be run again."""
+    return copied(whole_run, tmp_path).parent
 
 
 def test_what_the_sweep_cost_is_told_beside_the_main_run(finished: Path) -> None:
@@ -132,15 +132,13 @@ def test_what_is_done_is_no_work_left(seeds: int, finished: Path, tmp_path: Path
     assert (reporter._done > 0) == (seeds == 2), "a further seed is the only training that there is"
 
 
-def test_a_changed_key_is_refused_and_redo_covers_it(finished: Path) -> None:
-    changed = splitjax("run", finished / "tiny.yaml", "evaluate.prefix=4")
+def test_a_changed_key_is_refused_and_redo_covers_it(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changed = splitjax("run", own / "tiny.yaml", "evaluate.prefix=4")
     assert changed.returncode == 2
     assert "evaluate.prefix (8 → 4)" in changed.stderr
     assert len(changed.stderr.strip().splitlines()) == 1
-    redone = splitjax("run", finished / "tiny.yaml", "evaluate.prefix=4", "--redo", "evaluate", "--json")
-    assert redone.returncode == 0, redone.stderr
-    assert json.loads(redone.stdout)["prefix"] == 4
-    assert splitjax("run", finished / "tiny.yaml", "--redo", "evaluate").returncode == 0  # as the other tests know it
+    assert cli.main(["run", str(own / "tiny.yaml"), "evaluate.prefix=4", "--redo", "evaluate", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["prefix"] == 4
 
 
 def test_data_show_decodes_what_a_model_sees(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,23 +207,35 @@ def test_an_explicit_split_and_both_corners_run_to_the_end(
     assert (tmp_path / "run" / "report.html").exists()
 
 
-def test_neither_preparation_nor_training_loads_tensorflow_seqio_or_beam(tmp_path: Path, corpus_file: Path) -> None:
-    tree = tiny_tree(corpus_file, tmp_path / "run") | {"split": 0.5, "sweep": None, "budget": {"tokens": "2k"}}
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(tree))
-    script = f"""
-import sys
-from splitjax import stages
-from splitjax.config import load
-config = load({str(tmp_path / "c.yaml")!r})
-stages.prepare(config)  # in this process, unlike `run`
-stages.run(config)
-print(sorted(set(sys.modules) & {{"tensorflow", "seqio", "apache_beam", "transformers", "torch"}}))
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+def test_killed_in_the_main_run_it_ends_the_same(whole_run: Path, tmp_path: Path) -> None:
+    """SIGKILL at two moments of its training, the same command again: the same losses, bit for bit."""
+    config = copied(whole_run, tmp_path)
+    run = tmp_path / "run"
+    before = json.loads((run / "main.json").read_text())["models"]
+    tag = json.loads((run / "results.json").read_text())["models"]["planned"]["cell"].split(".")[0]
+    for stage in ("train", "evaluate", "report"):  # as a run lies there whose plan was just made
+        (run / "done" / f"{stage}.json").unlink()
+    for name in ("main.json", "results.json", "report.html"):
+        (run / name).unlink()
+    for phase in run.glob(f"phases/{tag}.*"):
+        shutil.rmtree(phase)
+    for phases in (1, 2):
+        process = subprocess.Popen([sys.executable, "-m", "splitjax", "run", str(config)], stderr=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while len(list(run.glob(f"phases/{tag}.*/metrics.jsonl"))) < phases:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert not (run / "main.json").exists()
+    done = splitjax("run", config)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    assert json.loads((run / "main.json").read_text())["models"] == before
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_ends_the_same(finished: Path, tmp_path: Path, corpus_file: Path) -> None:
     """SIGKILL at random moments, the same command again: the same observations and the same losses, bit for bit."""
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(tiny_tree(corpus_file, tmp_path / "run")))
@@ -258,7 +268,7 @@ def test_sigterm_in_training_saves_and_exits_143(tmp_path: Path, corpus_file: Pa
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(tmp_path.glob("run/phases/*/metrics.jsonl")):
         time.sleep(0.2)
-    time.sleep(3)
+    time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143, errors

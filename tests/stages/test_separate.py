@@ -27,12 +27,10 @@ def start(config: Path, expert: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
-@pytest.fixture(scope="module")
-def stacked(tmp_path_factory: pytest.TempPathFactory, corpus_file: Path) -> Path:
+@pytest.fixture
+def stacked(split_run: Path) -> Path:
     """The same run as one program."""
-    config = tree(corpus_file, tmp_path_factory.mktemp("stacked"))
-    assert splitjax("run", config) == 0
-    return config.parent / "run"
+    return split_run / "run"
 
 
 def commands(text: str) -> list[str]:

@@ -57,6 +57,7 @@ print(json.dumps({"domains": results["domains"], "heavy": heavy, "loss": results
 """
 
 
+@pytest.mark.slow  # by default: its ids and rates in tests/data/test_seqio.py, the imports of a run in test_network.py
 def test_a_seqio_mixture_trains_and_the_training_process_has_no_tensorflow(tmp_path: Path) -> None:
     (tmp_path / "own_tasks.py").write_text(MODULE)
     lines = [f"sea captain number {i} sails ship {i * 7} to port {i % 11} " * 4 for i in range(300)]

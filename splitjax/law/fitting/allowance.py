@@ -9,6 +9,7 @@ prediction itself stays what it is.
 from __future__ import annotations
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..tables.table import Table
 from .correction import USUAL, Correction, Runs, coordinates, origin_of
@@ -53,7 +54,8 @@ def gain(misfit: np.ndarray, drawn: np.ndarray, noise: float, spent: int) -> flo
         noise: standard deviation of a run.
         spent: how many such directions there are.
     """
-    _, _, directions = np.linalg.svd(drawn - drawn.mean(0), full_matrices=True)
-    seen = directions[spent:]
-    variance = np.linalg.eigvalsh(seen @ misfit @ seen.T) + noise**2
+    with threadpool_limits(1, "blas"):  # as for the likeliest kernel
+        _, _, directions = np.linalg.svd(drawn - drawn.mean(0), full_matrices=True)
+        seen = directions[spent:]
+        variance = np.linalg.eigvalsh(seen @ misfit @ seen.T) + noise**2
     return float(0.5 * (len(variance) * np.log(variance.mean()) - np.log(variance).sum()))

@@ -76,6 +76,14 @@ def choose(draws: Draws, prices: Sequence[float], limit: float, noise: float, mo
     return Choice(tuple(chosen), float(np.sqrt(before)), float(np.sqrt(max(joint[0, 0], 0.0))))
 
 
+def each_sd_after(draws: Draws, noise: float) -> np.ndarray:
+    """Standard deviation of the split that is left once one candidate was seen, for each of them, [cells]."""
+    split, losses = draws.split - draws.split.mean(), draws.losses - draws.losses.mean(0)
+    free = len(split) - 1
+    taken = np.square(split @ losses / free) / (np.square(losses).sum(0) / free + noise**2)
+    return np.sqrt(np.maximum(split @ split / free - taken, 0.0))
+
+
 def sd_after(draws: Draws, cells: Sequence[int], noise: float) -> float:
     """Standard deviation of the split that is left once these candidates were seen."""
     joint = np.cov(np.column_stack([draws.split, draws.losses]), rowvar=False)

@@ -126,9 +126,9 @@ def next_run(law: LawFit, budget: Budget, flops: float) -> NextRun:
     dear = np.asarray(prices) > flops
     if dear.all():  # also where the law predicts none
         raise UserError(f"no run on the grid of the table costs {flops:.3g} FLOPs or less", where="next-run")
-    left = [np.inf if out else cell_choice.sd_after(draws, [i], noise) for i, out in enumerate(dear)]
+    left = np.where(dear, np.inf, cell_choice.each_sd_after(draws, noise))
     best = int(np.argmin(left))
-    return NextRun(cells[best], prices[best], draws.sd, left[best])
+    return NextRun(cells[best], prices[best], draws.sd, float(left[best]))
 
 
 def _further(limit: float, budget: Budget, law: LawFit) -> Design:
