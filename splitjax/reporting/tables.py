@@ -141,8 +141,8 @@ def outcome(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Section | No
     if "predicted_loss" not in plan:
         return None
     promised = {"planned": (plan["predicted_loss"], plan["family"])}
-    for name, base in plan["baselines"].items():
-        promised[words(name)] = (base["predicted_loss"], base["family"])
+    for name, base in plan["baselines"].items():  # a loss above all that a law was fitted to says nothing
+        promised[words(name)] = (None if base.get("beyond") else base["predicted_loss"], base["family"])
     rows = []
     for name, (loss, family) in promised.items():
         measured = validation_loss(results, name)

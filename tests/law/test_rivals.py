@@ -70,6 +70,22 @@ def test_the_same_for_a_split_at_0() -> None:
     assert plan(law(1e-9, 0.45, 0.45), N, T, K).decision in ("split", "split_at_once")
 
 
+def test_a_loss_above_all_that_was_fitted_is_none() -> None:
+    made = law(0.45, 0.45, 0.0)
+    at_0, dense = loss(0.0, k_of(0.45)), loss(1.0, k_of(0.45))
+    assert at_0 > dense
+    for worst, beyond in ((1.01 * at_0, False), (0.5 * (at_0 + dense), True)):
+        rows = dataclasses.replace(made.table, loss=np.minimum(made.table.loss, worst))
+        assert rows.loss.max() == pytest.approx(worst)
+        found = plan(dataclasses.replace(made, table=rows), N, T, K)
+        assert found.baselines["split_at_0"]["beyond"] is beyond
+        assert found.baselines["dense"]["beyond"] is False
+        assert found.baselines["split_at_0"]["predicted_loss"] == pytest.approx(at_0)
+        line = next(line for line in plan_text(found.to_json()).splitlines() if "split at 0" in line)
+        assert ("beyond its runs" in line) is beyond
+        assert (f"{at_0:.4f}" in line) is not beyond
+
+
 def test_dense_of_equal_compute_has_its_share_too() -> None:
     # per_model: the experts spend D + 8·D' together; one model that spends as much is better where k is large.
     mixed = law(0.05, 20.0, 0.3)

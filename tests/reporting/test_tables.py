@@ -84,10 +84,11 @@ def test_gains_and_what_was_spent(results: dict[str, Any]) -> None:
 
 def test_promised_and_measured(results: dict[str, Any]) -> None:
     base = {"family": "hernandez", "predicted_loss": 2.9}
-    plan = made_up.plan(predicted_loss=2.6, baselines={"dense": base, "split_at_0": base | {"predicted_loss": None}})
+    plan = made_up.plan(predicted_loss=2.6, baselines={
+        "dense": base, "split_at_0": base | {"predicted_loss": None}, "80/20": base | {"beyond": True}})
     assert told(tables.outcome(plan, results)) == {
         "planned": ["2.600", "2.750", "-0.150", "combined"], "dense": ["2.900", "2.800", "+0.100", "hernandez"],
-        "split at 0 %": ["–", "–", "–", "hernandez"]}
+        "split at 0 %": ["–", "–", "–", "hernandez"], "80/20": ["–", "3.000", "–", "hernandez"]}
 
 
 def test_families_and_experts(results: dict[str, Any]) -> None:

@@ -98,6 +98,7 @@ def muon():
     return make_trainer(optimizer="muon", expert_loop="scan")
 
 
+@pytest.mark.fused
 def test_a_run_under_muon_splits_repacks_resumes_and_merges(muon, tmp_path):
     run_phase(muon, starts.init(muon, 0), Batches(1), Phase(0, 2 * STEP), tmp_path / "trunk")
     seed = checkpoint.at(tmp_path / "trunk" / "checkpoints", 2 * STEP)

@@ -20,6 +20,7 @@ def run(trainer: Trainer, stack: Stack, stream: Batches, steps: int = 3, **contr
     return stack, metrics
 
 
+@pytest.mark.fused
 def test_loop_forms_agree_and_scan_gives_an_expert_the_bits_it_has_alone():
     by_scan, by_vmap = (transformer_trainer(expert_loop=loop) for loop in ("scan", "vmap"))
     one, one_metrics = run(by_scan, by_scan.init([0, 1, 2]), Batches(3))

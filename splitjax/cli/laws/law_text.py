@@ -160,7 +160,7 @@ def _baseline(base: Mapping[str, Any], told: Mapping[str, Any]) -> str:
     """The loss, and how often the split is better."""
     if base["predicted_loss"] is None:
         return f"not predicted by {told['family']}"
-    text = f"{base['predicted_loss']:.4f}"
+    text = "beyond its runs" if base.get("beyond") else f"{base['predicted_loss']:.4f}"
     if base["beaten"] is not None:
         text += f"  worse than the split in {base['beaten']:.0%} of draws"
     return text

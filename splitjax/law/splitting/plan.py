@@ -62,7 +62,8 @@ class SplitPlan(Shown):
         flat_region: fractions around the split that cannot be told from it: they cost more than 0.1 % in fewer than
             95 % of the draws of the difference.
         baselines: name → family that predicts it, split_fraction, d_pretrain, d_special, and predicted_loss, interval
-            (None if not predictable); beaten: share of draws in which the split is better.
+            (None if not predictable); beaten: share of draws in which the split is better; beyond: whether that loss is
+            above all that the law was fitted to.
         per_domain: domain → its own best split_fraction, interval, and predicted_loss there.
         by_family: family → its split_fraction, interval, predicted_loss when it speaks alone, and its weight.
         marginal: loss per token of budget, if spent on the mixture or on the domains; equal at an interior split.
@@ -189,7 +190,7 @@ def _made(law: LawFit, view: View, extrapolate: bool) -> SplitPlan:
     best, interval, at = told["split_fraction"], tuple(told["interval"]), np.array([told["split_fraction"]])
     d, s = (float(part[0]) for part in budget.spend(at))
     limits.refuse_far(law.table, {"d_pretrain": d, "d_special": s}, extrapolate)
-    rivals = baselines(law.family, view.at, budget, best)
+    rivals = baselines(law.family, view.at, budget, best, float(law.table.loss.max()))
     low, high = percentiles(view.loss(at, draws=True)[:, 0])
     by_family = {family.name: _word(law, family, budget, mean) for family in law.families}
     return SplitPlan(

@@ -15,7 +15,7 @@ MOST = 0.5
 _FRACTIONS = {"dense": 1.0, "80/20": 0.8, "split_at_0": 0.0}
 
 def baselines(
-    name: str, at: Callable[..., np.ndarray], budget: Budget, best: float
+    name: str, at: Callable[..., np.ndarray], budget: Budget, best: float, worst: float
 ) -> dict[str, dict[str, Any]]:
     """Name → the baseline's spending, loss, interval, and `beaten`: in which share of draws the split is better.
 
@@ -24,12 +24,13 @@ def baselines(
         at: its losses at D and D' [points]: [1, points], or with draws=True [draws, points].
         budget: of the plan.
         best: the planned split.
+        worst: the highest loss that the law was fitted to: a law that says more says nothing (`beyond`).
     """
     ours = tuple(float(part[0]) for part in budget.spend(np.array([best])))
     rivals = {key: (f, *(float(part[0]) for part in budget.spend(np.array([f])))) for key, f in _FRACTIONS.items()}
     if budget.accounting == "per_model":  # one model with the tokens of all experts
         rivals["dense_equal_compute"] = (1.0, ours[0] + budget.experts * ours[1], 0.0)
-    return {key: _told(name, at, budget, fraction, ours, (d, s)) for key, (fraction, d, s) in rivals.items()}
+    return {key: _told(name, at, budget, fraction, ours, (d, s), worst) for key, (fraction, d, s) in rivals.items()}
 
 
 def better(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -41,7 +42,7 @@ def better(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _told(
     name: str, at: Callable[..., np.ndarray], budget: Budget, fraction: float, ours: tuple[float, ...],
-    theirs: tuple[float, float],
+    theirs: tuple[float, float], worst: float,
 ) -> dict[str, Any]:
     """One rival. Draws of both losses belong together: what they have in common cancels."""
     d, s = (np.array(pair) for pair in zip(ours, theirs, strict=True))
@@ -52,5 +53,5 @@ def _told(
         "family": name, "split_fraction": fraction,
         "d_pretrain": round(theirs[0] - budget.before), "d_special": round(theirs[1]),
         "predicted_loss": loss if known else None, "interval": percentiles(draws[:, 1]) if known else None,
-        "beaten": float((draws[:, 0] < draws[:, 1]).mean()) if compared else None,
+        "beaten": float((draws[:, 0] < draws[:, 1]).mean()) if compared else None, "beyond": known and loss > worst,
     }
