@@ -13,8 +13,6 @@ import pytest
 from hypothesis import settings
 
 import splitjax  # noqa: F401 (before JAX, which it keeps off the TPU compiler where no TPU is)
-from tests.tiny import ONE_SPLIT
-from tests.whole_run import made_once
 from tools.faults.world import write_corpus
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -62,18 +60,6 @@ def shared() -> Path:
 def corpus_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three made-up languages; one has a name that a page must escape and a path must not swallow."""
     return write_corpus(tmp_path_factory.mktemp("corpus") / "docs.jsonl", documents=360)
-
-
-@pytest.fixture(scope="session")
-def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One whole tiny run, through the command line, for tests that only look; to change it, `whole_run.copied`."""
-    return made_once(tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def split_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same of a run with one explicit split and no sweep."""
-    return made_once(tmp_path_factory, **ONE_SPLIT)
 
 
 @pytest.fixture(autouse=True, scope="module")
