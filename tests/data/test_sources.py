@@ -11,7 +11,8 @@ from pyarrow import ipc, parquet
 
 from splitjax.config import Source, UserError
 from splitjax.data import prepare, sources
-from splitjax.data.documents import digest
+from splitjax.data.documents import Document, digest
+from splitjax.data.sources import files
 from splitjax.data.tokenizing.fast_tokenizer import bytes_tokenizer
 
 from .conftest import rows_of, settings, write_jsonl
@@ -153,6 +154,28 @@ def test_missing_columns_and_bad_text_are_named(tmp_path: Path) -> None:
         source = Source(type="tokens", path=str(tmp_path / name), end_id=0)
         with pytest.raises(UserError, match=name):
             list(sources.read(source, sources.parts(source)[0], bytes_tokenizer()))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_document_that_would_take_all_memory_is_named(
+    packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MOST_BYTES", 2 << 20)
+    rows = b'{"text": "short"}\n' + b"\0" * (3 << 20)
+    (tmp_path / "rows.jsonl").write_bytes(gzip.compress(rows) if packed else rows)
+    with pytest.raises(UserError, match=r"rows.jsonl:2: a document of more than 2 MiB. Use shorter lines."):
+        _read({"type": "jsonl", "path": str(tmp_path / "rows.jsonl"), "label": "a"})
+    (tmp_path / "long.txt").write_bytes(rows)
+    source = {"type": "text", "path": str(tmp_path / "long.txt")}
+    with pytest.raises(UserError, match=r"long.txt: a document of .* 2 MiB. Use shorter files, or document: line"):
+        _read(source)
+    monkeypatch.setattr(files, "MOST_BYTES", len(rows))
+    assert [document.data for document in _read(source)] == [rows]
+
+
+def _read(source: dict[str, object]) -> list[Document]:
+    made = Source.model_validate(source)
+    return [each for part in sources.parts(made) for each in sources.read(made, part)]
 
 
 def test_a_file_that_changes_changes_its_identity(tmp_path: Path) -> None:

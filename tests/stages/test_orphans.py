@@ -75,13 +75,16 @@ def test_a_preparation_ends_with_its_parent_and_holds_the_lock_until_then(tmp_pa
 
 def test_ctrl_c_in_a_preparation_is_told_in_one_line_and_leaves_nobody(tmp_path: Path) -> None:
     run = command("run", slow_config(tmp_path))
-    process = subprocess.Popen(run, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    child = int(wait_for(children.read_text).split()[0])
-    # Out of reach of a terminal's Ctrl-C, which it would answer with a traceback: the parent passes it on.
-    wait_for(lambda: os.getsid(child) == child)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody in it, whatever they are at
-    said = process.communicate(timeout=60)[1]
+    with subprocess.Popen(run, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            child = int(wait_for(children.read_text).split()[0])
+            # Out of reach of a terminal's Ctrl-C, which it would answer with a traceback: the parent passes it on.
+            wait_for(lambda: os.getsid(child) == child)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody in it, whatever they are at
+            said = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()  # nobody goes on hashing where this fails
     assert process.returncode == 130
     assert "Traceback" not in said
     assert gone(child)

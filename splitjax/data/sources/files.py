@@ -18,6 +18,8 @@ _BOM = b"\xef\xbb\xbf"
 # What each compression ends a name with, and what its content begins with.
 _COMPRESSED = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00"}
 _CHUNK = 1 << 20
+MOST_BYTES = 1 << 30
+"""Of a document, unpacked: what is longer is no text but a hole, a binary file or a bomb, and would take all memory."""
 _BZ2_BLOCK = b"1AY&SY"
 _LEFT_BEHIND = (".bak", ".tmp", ".part", ".swp", "~")
 
@@ -109,8 +111,20 @@ def _unpacked(file: Any, ending: str) -> Any:
 def lines(path: str) -> Iterator[tuple[int, bytes]]:
     """Numbered lines (from 1), without their line ends."""
     with opened(path) as file:
-        for number, line in enumerate(file, 1):
-            yield number, line.rstrip(b"\r\n")
+        for number, line in enumerate(iter(lambda: file.readline(MOST_BYTES + 1), b""), 1):
+            yield number, _bounded(line, f"{path}:{number}", "lines").rstrip(b"\r\n")
+
+
+def whole(path: str) -> bytes:
+    """All bytes of a file, unpacked."""
+    with opened(path) as file:
+        return _bounded(file.read(MOST_BYTES + 1), path, "files, or document: line")
+
+
+def _bounded(data: bytes, where: str, shorter: str) -> bytes:
+    if len(data) > MOST_BYTES:
+        raise UserError(f"a document of more than {MOST_BYTES >> 20} MiB", where=where, mend=f"Use shorter {shorter}.")
+    return data
 
 
 def check_text(data: bytes, where: str) -> None:

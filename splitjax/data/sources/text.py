@@ -10,7 +10,7 @@ from splitjax.config import Source, hash_file, is_remote
 
 from ..documents import Document
 from ..tokenizing.tokenizer import Tokenizer
-from .files import check_text, find, lines, opened
+from .files import check_text, find, lines, whole
 from .rows import Skips, kept
 
 
@@ -35,8 +35,7 @@ def _pieces(source: Source, part: str) -> Iterator[tuple[bytes, str]]:
     if source.document == "line":
         yield from ((line, f"{part}:{number}") for number, line in lines(part))
         return
-    with opened(part) as file:
-        yield file.read(), part
+    yield whole(part), part
 
 
 def _document(data: bytes, where: str, label: str) -> Document:
