@@ -16,10 +16,6 @@ from .spool import Spool
 Report = Callable[[str, float, float], None]
 """Hears what is done, the share of the whole time that is over (it only rises), and the seconds left."""
 Tell = Callable[[float], None]
-_SURE = 0.25
-"""From this share of a stage on its own pace alone counts, not what was foreseen of it."""
-_AT_LEAST = 0.1
-"""What has outlasted what was foreseen of it takes at least this share of its time again."""
 _UNPACKED = 4.0
 """Bytes of text in a byte of a compressed file, about."""
 _COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".parquet")
@@ -37,6 +33,25 @@ class Speeds(NamedTuple):
     """A clusterer."""
     assigning: float = 4e6
     writing: float = 11e6
+
+
+_SURE = 0.25
+"""From this share of a stage on its own pace alone counts, not what was foreseen of it."""
+_AT_LEAST = 0.1
+"""What has outlasted what was foreseen of it takes at least this share of its time again."""
+
+
+def left_of(share: float, spent: float, foreseen: float) -> float:
+    """Seconds left of a stage when it told of a share done, `spent` seconds after it began; `foreseen` of all of it."""
+    expected = foreseen - spent
+    own = spent * (1 - share) / share if share else expected
+    trust = min(1.0, share / _SURE) if expected > 0 else 1.0
+    return trust * own + (1 - trust) * expected
+
+
+def outlasting(left: float, since: float) -> float:
+    """Seconds left of what had `left` when it last told something, `since` seconds ago."""
+    return max(left - since, _AT_LEAST * since, 0.0)
 
 
 class Progress:
@@ -86,11 +101,8 @@ class Progress:
 
     def seconds_left(self, now: float) -> float:
         """Of the whole, as far as it is foreseen."""
-        spent, since = self._told - self._began, now - self._told
-        expected = self._foreseen.get(self._what, 0.0) - spent
-        own = spent * (1 - self._share) / self._share if self._share else expected
-        trust = min(1.0, self._share / _SURE) if expected > 0 else 1.0
-        here = max(trust * own + (1 - trust) * expected - since, _AT_LEAST * since, 0.0)
+        here = outlasting(left_of(self._share, self._told - self._began, self._foreseen.get(self._what, 0.0)),
+                          now - self._told)
         return here + sum(seconds for what, seconds in self._foreseen.items() if what != self._what)
 
     def _say(self, now: float) -> None:

@@ -12,6 +12,7 @@ from splitjax.config import Config, UserError
 from splitjax.data import Corpus, Manifest
 from splitjax.model import n_params_total
 from splitjax.parallel import hosts
+from splitjax.train import fastest_loop
 
 from .cells import Clock
 from .executor import Executor
@@ -125,9 +126,10 @@ class Job:
     @property
     def expert_by_expert(self) -> bool:
         """Whether experts are stepped one by one, through one program of a shape."""
-        recipe, loop = self.config.train, self.config.train.expert_loop
-        by_itself = loop == "auto" and recipe.mesh is None and self._platform() == "cpu"
-        return loop == "dispatch" or by_itself or recipe.placement != "stacked"
+        recipe = self.config.train
+        fastest = fastest_loop(self._platform(), recipe.mesh is not None)
+        loop = fastest if recipe.expert_loop == "auto" else recipe.expert_loop
+        return loop == "dispatch" or recipe.placement != "stacked"
 
     def _platform(self) -> str:
         if self.platform is None:

@@ -85,7 +85,7 @@ class Trainer:
         if asked == "dispatch" and groups > 1:
             raise UserError(f"experts lie on {groups} groups of devices, which one program must feed at once",
                             where="train.expert_loop=dispatch", mend="Use scan or vmap.")
-        return _fastest_loop(self.placement) if asked == "auto" else asked
+        return fastest_loop(self.placement.platform, self.placement.mesh is not None) if asked == "auto" else asked
 
     def init(self, seed: int | Sequence[int]) -> Stack:
         """A stack of one at token 0; a sequence of seeds gives one expert a seed."""
@@ -219,8 +219,8 @@ _LOOPS: dict[str, Callable[..., tuple[Stack, Metrics]]] = {"vmap": _vmap, "scan"
 """Of a program over several experts; where the loop dispatches (see `working`), a program has one."""
 
 
-def _fastest_loop(placement: Placement) -> str:
+def fastest_loop(platform: str, meshed: bool) -> str:
     """Measured by tools/bench_experts.py: batched small matmuls are slow on a CPU and feed an accelerator."""
-    if placement.platform != "cpu":
+    if platform != "cpu":
         return "vmap"
-    return "dispatch" if placement.mesh is None else "scan"
+    return "scan" if meshed else "dispatch"

@@ -7,10 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-AT_LEAST = 0.1
-"""What has outlasted what was expected of it takes at least this share of its time again."""
-SURE = 0.25
-"""From this share of a stage on its own pace alone counts, not what was foreseen of it."""
+from splitjax.data.progress import left_of, outlasting
+
 MEMORY = 30.0, 1 / 3
 """The pace is that of the last so many seconds of steps, or of this share of all of them, where that is more."""
 AGAIN = 0.1
@@ -158,13 +156,10 @@ class TimeLeft:
 
     def _left_of(self, expected: float) -> float:
         """What is left of the stage at work, of which `expected` seconds were foreseen."""
-        now = self._clock()
-        spent, since = self._share_at - self._share_from, now - self._share_at
-        foreseen = expected - spent
-        own = spent * (1 - self._share) / self._share if self._share else foreseen
-        trust = min(1.0, self._share / SURE) if foreseen > 0 else 1.0
-        left = trust * own + (1 - trust) * foreseen if self._told is None else self._told
-        return max(left - since, AT_LEAST * since, 0.0)
+        left = self._told
+        if left is None:
+            left = left_of(self._share, self._share_at - self._share_from, expected)
+        return outlasting(left, self._clock() - self._share_at)
 
 
 def time_left(seconds: float) -> str:
