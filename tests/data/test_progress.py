@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from splitjax.config import Source
-from splitjax.data.progress import Progress, Reading
+from splitjax.data.progress import Progress, Reading, left_of, outlasting
 from splitjax.data.spool import Spool
 
 
@@ -55,3 +55,18 @@ def test_parts_of_unknown_size_are_as_large_as_those_that_are_read(tmp_path: Pat
     spools[0].save_array("size", np.array([700]))
     assert reading.share() == pytest.approx(0.5)
     assert reading.total() == 1400
+
+
+@pytest.mark.parametrize(("share", "spent", "foreseen", "left"), [
+    (0.0, 2.0, 10.0, 8.0),  # nothing told: what was foreseen
+    (0.1, 2.0, 10.0, 12.0),  # 18 s by its own pace for two fifths, 8 as foreseen for the rest
+    (0.5, 2.0, 10.0, 2.0),  # its own pace alone
+    (0.1, 2.0, 1.0, 18.0),  # what was foreseen is over
+])
+def test_what_is_left_of_a_stage_by_hand(share: float, spent: float, foreseen: float, left: float) -> None:
+    assert left_of(share, spent, foreseen) == pytest.approx(left)
+
+
+def test_what_has_told_nothing_for_long_takes_a_tenth_of_it_again() -> None:
+    assert outlasting(5.0, 2.0) == 3.0
+    assert outlasting(5.0, 60.0) == pytest.approx(6.0)
