@@ -98,10 +98,10 @@ def test_rows_that_there_is_no_time_for_are_left_out_and_named(
 
     found = table(card, capsys, measured=measured, end=240.0, clock=lambda: next(ticks))
     assert (list(found), given) == (["0.3M", "torch", "1M"], [240.0, 140.0, 40.0])
-    args = card.arguments([*SMALL, "--minutes", "4"])
+    args = card.arguments([*SMALL, "--minutes", "4", "--commit", "c0ffee"])
     lines = card.footer({key: figures(key, 0) for key in found}, card.rows_of(args), args, CARD)
     assert lines[1] == "Left out, for --minutes 4 were over: one, serial, stacked, 2M."
-    for told in ("1 TFLOP/s", "matmul ceiling 0.5 TFLOP/s", "1 × card", "commit ", "python tools/bench_card.py"):
+    for told in ("1 TFLOP/s", "matmul ceiling 0.5 TFLOP/s", "1 × card", "commit c0ffee", "python tools/bench_card.py"):
         assert told in lines[2]
 
 

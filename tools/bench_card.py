@@ -94,6 +94,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rows", type=several, help="only these, with commas")
     parser.add_argument("--steps", type=int, default=8, help="timed steps a row")
     parser.add_argument("--minutes", type=float, default=8.0, help="when to stop")
+    parser.add_argument("--commit", help="its name, where the code lies in no git checkout")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_intermixed_args(words)
 
@@ -181,7 +182,7 @@ def footer(found: Mapping[str, Figures], rows: list[Row], args: argparse.Namespa
         f"MFU, of whole causal windows, over {card['mfu_of'] / 1e12:.4g} TFLOP/s",
         f"matmul ceiling {card['ceiling'] / 1e12:.4g} TFLOP/s",
         *dict.fromkeys(each["device"] for each in (card, *found.values()) if "device" in each),
-        provenance.hardware(), f"commit {provenance.commit()}",
+        provenance.hardware(), f"commit {args.commit or provenance.commit()}",
         f"`{shlex.join(['python', 'tools/bench_card.py', *sys.argv[1:]])}`",
     ]
     late = [f"Left out, for --minutes {args.minutes:g} were over: {', '.join(left)}."] if left else []

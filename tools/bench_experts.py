@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -57,8 +56,9 @@ def main() -> None:
     if args.child:
         child(args, **json.loads(args.child))
         return
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    print(f"commit {commit}, {platform.processor() or platform.machine()}, {' '.join(sys.argv)}\n")
+    from splitjax.runs import provenance
+
+    print(f"commit {provenance.commit()}, {provenance.hardware()}, {' '.join(sys.argv)}\n")
     print("| K | form | device | tokens/s | to one model | to one after another | peak MB | first (s) |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
