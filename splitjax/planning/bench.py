@@ -123,12 +123,12 @@ def bench(
 
 
 class Runner:
-    """A stack that keeps stepping on one batch of random tokens."""
+    """A stack that keeps stepping on one batch: `tokens_KBT`, or random ids."""
 
-    def __init__(self, trainer: Trainer, experts: int, vocab: int) -> None:
+    def __init__(self, trainer: Trainer, experts: int, vocab: int, tokens_KBT: np.ndarray | None = None) -> None:
         train = trainer.train
         shape = (experts, train.batch_size, train.seq_len + 1)
-        tokens = np.random.default_rng(0).integers(0, vocab, shape, np.int32)
+        tokens = np.random.default_rng(0).integers(0, vocab, shape, np.int32) if tokens_KBT is None else tokens_KBT
         here, rows = trainer.placement.local(experts, train.batch_size)
         self.tokens_KBT = trainer.placement.put_batch(tokens[here.start : here.stop, rows], experts, train.batch_size)
         self.controls: Controls = trainer.controls(np.full(experts, 1e-4), train.batch_size * train.seq_len)
@@ -140,10 +140,13 @@ class Runner:
         self.compile_time = time.perf_counter() - start
 
     @classmethod
-    def of(cls, config: Config, experts: int = 1) -> Runner:
+    def of(cls, config: Config, experts: int = 1, tokens_KBT: np.ndarray | None = None) -> Runner:
         vocab = config.data.tokenizer.vocab_size
-        mesh = Devices.of(config, experts).mesh(experts)
-        return cls(Trainer(LanguageModel.under(config.train, config.model, vocab), config.train, mesh), experts, vocab)
+        trainer = Trainer(
+            LanguageModel.under(config.train, config.model, vocab), config.train,
+            Devices.of(config, experts).mesh(experts),
+        )
+        return cls(trainer, experts, vocab, tokens_KBT)
 
     def seconds(self, count: int) -> float:
         """Wall time of `count` steps."""

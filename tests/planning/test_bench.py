@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from splitjax.cli import main
 from splitjax.config import Config, UserError, load
 from splitjax.model import flops_per_token
-from splitjax.planning.bench import bench
+from splitjax.planning.bench import Runner, bench
 
 CPU_SHAPE = Path(__file__).parents[2] / "configs/bench/cpu_5m8.yaml"
 SMALL = [
@@ -42,6 +43,13 @@ def test_figures_agree_with_each_other(small: Config, tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*.xplane.pb"))
     header, _, row = found.row().splitlines()
     assert header.count("|") == row.count("|")
+
+
+def test_steps_run_on_the_windows_that_are_given(small: Config) -> None:
+    tokens_KBT = np.arange(2 * 2 * 17, dtype=np.int32).reshape(2, 2, 17)
+    run = Runner.of(small, 2, tokens_KBT)
+    assert np.array_equal(run.tokens_KBT, tokens_KBT)
+    run.steps(1)
 
 
 def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
