@@ -15,12 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="steps to time (10)")
     starts = "also the time from a process's start to its first step, without and with compiled programs kept"
     parser.add_argument("--starts", action="store_true", help=starts)
-    parser.add_argument("--profile", type=Path, metavar="FOLDER", help="write a profiler trace there as well")
+    profile = "keep a profiler's trace there, and tell a step's time by class of kernels"
+    parser.add_argument("--profile", type=Path, metavar="FOLDER", help=profile)
 
 
 def run(args: argparse.Namespace) -> int:
     config = common.config_of(args)
-    from splitjax.planning import first_step
+    from splitjax.planning import first_step, kernel_times
     from splitjax.planning.bench import bench
 
     command = common.options_of(args)["command"]
@@ -30,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
         common.print_json(found.to_json() | ({"first_step": starts} if starts else {}))
         return 0
     print(found.row())
+    if args.profile:
+        print("\n" + kernel_times.table(found.kernels, found.step_time))
     if starts:
         print(f"\nfirst step after {starts['cold']:.1f} s cold, {starts['warm']:.1f} s warm")
     return 0

@@ -19,7 +19,7 @@ from .per_device import on_each_device
 _WIDEST = 128
 
 
-def unfit(q_BSHX: Array, cap: float | None) -> str | None:
+def unfit(q_BSHX: Array | jax.ShapeDtypeStruct, cap: float | None) -> str | None:
     """Why cuDNN cannot attend with these queries; None: it can."""
     S, X = q_BSHX.shape[1], q_BSHX.shape[3]
     if cap is not None:

@@ -98,7 +98,7 @@ def _hidden(document_BS: Array, dtype: Any) -> Array:
     return jnp.where(same_BSS, 0, -(2.0**40)).astype(dtype)[:, None]
 
 
-def unfit(q_BSHX: Array) -> str | None:
+def unfit(q_BSHX: Array | jax.ShapeDtypeStruct) -> str | None:
     """Why documents cannot be packed in a call with these queries; None: they can."""
     if isinstance(found := calls(), str):
         return found

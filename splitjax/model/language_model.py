@@ -16,7 +16,7 @@ from splitjax.parallel import constrain, device_here, mean_of_shards
 
 from . import loss as losses
 from .attention import Attend, documents, rotary
-from .backends import Backend, attention_of
+from .backends import Backend, attention_of, told
 from .blocks import Block, Ends
 from .layers import Layers, Remat, apply_layers
 from .width import group_tree
@@ -142,6 +142,16 @@ class LanguageModel:
     @property
     def _attend(self) -> Attend:
         return attention_of(self.attention, self.cfg.attention_cap)
+
+    def attention_words(self, batch: int, length: int) -> str:
+        """Which attention runs here, for tables and records.
+
+        Args:
+            batch: windows (B) of one call, of all experts of a stack together.
+            length: S.
+        """
+        shape = (batch, length, self.cfg.n_heads, self.cfg.width_of_head)
+        return told(self.attention, self.cfg.attention_cap, jax.ShapeDtypeStruct(shape, self._dtype))
 
     def _new_block(self, rngs: nnx.Rngs) -> Block:
         return Block(self.cfg, self._attend, self._dtype, rngs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -144,3 +145,16 @@ def test_no_array_of_every_pair_of_positions_but_under_the_mask(
         cudnn_calls.Calls, "masked_backward", lambda self, q, k, v, o, s, g, d: self.backward(q, k, v, o, s, g, None)
     )
     assert "2048x2048x" not in lowered()
+
+
+def test_which_attention_runs_is_told(on_hopper: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape, train = config.Model(d_model=64, n_layers=1, n_heads=1), config.Train(precision="bfloat16", seq_len=128)
+    model = LanguageModel.under(train, shape, 64)
+    assert model.attention_words(8, 128) == "xla"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert model.attention_words(8, 128) == "cudnn, up to 64 packed documents a window"
+    assert "counts elements up to 2^31" in model.attention_words(2**20, 128)
+    monkeypatch.setattr(cudnn_calls, "compute_capability", lambda: (8, 0))
+    assert model.attention_words(8, 128).startswith("cudnn, documents by a mask: it needs a GPU of compute capability")
+    assert dataclasses.replace(model, precision="float32").attention_words(8, 128) == "xla"
+    assert dataclasses.replace(model, attention="splash").attention_words(8, 128) == "splash"
