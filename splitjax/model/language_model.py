@@ -12,7 +12,7 @@ from flax import nnx
 from jax import Array
 
 from splitjax import config
-from splitjax.parallel import constrain, mean_of_shards
+from splitjax.parallel import constrain, device_here, mean_of_shards
 
 from . import loss as losses
 from .attention import Attend, documents, rotary
@@ -38,7 +38,7 @@ class LanguageModel:
         attention: back end (see `backends`); "auto" is the one that suits the machine.
         layers, remat: how the blocks are run (see `layers`); neither changes a result.
         transfer: whether rates follow the width (see `width`); weights from elsewhere have one rate for all.
-        loss_blocks: blocks of positions in the vocabulary loss; None: as many as keep its logits small.
+        loss_blocks: blocks of positions in the vocabulary loss; None: as suits the device (see `loss`).
         end_id: the token that begins every document: nothing before it is seen from it on (`corpus.end_id`).
     """
 
@@ -170,7 +170,8 @@ class LanguageModel:
     def _loss_blocks(self, target_BS: Array) -> int:
         batch, length = target_BS.shape
         if self.loss_blocks is None:
-            return losses.blocks_for(batch, length, self.vocab_size)
+            rows = losses.rows_at_once(self.vocab_size, *device_here())
+            return losses.blocks_for(batch, length, self.vocab_size, rows)
         if length % self.loss_blocks:
             raise config.UserError(f"{self.loss_blocks} does not divide seq_len={length}", where="train.loss_blocks")
         return self.loss_blocks

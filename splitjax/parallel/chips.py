@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+
+import jax
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,11 @@ def chip_of(device_kind: str) -> Chip | None:
     """The chip that JAX calls `device_kind`; None for a CPU and whatever is not in the table."""
     known = [kind for kind in _KINDS if device_kind.startswith(kind)]
     return CHIPS[_KINDS[max(known, key=len)]] if known else None
+
+
+@cache
+def device_here() -> tuple[str, float | None]:
+    """Platform of the devices at hand, and the bytes of memory that JAX may use of one (None: it does not say)."""
+    first = jax.local_devices()[0]
+    told = (first.memory_stats() or {}).get("bytes_limit")
+    return str(first.platform), float(told) if told else None

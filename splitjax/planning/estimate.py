@@ -77,7 +77,7 @@ def hbm_bytes(
     tokens = experts * train.batch_size * train.seq_len / topology.devices
     weights = n_params_total(model, vocab) / sizes["tensor"] * _local(experts, sizes)
     return tokens * work.traffic_per_token(model, vocab, train.remat, width) + work.traffic_per_step(
-        weights, sizes["fsdp"], width
+        weights, sizes["fsdp"], width, train.bytes_of_state
     )
 
 
@@ -94,6 +94,7 @@ def memory_bytes(
     one = work.memory_bytes(
         model, vocab, tokens=windows * train.seq_len, remat=train.remat, shards=shards,
         tensor=sizes["tensor"], width=_width(train), scanned=train.layers == "scan",
+        bytes_of_state=train.bytes_of_state,
     )
     if topology.chip.is_tpu and train.remat == "full" and train.layers == "scan":
         one += _TPU_COPIES * model.n_layers * work.layer_weights(model) / shards
