@@ -146,19 +146,13 @@ def test_windows_hold_documents_as_text_does(card: ModuleType) -> None:
 def test_steps_that_compile_are_made_before_the_timed_ones(card: ModuleType) -> None:
     until_settled = importlib.import_module("peers.warm").until_settled
 
-    def steps(seconds: list[float], programs: list[int]) -> int:
-        now, at = [0.0], [-1]
+    def steps(programs: list[int]) -> int:
+        made: list[None] = []
+        return int(until_settled(lambda: made.append(None), lambda: programs[min(len(made), len(programs)) - 1]))
 
-        def step() -> None:
-            at[0] += 1
-            now[0] += seconds[min(at[0], len(seconds) - 1)]
-
-        return int(until_settled(step, lambda: programs[min(at[0], len(programs) - 1)], lambda: now[0]))
-
-    assert steps([60, 1], [1]) == 3
-    assert steps([60, 30, 1, 1], [1, 2]) == 4
-    assert steps([1], [1, 2, 3, 3]) == 4  # as fast as ever, but still compiling
-    assert steps([1, 2, 4, 8, 16] * 9, [1]) == 12  # never settled
+    assert steps([0]) == 3  # nothing to compile, but a first step
+    assert steps([1, 2, 2, 3]) == 6
+    assert steps(list(range(99))) == 12  # never settled
 
 
 def test_a_measurement_leaves_the_others_memory(card: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
