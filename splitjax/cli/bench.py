@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from . import common
@@ -14,6 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--experts", type=int, default=1, metavar="K", help="experts in the stack (1)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="steps to time (10)")
     starts = "also the time from a process's start to its first step, without and with compiled programs kept"
+    search = "measure batch sizes, remat and loss blocks, and the row of the fastest"
+    parser.add_argument("--search", action="store_true", help=search)
     parser.add_argument("--starts", action="store_true", help=starts)
     profile = "keep a profiler's trace there, and tell a step's time by class of kernels"
     parser.add_argument("--profile", type=Path, metavar="FOLDER", help=profile)
@@ -21,10 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     config = common.config_of(args)
-    from splitjax.planning import first_step, kernel_times
+    from splitjax.planning import bench_search, first_step, kernel_times
     from splitjax.planning.bench import bench
 
     command = common.options_of(args)["command"]
+    if args.search:
+        best = bench_search.search(config, args.experts, told=lambda tried: print(tried.row(), file=sys.stderr))
+        print(f"fastest: {best.words()}", file=sys.stderr)
+        config = best.under(config)
     starts = first_step.measure(config, args.experts) if args.starts else None
     found = bench(config, experts=args.experts, steps=args.steps, profile=args.profile, command=command)
     if args.json:

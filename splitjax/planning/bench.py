@@ -180,9 +180,14 @@ class Runner:
         jax.block_until_ready(metrics)
 
     def peak_bytes(self) -> int:
+        """Device memory at its highest in this process, measured where the device counts it, else planned."""
         stats = jax.devices()[0].memory_stats()
         if stats and "peak_bytes_in_use" in stats:
             return int(stats["peak_bytes_in_use"])
+        return self.planned_bytes()
+
+    def planned_bytes(self) -> int:
+        """Device memory as the compiler planned it."""
         planned = self._planned
         held = planned.argument_size_in_bytes + planned.output_size_in_bytes - planned.alias_size_in_bytes
         return int(held * self.working.programs + planned.temp_size_in_bytes)
