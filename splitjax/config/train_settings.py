@@ -103,11 +103,15 @@ class Train(Settings):
     attention: Literal["auto", "xla", "splash", "cudnn"] = Field(
         "auto", description="splash: on TPU; cudnn: on GPU, in bfloat16; xla: anywhere."
     )
-    layers: Literal["unroll", "scan"] = Field("unroll", description="scan compiles one block instead of n_layers.")
-    remat: Literal["none", "full", "dots", "dots_no_batch", "offload"] = Field(
-        "none",
+    layers: Literal["auto", "unroll", "scan"] = Field(
+        "auto", description="scan compiles one block instead of n_layers; auto: unroll, on accelerators from 33 layers "
+        "on scan."
+    )
+    remat: Literal["auto", "none", "full", "dots", "dots_no_batch", "offload"] = Field(
+        "auto",
         description="What backward recomputes: full: all but block inputs; dots: all but products; "
-        "dots_no_batch: all but products with weights; offload: named tensors wait in host memory.",
+        "dots_no_batch: all but products with weights; offload: named tensors wait in host memory; auto: none, on "
+        "accelerators the first of none, dots_no_batch and full that should fit in memory.",
     )
     loss_blocks: int | None = Field(
         None, ge=1, description="Blocks of positions in the vocabulary loss (null: of about 512 tokens each; on a "

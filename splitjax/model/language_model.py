@@ -20,6 +20,7 @@ from .backends import Backend, attention_of, told
 from .blocks import Block, Ends
 from .layers import Layers, Remat, apply_layers
 from .width import group_tree
+from .work import remat_of
 
 Params = dict[str, Any]
 _BATCH = ("batch", None, None)
@@ -58,7 +59,7 @@ class LanguageModel:
     def under(
         cls, train: config.Train, cfg: config.Model, vocab_size: int, *, transfer: bool = True, end_id: int = 0
     ) -> LanguageModel:
-        """The model as the recipe `train` runs it."""
+        """The model as the recipe `train` runs it; what is "auto" there and not settled is as on a CPU."""
         return cls(
             cfg,
             vocab_size,
@@ -66,8 +67,8 @@ class LanguageModel:
             precision=train.precision,
             z_loss=train.z_loss,
             attention=train.attention,
-            layers=train.layers,
-            remat=train.remat,
+            layers="unroll" if train.layers == "auto" else train.layers,
+            remat=remat_of(train),
             loss_blocks=train.loss_blocks,
             transfer=transfer,
             end_id=end_id,

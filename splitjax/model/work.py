@@ -12,6 +12,11 @@ from splitjax import config
 Remat = Literal["none", "full", "dots", "dots_no_batch", "offload"]
 
 
+def remat_of(train: config.Train) -> Remat:
+    """What a recipe recomputes; left open and not settled, nothing."""
+    return "none" if train.remat == "auto" else train.remat
+
+
 def recomputed_flops_per_token(cfg: config.Model, seq_len: int, remat: Remat, attention: str) -> float:
     """FLOPs a token that a step computes a second time.
 
@@ -72,7 +77,7 @@ def layer_biases(cfg: config.Model) -> int:
 
 def memory_bytes(
     cfg: config.Model, vocab_size: int, *, tokens: float, remat: Remat, shards: int, tensor: int, width: int,
-    scanned: bool, bytes_of_state: int = 12,
+    bytes_of_state: int = 12, platform: str = "tpu",
 ) -> float:
     """Highest memory of a device in a step of one expert, bytes.
 
@@ -86,8 +91,8 @@ def memory_bytes(
         shards: devices that share the optimiser state.
         tensor: devices that share single matrices.
         width: bytes of an activation.
-        scanned: the blocks are a loop.
         bytes_of_state: a parameter's (`Train.bytes_of_state`).
+        platform: whose compiler.
     """
     D, F = cfg.d_model, cfg.width_of_ffn / tensor
     H, N = cfg.n_heads * cfg.width_of_head / tensor, cfg.kv_heads * cfg.width_of_head / tensor
@@ -95,7 +100,7 @@ def memory_bytes(
     state = float(bytes_of_state) * (layers + ends) / shards
     saved = {
         "full": D, "dots": 3 * D + 2 * H + 4 * N + 2 * F, "dots_no_batch": 3 * D + H + 2 * N + 2 * F, "offload": 0.0,
-        "none": 12 * D + 6 * H + 6 * N + 9 * F,
+        "none": 8 * D + 2 * H + 2 * N + 3 * F if platform == "gpu" else 12 * D + 6 * H + 6 * N + 9 * F,
     }[remat]
     kept = width * cfg.n_layers * tokens * saved
     block = width * tokens * 8 * (D + H + N + F) + 3.0 * width * layer_weights(cfg) / tensor

@@ -39,6 +39,11 @@ class Chip:
     def is_tpu(self) -> bool:
         return self.ring > 0
 
+    @property
+    def platform(self) -> str:
+        """As JAX calls it."""
+        return "tpu" if self.is_tpu else "gpu"
+
 
 # Vendors' data sheets. TPU links: cloud.google.com/tpu/docs, per-chip figure over both ways and all links. Network
 # between slices of TPUs: cards of a host over its chips; between GPU nodes: one 200 or 400 Gbit/s card a GPU.

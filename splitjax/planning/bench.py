@@ -18,6 +18,7 @@ from splitjax.model import LanguageModel, flops_per_token, n_params, n_params_to
 from splitjax.parallel import chip_of, keep_freed_memory
 from splitjax.runs import provenance
 from splitjax.runs.devices import Devices
+from splitjax.runs.settled import settled
 from splitjax.train import Controls, Trainer, working
 
 from . import kernel_times
@@ -157,10 +158,9 @@ class Runner:
     @classmethod
     def of(cls, config: Config, experts: int = 1, tokens_KBT: np.ndarray | None = None) -> Runner:
         vocab = config.data.tokenizer.vocab_size
-        trainer = Trainer(
-            LanguageModel.under(config.train, config.model, vocab), config.train,
-            Devices.of(config, experts).mesh(experts),
-        )
+        devices = Devices.of(config, experts)
+        train = settled(config.train, config.model, vocab, experts=experts, sizes=devices.sizes)
+        trainer = Trainer(LanguageModel.under(train, config.model, vocab), train, devices.mesh(experts))
         return cls(trainer, experts, vocab, tokens_KBT)
 
     @property

@@ -72,11 +72,11 @@ def test_a_key_of_other_numbers_is_refused_beside_one_that_is_not(begun: RunFold
 
 def test_a_change_that_a_kill_cut_short_is_noted_once(begun: RunFolder) -> None:
     """changes.json is written before the config: a start that was killed between the two finds its own note."""
-    operational.note(begun.changes, {"remat": ("none", "full")}, "then")
+    operational.note(begun.changes, {"remat": ("auto", "full")}, "then")
     begun.claim(config(remat="full"))
     begun.claim(config())
     assert [change["train"] for change in operational.read(begun.changes)] == [
-        {"remat": ["none", "full"]}, {"remat": ["full", "none"]}
+        {"remat": ["auto", "full"]}, {"remat": ["full", "auto"]}
     ]
 
 
@@ -157,7 +157,7 @@ def test_a_stopped_run_goes_on_from_where_it_was_with_other_settings(
     assert meta["train"]["microbatches"] == 2
     assert at > 0
     assert cli.main(["status", str(ended.parent / "run")]) == 0
-    assert "train.remat none → full" in " ".join(capsys.readouterr().out.split())
+    assert "train.remat auto → full" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_is_done_stays_done_in_a_folder_of_an_earlier_version(
