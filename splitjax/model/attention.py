@@ -59,27 +59,31 @@ def _stretch(frequency: np.ndarray, scaling: config.RopeScaling) -> np.ndarray |
 @jax.custom_vjp
 def rotate(x_BSHX: Array, cos: ArrayLike, sin: ArrayLike) -> Array:
     """Turn the pairs (i, i + X/2) by their position: the pairing that Hugging Face checkpoints use."""
-    return _turn(x_BSHX, cos, sin)
+    return _turned(x_BSHX, cos, sin)
 
 
 def _rotate_forward(x_BSHX: Array, cos: ArrayLike, sin: ArrayLike) -> tuple[Array, Any]:
-    return _turn(x_BSHX, cos, sin), (cos, sin)
+    return _turned(x_BSHX, cos, sin), (cos, sin)
 
 
 def _rotate_backward(saved: tuple[Array, Array], turned: Array) -> tuple[Array, None, None]:
     """Turning back is the transpose, and spares XLA the padded sums that split and concatenate give."""
     cos, sin = saved
-    return _turn(turned, cos, -sin), None, None
+    return _turned(turned, cos, -sin), None, None
 
 
 rotate.defvjp(_rotate_forward, _rotate_backward)
 
 
-def _turn(x_BSHX: Array, cos: ArrayLike, sin: ArrayLike) -> Array:
-    first, second = jnp.split(x_BSHX.astype(jnp.float32), 2, axis=-1)
+def _turned(x_BSHX: Array, cos: ArrayLike, sin: ArrayLike) -> Array:
+    return turn(x_BSHX.astype(jnp.float32), cos, sin).astype(x_BSHX.dtype)
+
+
+def turn(x_BSHX: Array, cos: ArrayLike, sin: ArrayLike) -> Array:
+    """`rotate` in the type at hand; to be differentiated by hand."""
+    first, second = jnp.split(x_BSHX, 2, axis=-1)
     cos, sin = jnp.expand_dims(cos, 1), jnp.expand_dims(sin, 1)
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return turned.astype(x_BSHX.dtype)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
 def attend(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array, cap: float | None = None) -> Array:

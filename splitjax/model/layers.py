@@ -16,6 +16,9 @@ Params = dict[str, Any]
 _OFFLOADED = ("block_input", "query", "key", "value", "attention", "gate", "up")
 """Named in `blocks`: enough for a backward pass that computes norms, rotations and products' sums anew."""
 
+_INSTEAD = ("turned",)
+"""Kept in place of the product that it is but turned from, for which nobody asks again."""
+
 
 def apply_layers(
     block: Callable[[Params, Array], Array],
@@ -45,13 +48,14 @@ def apply_layers(
 
 
 def _policy(remat: Remat) -> Any:
-    """full: only block inputs; dots: all products too; dots_no_batch: products with weights;
-    offload: the named tensors, in host memory."""
+    """full: only block inputs; dots: all products too; dots_no_batch: products with weights; offload: the named
+    tensors, in host memory."""
     policies = jax.checkpoint_policies
+    instead = policies.save_only_these_names(*_INSTEAD)
     if remat == "dots":
-        return policies.dots_saveable
+        return policies.save_from_both_policies(policies.dots_saveable, instead)
     if remat == "dots_no_batch":
-        return policies.dots_with_no_batch_dims_saveable
+        return policies.save_from_both_policies(policies.dots_with_no_batch_dims_saveable, instead)
     if remat == "offload":
         return policies.save_and_offload_only_these_names(
             names_which_can_be_saved=[],

@@ -24,6 +24,7 @@ _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _LINE = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = ")
 _OPCODE = re.compile(r"\s*([a-z][\w\-]*)\(")
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([0-9,]*)\]")
+_PART = re.compile(r"\b[a-z]+\d*\[[0-9,]*\](?:\{[^}]*\})?")
 _CALLED = re.compile(r"\b(?:calls|body|condition|true_computation|false_computation|called_computations"
                      r"|branch_computations)=(\{[^}]*\}|%?[\w.\-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\s*\{"n":\s*"(\d+)"')
@@ -214,6 +215,11 @@ def array_bytes(shape: str, largest: bool = False) -> float:
     """Bytes of all arrays of a shape, or of its largest."""
     sizes = [_BYTES[kind] * float(np.prod(sides)) for kind, sides in _arrays(shape)]
     return max(sizes, default=0.0) if largest else sum(sizes)
+
+
+def parts(shape: str) -> list[str]:
+    """The arrays of a tuple, each with its layout; of an array, itself."""
+    return _PART.findall(shape)
 
 
 def _read(computation: Computation, instruction: Instruction) -> float:
