@@ -12,6 +12,7 @@ from jax.ad_checkpoint import checkpoint_name
 from splitjax import config
 
 from .attention import Attend, Positions, rotate
+from .gate import gated
 from .norms import RMSNorm
 
 
@@ -83,7 +84,7 @@ class SwiGLU(nnx.Module):
         """`copies`: x (B, S, D) for gate and up, see `norms.RMSNorm.after`."""
         gate_BSF = checkpoint_name(self.gate(copies[0]), "gate")
         up_BSF = checkpoint_name(self.up(copies[1]), "up")
-        return self.down(nnx.silu(gate_BSF) * up_BSF)
+        return self.down(gated(gate_BSF, up_BSF))
 
 
 class Block(nnx.Module):

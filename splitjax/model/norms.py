@@ -16,8 +16,8 @@ from flax import nnx
 from jax import Array
 from jax.typing import ArrayLike
 
-from . import norm_kernels
 from .attention import turn
+from .kernels import norm_kernels
 
 
 class RMSNorm(nnx.RMSNorm):

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import Array
 
-from splitjax.model import norm_kernels, norms
+from splitjax.model import norms
 from splitjax.model.attention import rotary, turn
+from splitjax.model.kernels import calls, norm_kernels
 
 EPSILON = 1e-5
 BY = pytest.mark.parametrize("kernels", [False, True], ids=["formulas", "kernels"])
@@ -29,8 +30,8 @@ def run_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """Let kernels run (interpreted), or the formulas."""
 
     def choose(kernels: bool) -> None:
-        monkeypatch.setattr(norm_kernels, "runs", lambda: kernels)
-        monkeypatch.setattr(norm_kernels, "_INTERPRETED", True)
+        monkeypatch.setattr(calls, "runs", lambda: kernels)
+        monkeypatch.setattr(calls, "_INTERPRETED", True)
 
     return choose
 
@@ -142,16 +143,17 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 import numpy as np
 from splitjax import config
-from splitjax.model import LanguageModel, norm_kernels
+from splitjax.model import LanguageModel
+from splitjax.model.kernels import calls
 from splitjax.parallel import make_mesh
 from splitjax.train import Trainer
 
-norm_kernels._INTERPRETED = True
+calls._INTERPRETED = True
 shape = config.Model(d_model=32, n_layers=1, n_heads=2, d_ff=16, qk_norm=True)
 tokens = np.random.default_rng(0).integers(0, 64, (2, 2, 17)).astype(np.int32)
 
 def step(kernels, mesh):
-    norm_kernels.runs = lambda: kernels
+    calls.runs = lambda: kernels
     train = config.Train(seq_len=16, batch_size=2, attention="xla", expert_loop="vmap")
     trainer = Trainer(LanguageModel.under(train, shape, 64), train, mesh)
     controls = trainer.controls(np.full(2, 1e-3, np.float32), 32)

@@ -6,7 +6,7 @@ out by position, so that a row is strided. A program here holds whole rows in re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,33 +15,25 @@ import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
-from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
-from splitjax.parallel import spec_for
+from . import calls
+from .calls import call, fitting, on_each_device
 
 _WIDEST = 8192
 _AT_ONCE = 4096
 """Elements of an array that a program holds at once: 16 a thread."""
-_WARPS = 8
 _STREAM_ROWS = 32
 _HEAD_ROWS = 256
 """Rows that a program pulls back; they give one row of sums for the gain's gradient."""
 _STREAM = ("batch", None, None)
 _HEADS = ("batch", None, "heads", None)
-_INTERPRETED = False
-"""Tests run the kernels on CPUs."""
-
-
-def runs() -> bool:
-    """Whether these kernels run on the machine at hand."""
-    return jax.default_backend() == "gpu"
 
 
 def fit(x: Array, turned: bool = False) -> bool:
     """Whether a kernel takes rows of such an array here. Rows to be turned come in halves, which have no mask."""
     width = x.shape[-1]
-    return runs() and width <= _WIDEST and not (turned and width & (width - 1))
+    return calls.runs() and width <= _WIDEST and not (turned and width & (width - 1))
 
 
 def norm(x_BSD: Array, added_BSD: Array | None, scale_D: Array, epsilon: float) -> tuple[Array, Array]:
@@ -51,13 +43,13 @@ def norm(x_BSD: Array, added_BSD: Array | None, scale_D: Array, epsilon: float) 
     def local(scale_D: Array, *arrays: Array) -> list[Array]:
         rows = [_rows(x) for x in arrays]
         N, D = rows[0].shape
-        block = _fitting(N, _AT_ONCE // pl.next_power_of_2(D))
+        block = fitting(N, _AT_ONCE // pl.next_power_of_2(D))
         out = [jax.ShapeDtypeStruct((N, D), x_BSD.dtype)] * len(rows)
         kernel = partial(_norm_kernel, epsilon=epsilon)
-        done = _call(kernel, N // block, [*rows, scale_D], [block] * len(rows), out, [block] * len(rows))
+        done = call(kernel, N // block, [*rows, scale_D], [block] * len(rows), out, [block] * len(rows))
         return [one.reshape(arrays[0].shape) for one in done]
 
-    *total, normed = _on_each_device(local, _STREAM, [scale_D], arrays, like=len(arrays))
+    *total, normed = on_each_device(local, _STREAM, [scale_D], arrays, like=len(arrays))
     return (total[0] if total else x_BSD), normed
 
 
@@ -73,14 +65,14 @@ def norm_gradient(
     def local(scale_D: Array, *arrays: Array) -> list[Array]:
         rows = [_rows(x) for x in arrays]
         N, D = rows[0].shape
-        block = _fitting(N, _STREAM_ROWS)
-        step = min(block, _fitting(N, _AT_ONCE // 2 // pl.next_power_of_2(D)))
+        block = fitting(N, _STREAM_ROWS)
+        step = min(block, fitting(N, _AT_ONCE // 2 // pl.next_power_of_2(D)))
         out = [jax.ShapeDtypeStruct((N, D), total_BSD.dtype), jax.ShapeDtypeStruct((N // block, D), jnp.float32)]
         kernel = partial(_norm_gradient_kernel, epsilon=epsilon, step=step)
-        dx, sums = _call(kernel, N // block, [*rows, scale_D], [block] * len(rows), out, [block, 1])
+        dx, sums = call(kernel, N // block, [*rows, scale_D], [block] * len(rows), out, [block, 1])
         return [dx.reshape(arrays[0].shape), sums]
 
-    dx, sums = _on_each_device(local, _STREAM, [scale_D], [total_BSD, *cotangents], like=1, sums=1)
+    dx, sums = on_each_device(local, _STREAM, [scale_D], [total_BSD, *cotangents], like=1, sums=1)
     return dx, sums.sum(axis=0)
 
 
@@ -89,13 +81,13 @@ def turned_norm(x_BSHX: Array, scale_X: Array, cos: ArrayLike, sin: ArrayLike, e
 
     def local(scale_X: Array, cos: Array, sin: Array, x: Array) -> list[Array]:
         rows = _rows(x)
-        block = _fitting(len(rows), 2 * _AT_ONCE // rows.shape[1])
+        block = fitting(len(rows), 2 * _AT_ONCE // rows.shape[1])
         out = [jax.ShapeDtypeStruct(rows.shape, x.dtype)]
         kernel = partial(_turned_kernel, epsilon=epsilon, heads=x.shape[2])
-        done = _call(kernel, len(rows) // block, [rows, scale_X, cos, sin], [block], out, [block])
+        done = call(kernel, len(rows) // block, [rows, scale_X, cos, sin], [block], out, [block])
         return [done[0].reshape(x.shape)]
 
-    return _on_each_device(local, _HEADS, [scale_X, jnp.asarray(cos), jnp.asarray(sin)], [x_BSHX], like=1)[0]
+    return on_each_device(local, _HEADS, [scale_X, jnp.asarray(cos), jnp.asarray(sin)], [x_BSHX], like=1)[0]
 
 
 def turned_norm_gradient(
@@ -106,15 +98,15 @@ def turned_norm_gradient(
     def local(scale_X: Array, cos: Array, sin: Array, x: Array, dout: Array) -> list[Array]:
         rows, drows = _rows(x), _rows(dout)
         N, X = rows.shape
-        block = _fitting(N, _HEAD_ROWS)
-        step = min(block, _fitting(N, _AT_ONCE // X))
+        block = fitting(N, _HEAD_ROWS)
+        step = min(block, fitting(N, _AT_ONCE // X))
         out = [jax.ShapeDtypeStruct((N, X), x.dtype), jax.ShapeDtypeStruct((N // block, X), jnp.float32)]
         kernel = partial(_turned_gradient_kernel, epsilon=epsilon, heads=x.shape[2], step=step)
-        dx, sums = _call(kernel, N // block, [rows, drows, scale_X, cos, sin], [block] * 2, out, [block, 1])
+        dx, sums = call(kernel, N // block, [rows, drows, scale_X, cos, sin], [block] * 2, out, [block, 1])
         return [dx.reshape(x.shape), sums]
 
     tables = [scale_X, jnp.asarray(cos), jnp.asarray(sin)]
-    dx, sums = _on_each_device(local, _HEADS, tables, [x_BSHX, dout], like=1, sums=1)
+    dx, sums = on_each_device(local, _HEADS, tables, [x_BSHX, dout], like=1, sums=1)
     return dx, sums.sum(axis=0)
 
 
@@ -225,59 +217,3 @@ def _columns(ref: Any, rows: int) -> tuple[Array, Array]:
 
 def _rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
-
-
-def _fitting(rows: int, most: int) -> int:
-    """The largest power of two up to `most` that divides the rows."""
-    size = 1
-    while size * 2 <= most and rows % (size * 2) == 0:
-        size *= 2
-    return size
-
-
-def _call(
-    kernel: Callable[..., None], programs: int, arrays: Sequence[Array], blocks: Sequence[int],
-    out: Sequence[jax.ShapeDtypeStruct], out_blocks: Sequence[int],
-) -> list[Array]:
-    """Run programs over blocks of so many rows of the first arrays and of the results; the other arrays come whole."""
-
-    def cut(rows: int, width: int) -> pl.BlockSpec:
-        return pl.BlockSpec((rows, width), lambda n: (n, 0))
-
-    def whole(x: Array) -> pl.BlockSpec:
-        return pl.BlockSpec(x.shape, lambda n: (0,) * x.ndim)
-
-    specs = [cut(rows, x.shape[1]) for x, rows in zip(arrays, blocks, strict=False)]
-    return pl.pallas_call(
-        kernel,
-        grid=(programs,),
-        in_specs=[*specs, *(whole(x) for x in arrays[len(blocks) :])],
-        out_specs=[cut(rows, one.shape[1]) for one, rows in zip(out, out_blocks, strict=True)],
-        out_shape=list(out),
-        compiler_params=triton.CompilerParams(num_warps=_WARPS),
-        interpret=_INTERPRETED,
-    )(*arrays)
-
-
-def _on_each_device(
-    local: Callable[..., list[Array]], axes: tuple[str | None, ...], shared: Sequence[Array], arrays: Sequence[Array],
-    like: int, sums: int = 0,
-) -> list[Array]:
-    """`local` on every device of the mesh around the trace, of the rows it holds; no mesh: as it is.
-
-    Args:
-        axes: names of the axes of `arrays`.
-        shared: arrays that every device has whole.
-        like: results that lie as `arrays` do.
-        sums: results behind them with one row for each of a device's programs.
-    """
-    mesh: Any = jax.sharding.get_abstract_mesh()
-    if mesh.empty:
-        return local(*shared, *arrays)
-    spec = spec_for(axes, arrays[0].shape, mesh)
-    cut = [name for place in spec if place is not None for name in ((place,) if isinstance(place, str) else place)]
-    mapped = jax.shard_map(
-        local, mesh=mesh, in_specs=(*(PartitionSpec(),) * len(shared), *(spec,) * len(arrays)),
-        out_specs=[*(spec,) * like, *(PartitionSpec(tuple(cut), None),) * sums], check_vma=False,
-    )
-    return mapped(*shared, *arrays)
