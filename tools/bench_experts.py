@@ -6,14 +6,15 @@ r"""Aggregate tokens/s of K experts: stacked, one after another, and each in a p
 
 Every row trains on the same number of windows a step over all experts (--windows), so each expert has windows / K; the
 row K = 1 is one model at the same total batch. Each measurement is a fresh process: its peak memory is its own. "first"
-is from a checkpoint on disk to the end of the first expert step, compile included. The best of --repeats counts.
+is from a checkpoint on disk to the end of the first expert step, compile included. The best of --repeats counts. On a
+processor the forms of a K take their repeats in turn; on a card, whose memory they would share, one form goes after the
+other.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -22,6 +23,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from peers import apart
+
+from splitjax import accelerator_in_sight
 
 FORMS = ("serial", "stacked", "separate")
 
@@ -51,8 +56,9 @@ def main() -> None:
     if args.child:
         child(args, **json.loads(args.child))
         return
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    print(f"commit {commit}, {platform.processor() or platform.machine()}, {' '.join(sys.argv)}\n")
+    from splitjax.runs import provenance
+
+    print(f"commit {provenance.commit()}, {provenance.hardware()}, {' '.join(sys.argv)}\n")
     print("| K | form | device | tokens/s | to one model | to one after another | peak MB | first (s) |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +83,12 @@ def row(k: int, form: str, made: dict[str, Any], one_model: float | None, serial
 
 
 def compare(args: argparse.Namespace, k: int, forms: Sequence[str], folder: str) -> dict[str, dict[str, Any]]:
-    """All forms of one K, their repeats taken in turn: a machine that slows down slows all of them down."""
+    """All forms of one K, their repeats taken in turn: a machine that slows down slows all of them down.
+
+    A card is no such machine, and has no room for all of them: there one form ends before the next begins.
+    """
+    if accelerator_in_sight() and len(forms) > 1:
+        return {form: compare(args, k, [form], folder)[form] for form in forms}
     groups = {form: [Child(args, k, form, folder) for _ in range(k if form == "separate" else 1)] for form in forms}
     for _ in range(args.repeats):
         for children in groups.values():
@@ -103,7 +114,9 @@ class Child:
     def __init__(self, args: argparse.Namespace, k: int, form: str, folder: str) -> None:
         task = {"k": 1 if form == "separate" else k, "windows": args.windows // k, "serial": form == "serial"}
         command = [sys.executable, *sys.argv, "--child", json.dumps(task | {"folder": folder})]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=apart.environment()
+        )
         self._facts = self._answer()
         self._seconds: list[float] = []
 

@@ -3,9 +3,9 @@
     python tools/bench_peers.py CONFIG [dotted.key=value ...] [--models 310M,1.3B] [--batches 8,16] [--rounds 3]
 
 Needs the hf extra and torch. Each measurement is a process of its own, and the contenders take turns, round by round,
-so that a noisy machine is noisy to all; the best step of all rounds counts. Each contender keeps its best batch size;
-one that fails (for want of memory, say) has no figure there. The peers attend over whole windows, which is less work
-than splitjax's document mask. Prints a markdown table. On a GPU:
+so that a noisy machine is noisy to all; the best step of all rounds counts, after steps that compile and tune. Each
+contender keeps its best batch size; one that fails (for want of memory, say) has no figure there. The peers attend over
+whole windows, which is less work than splitjax's document mask. Prints a markdown table. On a GPU:
 
     python tools/bench_peers.py configs/bench/gpu_2048.yaml --models 122M,310M,1.3B,2.7B,7B --batches 4,8,16,32
 """
@@ -16,8 +16,9 @@ import argparse
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from peers import apart
 
 CONTENDERS = ("splitjax", "torch compile", "torch eager", "plain jax")
 CEILING = "matmul ceiling"
@@ -73,7 +74,7 @@ def _arguments() -> argparse.ArgumentParser:
 
 def _in_own_process(name: str, case: Case) -> float | None:
     command = [sys.executable, __file__, *sys.argv[1:], *case.overrides(), "--one", name]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=apart.environment())
     if done.returncode:
         print(f"{name} failed: {(done.stderr.strip().splitlines() or ['?'])[-1][:300]}", file=sys.stderr)
         return None
@@ -100,14 +101,13 @@ def _measure(name: str, args: argparse.Namespace) -> float:
         "vocab": config.data.tokenizer.vocab_size, "width": model.d_model, "ffn": model.width_of_ffn,
         "layers": model.n_layers, "heads": model.n_heads, "batch": train.batch_size, "seq": train.seq_len,
     }
-    sys.path.insert(0, str(Path(__file__).parent))
     if name == "plain jax":
         from peers import plain_jax
 
         return plain_jax.measure(shape, train.precision, args.steps)
     from peers import torch_llama
 
-    return torch_llama.measure(shape, train.precision, args.steps, compiled=name == "torch compile")
+    return min(torch_llama.measure(shape, train.precision, args.steps, compiled=name == "torch compile"))
 
 
 def _table(seconds: dict[tuple[Case, str], float], ceiling: float, args: argparse.Namespace) -> str:

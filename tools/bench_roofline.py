@@ -58,8 +58,8 @@ def predicted(chip: Chip, model: Model, vocab: int, train: Train) -> float:
     """Seconds a step."""
     width = 2 if train.precision == "bfloat16" else 4
     tokens = train.batch_size * train.seq_len
-    again = work.recomputed_flops_per_token(model, train.seq_len, train.remat, "xla")
-    hbm = tokens * work.traffic_per_token(model, vocab, train.remat, width)
+    again = work.recomputed_flops_per_token(model, train.seq_len, work.remat_of(train), "xla")
+    hbm = tokens * work.traffic_per_token(model, vocab, work.remat_of(train), width)
     hbm += work.traffic_per_step(n_params_total(model, vocab), 1, width)
     flops = tokens * (flops_per_token(model, vocab, train.seq_len) + again)
     return Times.of(chip, flops=flops, hbm_bytes=hbm, sent={}, bandwidth={}).step(chip.efficiency)

@@ -60,6 +60,9 @@ SAME_BITS = ("checkpoint_minutes", "keep_last")
 """Those of them that change no bit; the others change the rounding."""
 _NEVER_HASHED = {"mesh", "placement", "keep_last"}
 
+_UNUSED = {"mixture": None, "moment_dtype": "float32"}
+"""Keys that are left out of the recipe where they say this."""
+
 Mesh = Annotated[MeshSizes | None, BeforeValidator(_mesh), PlainSerializer(_dump_mesh)]
 
 
@@ -80,6 +83,10 @@ class Train(Settings):
     base_width: int = Field(128, ge=8, description="d_model at which learning_rate was tuned.")
     weight_decay: float = Field(0.1, ge=0, description="Decoupled decay of matrices, times the rate.")
     betas: tuple[Beta, Beta] = Field((0.9, 0.98), description="AdamW: decay of the first and the second moment.")
+    moment_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Type in which the first moment is kept; bfloat16 spares 2 bytes a parameter in memory "
+        "and 4 in each update's traffic."
+    )
     clip: float = Field(1.0, gt=0, description="Global gradient-norm clip of each expert.")
     spike: float | None = Field(
         None, gt=1, description="Skip a step whose gradient norm is above this times its running mean (null: never)."
@@ -96,14 +103,19 @@ class Train(Settings):
     attention: Literal["auto", "xla", "splash", "cudnn"] = Field(
         "auto", description="splash: on TPU; cudnn: on GPU, in bfloat16; xla: anywhere."
     )
-    layers: Literal["unroll", "scan"] = Field("unroll", description="scan compiles one block instead of n_layers.")
-    remat: Literal["none", "full", "dots", "dots_no_batch", "offload"] = Field(
-        "none",
+    layers: Literal["auto", "unroll", "scan"] = Field(
+        "auto", description="scan compiles one block instead of n_layers; auto: unroll, on accelerators from 33 layers "
+        "on scan."
+    )
+    remat: Literal["auto", "none", "full", "dots", "dots_no_batch", "offload"] = Field(
+        "auto",
         description="What backward recomputes: full: all but block inputs; dots: all but products; "
-        "dots_no_batch: all but products with weights; offload: named tensors wait in host memory.",
+        "dots_no_batch: all but products with weights; offload: named tensors wait in host memory; auto: none, on "
+        "accelerators the first of none, dots_no_batch and full that should fit in memory.",
     )
     loss_blocks: int | None = Field(
-        None, ge=1, description="Blocks of positions in the vocabulary loss (null: of about 512 tokens each)."
+        None, ge=1, description="Blocks of positions in the vocabulary loss (null: of about 512 tokens each; on a "
+        "GPU, of as many as 1/64 of its memory holds the logits of)."
     )
     checkpoint_minutes: float = Field(
         10.0, gt=0, description="Minutes between temporary checkpoints; the next checkpoint replaces them."
@@ -154,14 +166,19 @@ class Train(Settings):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_absent_mixture(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Where none is given, the recipe is what it was before there was one: runs that stand go on."""
-        return {key: value for key, value in dump(self).items() if value is not None or key != "mixture"}
+    def _without_later_keys(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Where they are not used, the recipe is what it was before there were any: runs that stand go on."""
+        return {key: value for key, value in dump(self).items() if _UNUSED.get(key, ...) != value}
 
     @property
     def part_size(self) -> int:
         """Windows that are on the devices at once, of one model."""
         return self.batch_size // self.microbatches
+
+    @property
+    def bytes_of_state(self) -> int:
+        """A parameter's: float32 master and second moment, and the first moment."""
+        return 8 + (4 if self.moment_dtype == "float32" else 2)
 
     @property
     def decay_share(self) -> float:

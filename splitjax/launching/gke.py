@@ -1,4 +1,4 @@
-"""`--on gke`: a JobSet of TPU slices, one pod a host, restarted as a whole after a preemption."""
+"""`--on gke`: a JobSet of TPU slices or GPU nodes, one pod a host, restarted as a whole after a preemption."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import yaml
 from splitjax.config import UserError
 
 from . import names, shell
+from .pools import Pool
 from .quoting import quote
 from .request import Request, refuse_lost_run_dir, xla_flags
-from .slices import Slices
 
 _SECONDS_TO_SAVE = 120
 _CONFIG_FOLDER = "/etc/splitjax"
 _BUCKET_FOLDER = "/bucket"
-_GROUP = "slice"
 _LABEL = "splitjax/run-dir"
 """On everything that a run folder started: it is deleted by this, not by its name."""
 _MISTAKE = 2  # exit code of a mistake in the config: starting again would not mend it
@@ -27,8 +26,12 @@ class Gke:
     """Renders a JobSet with the config beside it and applies both."""
 
     name = "gke"
-    takes = frozenset({"topology", "on_demand", "image", "bucket", "service_account", "retries", "env"})
-    needs = frozenset({"topology", "image"})
+    takes = frozenset({
+        "topology", "accelerator", "accelerators", "nodes", "on_demand", "image", "bucket", "service_account",
+        "retries", "env",
+    })
+    needs = frozenset({"image"})
+    one_of: tuple[str, ...] = ("topology", "accelerator")
 
     def script(self, request: Request) -> str:
         refuse_lost_run_dir(request)
@@ -70,34 +73,34 @@ def config_map(request: Request) -> dict[str, Any]:
 
 
 def job_set(request: Request) -> dict[str, Any]:
-    """The JobSet: a job a slice, a pod a host."""
-    tpu = Slices.parse(request.options.topology or "")
-    names.check_pod(request.name, _GROUP, tpu.count, tpu.hosts)
+    """The JobSet: a job a slice, or one of all GPU nodes; a pod a host."""
+    pool = Pool.of(request.options)
+    names.check_pod(request.name, pool.group, pool.jobs, pool.pods)
     job = {
-        "parallelism": tpu.hosts, "completions": tpu.hosts, "completionMode": "Indexed", "backoffLimit": 0,
+        "parallelism": pool.pods, "completions": pool.pods, "completionMode": "Indexed", "backoffLimit": 0,
         "podFailurePolicy": {"rules": [
             {"action": "FailJob", "onExitCodes": {"containerName": "splitjax", "operator": "In", "values": [_MISTAKE]}},
         ]},
-        "template": pod(request, tpu),
+        "template": pod(request, pool),
     }
+    alone = {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"}
     return {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
-        "metadata": {
-            **_named(request),
-            "annotations": {"alpha.jobset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gke-nodepool"},
-        },
+        "metadata": {**_named(request), **({"annotations": alone} if pool.alone else {})},
         "spec": {
             "failurePolicy": {
                 "maxRestarts": request.options.retries,
                 "rules": [{"name": "mistake", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}],
             },
-            "replicatedJobs": [{"name": _GROUP, "replicas": tpu.count, "template": {"spec": job}}],
+            # By host names the pods find each other, before any is ready.
+            "network": {"enableDNSHostnames": True, "publishNotReadyAddresses": True},
+            "replicatedJobs": [{"name": pool.group, "replicas": pool.jobs, "template": {"spec": job}}],
         },
     }
 
 
-def pod(request: Request, tpu: Slices) -> dict[str, Any]:
+def pod(request: Request, pool: Pool) -> dict[str, Any]:
     """One host's pod."""
     options = request.options
     words = request.command("run", python="python", path=f"{_CONFIG_FOLDER}/config.yaml")
@@ -105,14 +108,17 @@ def pod(request: Request, tpu: Slices) -> dict[str, Any]:
         "name": "splitjax",
         "image": options.image,
         "command": [quote(word, "kubernetes") for word in words],
-        "resources": {"limits": {"google.com/tpu": tpu.chips // tpu.hosts}},
+        "resources": {"limits": pool.limits},
         "volumeMounts": [{"name": "config", "mountPath": _CONFIG_FOLDER}],
     }
     volumes: list[dict[str, Any]] = [{"name": "config", "configMap": {"name": request.name}}]
     annotations: dict[str, str] = {}
-    variables = xla_flags(request, "tpu") | ({"SPLITJAX_DISTRIBUTED": "auto"} if tpu.several_hosts else {})
-    if variables:
-        container["env"] = [{"name": name, "value": value} for name, value in variables.items()]
+    flags = [{"name": name, "value": value} for name, value in xla_flags(request, pool.platform).items()]
+    if variables := [*flags, *pool.cluster(request.name)]:
+        container["env"] = variables
+    if pool.platform == "gpu":  # NCCL's buffers lie there, and a container's own has 64 MB
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory"}})
+        container["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})
     if options.env:
         container["envFrom"] = [{"secretRef": {"name": request.name}}]
     if options.bucket:
@@ -123,11 +129,7 @@ def pod(request: Request, tpu: Slices) -> dict[str, Any]:
         container["volumeMounts"].append({"name": "bucket", "mountPath": _BUCKET_FOLDER})
         container["workingDir"] = _BUCKET_FOLDER
         annotations["gke-gcsfuse/volumes"] = "true"
-    where = {
-        "cloud.google.com/gke-tpu-accelerator": tpu.label,
-        "cloud.google.com/gke-tpu-topology": tpu.topology,
-        **({} if options.on_demand else {"cloud.google.com/gke-spot": "true"}),
-    }
+    where = pool.labels | ({} if options.on_demand else {"cloud.google.com/gke-spot": "true"})
     return {
         **({"metadata": {"annotations": annotations}} if annotations else {}),
         "spec": {

@@ -24,6 +24,7 @@ class Local:
     name = "local"
     takes = frozenset({"processes", "retries"})
     needs: frozenset[str] = frozenset()
+    one_of: tuple[str, ...] = ()
 
     def script(self, request: Request) -> str:
         _only_start(request)

@@ -15,6 +15,7 @@ from splitjax.config.processes import children
 from splitjax.planning import flag_groups
 
 from . import names
+from .accelerators import LABELS
 from .quoting import quote
 
 RESTART_CODES = (143, 75, 137)
@@ -37,11 +38,13 @@ class Options:
         "a further option of sbatch, e.g. --sbatch=--partition=gpu", default=(), metavar="OPTION"
     )
     topology: str | None = _option("TPU slices: v5p:4x4x4, or 2xv6e:8x8 for two", metavar="NAME")
+    accelerator: str | None = _option(f"GPUs instead of TPUs: {', '.join(LABELS)}", metavar="NAME")
+    accelerators: int = _option("GPUs of a node, all of them for its one process", default=8, metavar="N")
     on_demand: bool = _option("pay for chips that are not taken away (default: spot)", default=False)
     zone: str | None = _option("zone of the TPUs", metavar="ZONE")
     project: str | None = _option("Google Cloud project (default: gcloud's own)", metavar="ID")
     package: str | None = _option("what pip installs on the workers: a requirement, or a wheel here", metavar="SPEC")
-    image: str | None = _option("container image with splitjax[tpu] in it, see Dockerfile", metavar="NAME")
+    image: str | None = _option("container image with splitjax in it, see Dockerfile", metavar="NAME")
     bucket: str | None = _option("Cloud Storage bucket, mounted as the working folder", metavar="NAME")
     service_account: str | None = _option("Kubernetes service account that may use the bucket", metavar="NAME")
     env: tuple[str, ...] = _option(
@@ -98,6 +101,8 @@ class Backend(Protocol):
     """Options that mean something here; others are refused."""
     needs: frozenset[str]
     """Options that must be given for `start`."""
+    one_of: tuple[str, ...]
+    """Options of which one must be given, and no two."""
 
     def script(self, request: Request) -> str:
         """What would be run for `request.action`, as a bash script.
@@ -134,11 +139,27 @@ def check(backend: Backend, request: Request) -> None:
     for name in sorted(backend.needs):
         if getattr(request.options, name) is None:
             raise UserError(f"--on {backend.name} needs --{dashed(name)}", mend=f"It is: {described()[name]}.")
-    for name in ("processes", "nodes", "parts"):
+    _check_one_of(backend, request.options)
+    for name in ("processes", "nodes", "parts", "accelerators"):
         if getattr(request.options, name) < 1:
             raise UserError(f"--{name} must be at least 1, not {getattr(request.options, name)}")
     if request.options.retries < 0:
         raise UserError(f"--retries must be at least 0, not {request.options.retries}")
+
+
+def _check_one_of(backend: Backend, options: Options) -> None:
+    """Refuse both, or none, of options that stand for each other.
+
+    Raises:
+        UserError: names them.
+    """
+    given = [f"--{dashed(name)}" for name in backend.one_of if getattr(options, name) is not None]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} exclude each other", mend="Leave one of them out.")
+    if backend.one_of and not given:
+        wanted = " or ".join(f"--{dashed(name)}" for name in backend.one_of)
+        told = "; ".join(f"--{dashed(name)}: {described()[name]}" for name in backend.one_of)
+        raise UserError(f"--on {backend.name} needs {wanted}", mend=f"{told}.")
 
 
 def _check_words(request: Request) -> None:

@@ -32,6 +32,7 @@ class Slurm:
     name = "slurm"
     takes = frozenset({"nodes", "processes", "parts", "retries", "sbatch", "env"})
     needs: frozenset[str] = frozenset()
+    one_of: tuple[str, ...] = ()
 
     def script(self, request: Request) -> str:
         for option in request.options.sbatch:

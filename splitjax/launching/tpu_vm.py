@@ -73,6 +73,7 @@ class TpuVm:
     name = "tpu-vm"
     takes = frozenset({"topology", "on_demand", "zone", "project", "package", "bucket", "retries", "env"})
     needs = frozenset({"topology", "zone"})
+    one_of: tuple[str, ...] = ()
 
     def script(self, request: Request) -> str:
         refuse_lost_run_dir(request)

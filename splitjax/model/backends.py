@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import jax
 from jax import Array
 
-from . import attention, cudnn, splash
+from . import attention, cudnn, cudnn_calls, packed, splash
 from .attention import Attend
 
 Backend = Literal["auto", "xla", "splash", "cudnn"]
@@ -35,3 +35,16 @@ def _on_gpu(
 ) -> Array:
     chosen = attention.attend if cudnn.unfit(q_BSHX, cap) else cudnn.attend
     return chosen(q_BSHX, k_BSNX, v_BSNX, document_BS, cap)
+
+
+def told(backend: Backend, cap: float | None, queries: jax.ShapeDtypeStruct) -> str:
+    """Which attention runs here for queries (B, S, H, X), in words: for tables and records."""
+    if backend == "auto":
+        on_gpu = "xla" if cudnn.unfit(queries, cap) else "cudnn"
+        named = {"tpu": "splash", "gpu": on_gpu}.get(jax.default_backend(), "xla")
+        return told(cast(Backend, named), cap, queries)
+    if backend != "cudnn":
+        return backend
+    if why := cudnn_calls.unfit(queries):
+        return f"cudnn, documents by a mask: {why}"
+    return f"cudnn, up to {packed.SLOTS[-1]} packed documents a window"

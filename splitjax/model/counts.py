@@ -28,6 +28,6 @@ def flops_per_token(cfg: config.Model, vocab_size: int, seq_len: int) -> float:
     return 6.0 * weights + 6.0 * cfg.n_layers * cfg.n_heads * cfg.width_of_head * seq_len
 
 
-def state_bytes(cfg: config.Model, vocab_size: int, models: int) -> int:
-    """Of the training state of so many models: weights and two moments in float32 (under Muon less)."""
-    return 12 * n_params_total(cfg, vocab_size) * models
+def state_bytes(cfg: config.Model, train: config.Train, vocab_size: int, models: int) -> int:
+    """Of the training state of so many models: weights and two moments (under Muon less)."""
+    return train.bytes_of_state * n_params_total(cfg, vocab_size) * models

@@ -12,13 +12,14 @@ from jax.custom_batching import custom_vmap
 
 from splitjax.config import UserError
 
+from . import cudnn_calls, packed
 from .attention import Attend
 from .per_device import on_each_device
 
 _WIDEST = 128
 
 
-def unfit(q_BSHX: Array, cap: float | None) -> str | None:
+def unfit(q_BSHX: Array | jax.ShapeDtypeStruct, cap: float | None) -> str | None:
     """Why cuDNN cannot attend with these queries; None: it can."""
     S, X = q_BSHX.shape[1], q_BSHX.shape[3]
     if cap is not None:
@@ -38,10 +39,17 @@ def attend(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array, cap:
     """
     if why := unfit(q_BSHX, cap):
         raise UserError(f"no cuDNN attention: {why}", where="train.attention", mend="Or set train.attention=xla.")
-    return on_each_device(folded(_fused), q_BSHX, k_BSNX, v_BSNX, document_BS)
+    return on_each_device(folded(_packed_or_masked), q_BSHX, k_BSNX, v_BSNX, document_BS)
 
 
-def _fused(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array) -> Array:
+def _packed_or_masked(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array) -> Array:
+    found = cudnn_calls.calls()
+    if isinstance(found, str) or cudnn_calls.unfit(q_BSHX):
+        return _masked(q_BSHX, k_BSNX, v_BSNX, document_BS)
+    return packed.attention(found)(q_BSHX, k_BSNX, v_BSNX, document_BS)
+
+
+def _masked(q_BSHX: Array, k_BSNX: Array, v_BSNX: Array, document_BS: Array) -> Array:
     same_BSS = document_BS[:, :, None] == document_BS[:, None, :]
     return jax.nn.dot_product_attention(
         q_BSHX, k_BSNX, v_BSNX, mask=same_BSS[:, None], is_causal=True, implementation="cudnn"

@@ -12,14 +12,15 @@ from flax import nnx
 from jax import Array
 
 from splitjax import config
-from splitjax.parallel import constrain, mean_of_shards
+from splitjax.parallel import constrain, device_here, mean_of_shards
 
 from . import loss as losses
 from .attention import Attend, documents, rotary
-from .backends import Backend, attention_of
+from .backends import Backend, attention_of, told
 from .blocks import Block, Ends
 from .layers import Layers, Remat, apply_layers
 from .width import group_tree
+from .work import remat_of
 
 Params = dict[str, Any]
 _BATCH = ("batch", None, None)
@@ -38,7 +39,7 @@ class LanguageModel:
         attention: back end (see `backends`); "auto" is the one that suits the machine.
         layers, remat: how the blocks are run (see `layers`); neither changes a result.
         transfer: whether rates follow the width (see `width`); weights from elsewhere have one rate for all.
-        loss_blocks: blocks of positions in the vocabulary loss; None: as many as keep its logits small.
+        loss_blocks: blocks of positions in the vocabulary loss; None: as suits the device (see `loss`).
         end_id: the token that begins every document: nothing before it is seen from it on (`corpus.end_id`).
     """
 
@@ -58,7 +59,7 @@ class LanguageModel:
     def under(
         cls, train: config.Train, cfg: config.Model, vocab_size: int, *, transfer: bool = True, end_id: int = 0
     ) -> LanguageModel:
-        """The model as the recipe `train` runs it."""
+        """The model as the recipe `train` runs it; what is "auto" there and not settled is as on a CPU."""
         return cls(
             cfg,
             vocab_size,
@@ -66,8 +67,8 @@ class LanguageModel:
             precision=train.precision,
             z_loss=train.z_loss,
             attention=train.attention,
-            layers=train.layers,
-            remat=train.remat,
+            layers="unroll" if train.layers == "auto" else train.layers,
+            remat=remat_of(train),
             loss_blocks=train.loss_blocks,
             transfer=transfer,
             end_id=end_id,
@@ -143,6 +144,16 @@ class LanguageModel:
     def _attend(self) -> Attend:
         return attention_of(self.attention, self.cfg.attention_cap)
 
+    def attention_words(self, batch: int, length: int) -> str:
+        """Which attention runs here, for tables and records.
+
+        Args:
+            batch: windows (B) of one call, of all experts of a stack together.
+            length: S.
+        """
+        shape = (batch, length, self.cfg.n_heads, self.cfg.width_of_head)
+        return told(self.attention, self.cfg.attention_cap, jax.ShapeDtypeStruct(shape, self._dtype))
+
     def _new_block(self, rngs: nnx.Rngs) -> Block:
         return Block(self.cfg, self._attend, self._dtype, rngs)
 
@@ -170,7 +181,8 @@ class LanguageModel:
     def _loss_blocks(self, target_BS: Array) -> int:
         batch, length = target_BS.shape
         if self.loss_blocks is None:
-            return losses.blocks_for(batch, length, self.vocab_size)
+            rows = losses.rows_at_once(self.vocab_size, *device_here())
+            return losses.blocks_for(batch, length, self.vocab_size, rows)
         if length % self.loss_blocks:
             raise config.UserError(f"{self.loss_blocks} does not divide seq_len={length}", where="train.loss_blocks")
         return self.loss_blocks

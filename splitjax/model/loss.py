@@ -12,17 +12,32 @@ from jax import Array
 
 _BLOCK_ROWS = 512
 _BLOCK_LOGITS = 1 << 21
+_GPU_SHARE = 64
+_USUAL_GPU = 24e9
 
 
-def blocks_for(batch: int, length: int, vocab_size: int) -> int:
-    """The fewest equal blocks of positions of at most 512 tokens, or 8 MiB of logits where that is more.
-
-    On two CPU cores (V = 4096, 4096 tokens) this takes 15 % off a whole step: logits are read back from the
-    cache. With fewer rows the products would wait for the matrix instead.
-    """
-    rows = max(_BLOCK_ROWS, _BLOCK_LOGITS // vocab_size)
+def blocks_for(batch: int, length: int, vocab_size: int, rows: int | None = None) -> int:
+    """The fewest equal blocks of positions of at most `rows` tokens (None: `rows_at_once` of a CPU)."""
+    rows = rows or rows_at_once(vocab_size)
     divisors = (n for n in range(1, length) if length % n == 0)
     return next((n for n in divisors if batch * length <= n * rows), length)
+
+
+def rows_at_once(vocab_size: int, platform: str = "cpu", memory_bytes: float | None = None) -> int:
+    """Tokens whose logits are held at once in the loss of one model.
+
+    On two CPU cores 512, or 8 MiB of logits where that is more, take 15 % off a whole step (V = 4096, 4096 tokens):
+    logits are read back from the cache. With fewer rows the products would wait for the matrix instead. On a GPU there
+    is no such cache, and each block reads and writes the head's whole gradient: as many as 1/64 of the card's memory
+    holds in float32, so that a stack of eight still has room (122M on an H100: 64 blocks → 4, a tenth off the step).
+
+    Args:
+        platform: as JAX calls it.
+        memory_bytes: of a device; None: not known.
+    """
+    if platform == "gpu":
+        return max(_BLOCK_ROWS, int((memory_bytes or _USUAL_GPU) / _GPU_SHARE / (4 * vocab_size)))
+    return max(_BLOCK_ROWS, _BLOCK_LOGITS // vocab_size)
 
 
 def capped(logits: Array, cap: float | None) -> Array:

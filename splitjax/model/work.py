@@ -12,6 +12,11 @@ from splitjax import config
 Remat = Literal["none", "full", "dots", "dots_no_batch", "offload"]
 
 
+def remat_of(train: config.Train) -> Remat:
+    """What a recipe recomputes; left open and not settled, nothing."""
+    return "none" if train.remat == "auto" else train.remat
+
+
 def recomputed_flops_per_token(cfg: config.Model, seq_len: int, remat: Remat, attention: str) -> float:
     """FLOPs a token that a step computes a second time.
 
@@ -46,14 +51,15 @@ def traffic_per_token(cfg: config.Model, vocab_size: int, remat: Remat, width: i
     return width * passes * cfg.n_layers * (products + between) + vocab_size * (4 * 3 + 3 * width)
 
 
-def traffic_per_step(weights: float, shards: int, width: int = 2) -> float:
+def traffic_per_step(weights: float, shards: int, width: int = 2, state: int = 12) -> float:
     """HBM bytes a step that do not grow with the batch.
 
     Args:
         weights: parameters that a device sees in a step, gathered: read in three products, their gradient written.
-        shards: devices that share their optimiser state: three float32 arrays read and written, a gradient read.
+        shards: devices that share their optimiser state, read and written, and a float32 gradient read.
+        state: bytes a parameter of it (`Train.bytes_of_state`).
     """
-    return 4.0 * width * weights + 28.0 * weights / shards
+    return 4.0 * width * weights + (2.0 * state + 4.0) * weights / shards
 
 
 def layer_weights(cfg: config.Model) -> int:
@@ -71,11 +77,11 @@ def layer_biases(cfg: config.Model) -> int:
 
 def memory_bytes(
     cfg: config.Model, vocab_size: int, *, tokens: float, remat: Remat, shards: int, tensor: int, width: int,
-    scanned: bool,
+    bytes_of_state: int = 12, platform: str = "tpu",
 ) -> float:
     """Highest memory of a device in a step of one expert, bytes.
 
-    Held throughout: three float32 arrays a parameter. In the backward pass also a copy of the weights in the type of
+    Held throughout: the optimiser's state. In the backward pass also a copy of the weights in the type of
     the arithmetic, gradients, what each block saved, and the working set of one block with its gathered weights; in
     the loss instead the whole head, its gradient and both copies. The counts of saved arrays are those of compiled
     programs (v5e and v5p, 1.3B and 2.7B).
@@ -85,15 +91,16 @@ def memory_bytes(
         shards: devices that share the optimiser state.
         tensor: devices that share single matrices.
         width: bytes of an activation.
-        scanned: the blocks are a loop.
+        bytes_of_state: a parameter's (`Train.bytes_of_state`).
+        platform: whose compiler.
     """
     D, F = cfg.d_model, cfg.width_of_ffn / tensor
     H, N = cfg.n_heads * cfg.width_of_head / tensor, cfg.kv_heads * cfg.width_of_head / tensor
     layers, ends = cfg.n_layers * layer_weights(cfg), 2.0 * vocab_size * D
-    state = 12.0 * (layers + ends) / shards
+    state = float(bytes_of_state) * (layers + ends) / shards
     saved = {
         "full": D, "dots": 3 * D + 2 * H + 4 * N + 2 * F, "dots_no_batch": 3 * D + H + 2 * N + 2 * F, "offload": 0.0,
-        "none": 12 * D + 6 * H + 6 * N + 9 * F,
+        "none": 8 * D + 2 * H + 2 * N + 3 * F if platform == "gpu" else 12 * D + 6 * H + 6 * N + 9 * F,
     }[remat]
     kept = width * cfg.n_layers * tokens * saved
     block = width * tokens * 8 * (D + H + N + F) + 3.0 * width * layer_weights(cfg) / tensor

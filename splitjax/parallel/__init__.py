@@ -5,7 +5,7 @@ itself. Does not enter: a model, data, a recipe, or a run.
 """
 
 from . import hosts
-from .chips import CHIPS, Chip, chip_of
+from .chips import CHIPS, Chip, chip_of, device_here
 from .cluster import join_cluster
 from .hlo import Program
 from .host_memory import keep_freed_memory
@@ -18,6 +18,7 @@ from .traffic import Traffic, by_axis, crossing
 
 __all__ = [
     "AXES", "CHIPS", "RULES", "Chip", "Program", "Times", "Topology", "Traffic", "batch_sharding", "by_axis", "chip_of",
-    "constrain", "crossing", "default_sizes", "has_compiler", "hosts", "join_cluster", "keep_freed_memory",
-    "make_mesh", "mean_of_shards", "mesh_of", "moved_bytes", "sizes_for", "spec_for", "tree_shardings",
+    "constrain", "crossing", "default_sizes", "device_here", "has_compiler", "hosts", "join_cluster",
+    "keep_freed_memory", "make_mesh", "mean_of_shards", "mesh_of", "moved_bytes", "sizes_for", "spec_for",
+    "tree_shardings",
 ]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+
+import jax
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class Chip:
     def is_tpu(self) -> bool:
         return self.ring > 0
 
+    @property
+    def platform(self) -> str:
+        """As JAX calls it."""
+        return "tpu" if self.is_tpu else "gpu"
+
 
 # Vendors' data sheets. TPU links: cloud.google.com/tpu/docs, per-chip figure over both ways and all links. Network
 # between slices of TPUs: cards of a host over its chips; between GPU nodes: one 200 or 400 Gbit/s card a GPU.
@@ -60,3 +68,11 @@ def chip_of(device_kind: str) -> Chip | None:
     """The chip that JAX calls `device_kind`; None for a CPU and whatever is not in the table."""
     known = [kind for kind in _KINDS if device_kind.startswith(kind)]
     return CHIPS[_KINDS[max(known, key=len)]] if known else None
+
+
+@cache
+def device_here() -> tuple[str, float | None]:
+    """Platform of the devices at hand, and the bytes of memory that JAX may use of one (None: it does not say)."""
+    first = jax.local_devices()[0]
+    told = (first.memory_stats() or {}).get("bytes_limit")
+    return str(first.platform), float(told) if told else None

@@ -18,7 +18,11 @@ from splitjax.model import LanguageModel, flops_per_token, n_params, n_params_to
 from splitjax.parallel import chip_of, keep_freed_memory
 from splitjax.runs import provenance
 from splitjax.runs.devices import Devices
+from splitjax.runs.settled import settled
 from splitjax.train import Controls, Trainer, working
+
+from . import kernel_times
+from .kernel_times import Kernel
 
 _REPEATS = 5
 
@@ -35,6 +39,8 @@ class Bench:
         mfu_of: published peak of the chip where it is known, else the ceiling measured here; FLOP/s.
         matmul_ceiling: best square product in the config's precision, in this process; FLOP/s.
         peak_bytes: device memory, measured where the device counts it, else as the compiler planned it.
+        attention: which one ran.
+        kernels: of a step, the longest first, where a trace was asked for.
     """
 
     name: str
@@ -51,6 +57,8 @@ class Bench:
     mfu_of: float
     matmul_ceiling: float
     peak_bytes: int
+    attention: str
+    kernels: tuple[Kernel, ...]
     provenance: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
@@ -66,6 +74,7 @@ class Bench:
             "tokens/s": f"{self.tokens_per_s:,.0f}",
             "MFU": f"{self.mfu:.1%} of {self.mfu_of / 1e12:.3g} TFLOP/s",
             "matmul ceiling": f"{self.matmul_ceiling / 1e12:.3g} TFLOP/s",
+            "attention": self.attention,
             "memory": f"{self.peak_bytes / 2**30:.2f} GiB",
             "hardware": f"{made['devices']}; {made['hardware']}",
             "commit": made["commit"],
@@ -83,7 +92,7 @@ def bench(
     Args:
         experts: size of the stack.
         steps: steps to time, in five groups; a group's are dispatched together, as in training.
-        profile: folder for a profiler trace of one more group.
+        profile: folder for a profiler trace of one more group, which is also read (see `kernel_times`).
 
     Raises:
         UserError: fewer than one expert or five steps.
@@ -96,9 +105,7 @@ def bench(
     run.steps(1)
     each = max(steps // _REPEATS, 1)
     step_time = statistics.median(run.seconds(each) for _ in range(_REPEATS)) / each
-    if profile is not None:
-        with jax.profiler.trace(str(profile)):
-            run.steps(each)
+    kernels = () if profile is None else traced(run, each, profile)
     ceiling = matmul_ceiling(train.precision)
     chip = chip_of(jax.devices()[0].device_kind)
     peak = chip.flops if chip else ceiling
@@ -118,17 +125,26 @@ def bench(
         mfu_of=peak,
         matmul_ceiling=ceiling,
         peak_bytes=run.peak_bytes(),
+        attention=run.attention,
+        kernels=kernels,
         provenance=provenance.of(command),
     )
 
 
-class Runner:
-    """A stack that keeps stepping on one batch of random tokens."""
+def traced(run: Runner, steps: int, folder: Path) -> tuple[Kernel, ...]:
+    """Kernels of some more steps, whose trace is kept in `folder`."""
+    with jax.profiler.trace(str(folder)):
+        run.steps(steps)
+    return tuple(kernel_times.kernels(folder, steps))
 
-    def __init__(self, trainer: Trainer, experts: int, vocab: int) -> None:
-        train = trainer.train
+
+class Runner:
+    """A stack that keeps stepping on one batch: `tokens_KBT`, or random ids."""
+
+    def __init__(self, trainer: Trainer, experts: int, vocab: int, tokens_KBT: np.ndarray | None = None) -> None:
+        self.trainer, self.experts, train = trainer, experts, trainer.train
         shape = (experts, train.batch_size, train.seq_len + 1)
-        tokens = np.random.default_rng(0).integers(0, vocab, shape, np.int32)
+        tokens = np.random.default_rng(0).integers(0, vocab, shape, np.int32) if tokens_KBT is None else tokens_KBT
         here, rows = trainer.placement.local(experts, train.batch_size)
         self.tokens_KBT = trainer.placement.put_batch(tokens[here.start : here.stop, rows], experts, train.batch_size)
         self.controls: Controls = trainer.controls(np.full(experts, 1e-4), train.batch_size * train.seq_len)
@@ -140,10 +156,19 @@ class Runner:
         self.compile_time = time.perf_counter() - start
 
     @classmethod
-    def of(cls, config: Config, experts: int = 1) -> Runner:
+    def of(cls, config: Config, experts: int = 1, tokens_KBT: np.ndarray | None = None) -> Runner:
         vocab = config.data.tokenizer.vocab_size
-        mesh = Devices.of(config, experts).mesh(experts)
-        return cls(Trainer(LanguageModel.under(config.train, config.model, vocab), config.train, mesh), experts, vocab)
+        devices = Devices.of(config, experts)
+        train = settled(config.train, config.model, vocab, experts=experts, sizes=devices.sizes)
+        trainer = Trainer(LanguageModel.under(train, config.model, vocab), train, devices.mesh(experts))
+        return cls(trainer, experts, vocab, tokens_KBT)
+
+    @property
+    def attention(self) -> str:
+        """Which attention a step runs."""
+        model, train = self.trainer.model, self.trainer.train
+        assert isinstance(model, LanguageModel)
+        return model.attention_words(self.experts * train.part_size, train.seq_len)
 
     def seconds(self, count: int) -> float:
         """Wall time of `count` steps."""
@@ -155,9 +180,14 @@ class Runner:
         jax.block_until_ready(metrics)
 
     def peak_bytes(self) -> int:
+        """Device memory at its highest in this process, measured where the device counts it, else planned."""
         stats = jax.devices()[0].memory_stats()
         if stats and "peak_bytes_in_use" in stats:
             return int(stats["peak_bytes_in_use"])
+        return self.planned_bytes()
+
+    def planned_bytes(self) -> int:
+        """Device memory as the compiler planned it."""
         planned = self._planned
         held = planned.argument_size_in_bytes + planned.output_size_in_bytes - planned.alias_size_in_bytes
         return int(held * self.working.programs + planned.temp_size_in_bytes)

@@ -13,9 +13,10 @@ from typing import Any, Literal
 import jax
 from rich.table import Table
 
-from splitjax.config import Config, Train, UserError
+from splitjax.config import Config, MeshSizes, Train, UserError
 from splitjax.model import LanguageModel, flops_per_token
 from splitjax.parallel import Program, Times, Topology, Traffic, by_axis, moved_bytes
+from splitjax.runs.settled import settled
 from splitjax.train import Trainer
 
 from . import compile_record, estimate
@@ -102,12 +103,14 @@ def compile_step(
             f"{train.part_size} windows at once for data {sizes['data']} × fsdp {sizes['fsdp']} leave chips idle",
             where="train.batch_size", mend=f"Make it a multiple of {sizes['data'] * sizes['fsdp']}.",
         )
-    if train.attention == "auto" and topology.chip.is_tpu:
-        train = train.model_copy(update={"attention": "splash"})
-    guess = estimate.of(config.model, train, config.data.tokenizer.vocab_size, topology, experts, sizes)
+    chip, vocab = topology.chip, config.data.tokenizer.vocab_size
+    train = settled(train, config.model, vocab, experts=experts, sizes=MeshSizes(**sizes),
+                    device=(chip.platform, chip.memory_bytes))
+    if train.attention == "auto":
+        train = train.model_copy(update={"attention": "splash" if chip.is_tpu else "cudnn"})
+    guess = estimate.of(config.model, train, vocab, topology, experts, sizes)
     if flags is None:
-        on = "tpu" if topology.chip.is_tpu else "gpu"
-        flags = default_groups(on, chip=topology.chip.name, remat=train.remat, data=sizes["data"])
+        flags = default_groups(chip.platform, chip=chip.name, remat=train.remat, data=sizes["data"])
     if analytic:
         return _result(config, train, topology, experts, sizes, guess, "estimate", flags)
     found = _compile(config, train, topology, experts, sizes, flags)

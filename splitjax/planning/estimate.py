@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
-from splitjax.config import Model, Train
+from splitjax.config import MeshSizes, Model, Train
 from splitjax.model import flops_per_token, n_params_total, work
 from splitjax.parallel import AXES, Topology, Traffic, default_sizes, sizes_for
+from splitjax.runs.settled import memory_bytes
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,14 @@ def of(
     model: Model, train: Train, vocab: int, topology: Topology, experts: int, sizes: dict[str, int]
 ) -> Needs:
     """The estimate of everything that a compilation would tell."""
-    again = work.recomputed_flops_per_token(model, train.seq_len, train.remat, train.attention)
+    again = work.recomputed_flops_per_token(model, train.seq_len, work.remat_of(train), train.attention)
     per_token = flops_per_token(model, vocab, train.seq_len) + again
     tokens = experts * train.batch_size * train.seq_len / topology.devices
     passes = 2 if train.remat == "none" else 3
     return Needs(
-        bytes_per_device=int(memory_bytes(model, train, vocab, topology, experts, sizes)),
+        bytes_per_device=int(memory_bytes(
+            model, train, vocab, platform=topology.chip.platform, experts=experts, sizes=MeshSizes(**sizes)
+        )),
         accepted=True,
         executed_flops=tokens * per_token,
         hbm_bytes=hbm_bytes(model, train, vocab, topology, experts, sizes),
@@ -76,28 +79,9 @@ def hbm_bytes(
     width = _width(train)
     tokens = experts * train.batch_size * train.seq_len / topology.devices
     weights = n_params_total(model, vocab) / sizes["tensor"] * _local(experts, sizes)
-    return tokens * work.traffic_per_token(model, vocab, train.remat, width) + work.traffic_per_step(
-        weights, sizes["fsdp"], width
+    return tokens * work.traffic_per_token(model, vocab, work.remat_of(train), width) + work.traffic_per_step(
+        weights, sizes["fsdp"], width, train.bytes_of_state
     )
-
-
-_TPU_COPIES = 18.0
-"""Bytes a parameter of a device's share that a TPU program holds besides where it loops over wholly recomputed blocks:
-weights and gradients in a second layout. 17 to 20 in compiled programs of 1.3B and 2.7B on v5e and v6e."""
-
-
-def memory_bytes(
-    model: Model, train: Train, vocab: int, topology: Topology, experts: int, sizes: dict[str, int]
-) -> float:
-    """Highest memory of a device in a step (see `work.memory_bytes`)."""
-    windows, shards = train.part_size / (sizes["data"] * sizes["fsdp"]), sizes["fsdp"] * sizes["tensor"]
-    one = work.memory_bytes(
-        model, vocab, tokens=windows * train.seq_len, remat=train.remat, shards=shards,
-        tensor=sizes["tensor"], width=_width(train), scanned=train.layers == "scan",
-    )
-    if topology.chip.is_tpu and train.remat == "full" and train.layers == "scan":
-        one += _TPU_COPIES * model.n_layers * work.layer_weights(model) / shards
-    return _local(experts, sizes) * one
 
 
 def _collectives(

@@ -62,7 +62,7 @@ def check_memory(shape: Model, train: Train, vocab_size: int, experts: int, devi
         UserError: tells both sizes.
     """
     has = _memory(devices)
-    state = state_bytes(shape, vocab_size, experts)  # without gradients, activations and copies
+    state = state_bytes(shape, train, vocab_size, experts)  # without gradients, activations and copies
     batch = 4 * experts * train.batch_size * (train.seq_len + 1)
     for what, needs, mend in (
         (f"weights and moments of {experts} × {n_params_total(shape, vocab_size):,} parameters", state,

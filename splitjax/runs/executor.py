@@ -46,6 +46,7 @@ from .phase_work import work_of, work_of_step
 from .reporter import Reporter
 from .run_folder import RunFolder
 from .seed import Seed
+from .settled import settled
 from .sweeping.lane_groups import may_be_lanes
 from .telling.phase_words import phase_words
 from .telling.time_left import Load
@@ -162,9 +163,9 @@ class Executor:
 
     def model(self, shape: Model) -> LanguageModel:
         """The language model of a shape under this recipe."""
-        return LanguageModel.under(
-            self.config.train, shape, self.vocab_size, transfer=self.seed is None, end_id=self.corpus.end_id
-        )
+        experts = 1 if self.config.train.placement == "serial" else self.clock.experts
+        train = settled(self.config.train, shape, self.vocab_size, experts=experts, sizes=self._devices.sizes)
+        return LanguageModel.under(train, shape, self.vocab_size, transfer=self.seed is None, end_id=self.corpus.end_id)
 
     def stack_at(self, phase: Phase, position: int) -> Stack:
         """A saved stack of a finished phase."""
@@ -217,15 +218,11 @@ class Executor:
 
     def _tell_if_moved(self, phase: Phase) -> None:
         """Say it where a phase is taken up on other devices than it was saved on."""
-        now, folder = self._layout(phase), self.path(phase.name) / "checkpoints"
+        now, folder = layout_words(self.trainer(phase).placement.mesh), self.path(phase.name) / "checkpoints"
         before = hosts.from_first(lambda: checkpoint.last_meta(folder).get("layout", now))
         if before != now:
             words = self._words(phase)
             self.reporter.say(f"{words}: resumed on {now}, saved on {before}: the same batches, other rounding")
-
-    def _layout(self, phase: Phase) -> str:
-        """Where a phase lies: the mesh and the processes that share it."""
-        return layout_words(self.trainer(phase).placement.mesh)
 
     def _run_phase(self, phase: Phase) -> Stack:
         part = self.part(phase)
@@ -380,7 +377,7 @@ class Executor:
             "splitjax": __version__,
             "config": self.config.resolved(),
             "phase": plain(phase),
-            "layout": self._layout(phase),
+            "layout": layout_words(self.trainer(phase).placement.mesh),
             "domains": list(self.corpus.domains) if phase.on == "domains" else None,
             "lineage": {"parent": phase.parent, "at_step": phase.start, "split_at": phase.split_at, **self.lineage},
             "tokenizer": self.corpus.tokenizer.hash,

@@ -35,7 +35,7 @@ def disk_of(phases: Iterable[Phase], config: Config, experts: int, vocab_size: i
     quantum, every = Clock.of(config, experts).tokens_per_step, config.train.keep_every
     kept, temporary = 0, 0
     for phase in phases:
-        one = state_bytes(phase.model, vocab_size, phase.stack_size(experts))
+        one = state_bytes(phase.model, config.train, vocab_size, phase.stack_size(experts))
         regular = phase.stop * quantum // every - phase.start * quantum // every if every else 0
         kept += one * (len({*phase.save_at, phase.stop}) + min(regular, config.train.keep_last or regular))
         temporary = max(temporary, one)

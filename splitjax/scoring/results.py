@@ -61,8 +61,14 @@ def evaluate(job: Job) -> dict[str, Any]:
         },
         **noise,
         "costs": _costs(job, cells["planned"]),
-        "provenance": provenance.of(job.command),
+        "provenance": provenance.of(job.command) | {"attention": _attention(job, executor)},
     }
+
+
+def _attention(job: Job, executor: Executor) -> str:
+    """Which attention the main run's model had here."""
+    train = job.config.train
+    return executor.model(job.config.model).attention_words(train.part_size, train.seq_len)
 
 
 def _numbers(losses: Mapping[str, float | None], domains: Sequence[str]) -> np.ndarray:

@@ -24,6 +24,11 @@ def second_moments(train: Train, groups: Tree, params: Tree) -> Tree:
     return jax.tree.map(jnp.zeros_like, _part(params, groups, lambda group: not _by_muon(train, group)))
 
 
+def first_moments(train: Train, params: Tree) -> Tree:
+    """Zeros like params, in the type in which first moments are kept."""
+    return jax.tree.map(lambda leaf: jnp.zeros_like(leaf, train.moment_dtype), params)
+
+
 def update(
     train: Train, groups: Tree, params: Tree, mu: Tree, nu: Tree, steps: Array, grads: Tree, rate: Array
 ) -> tuple[Tree, Tree, Tree]:
@@ -34,7 +39,8 @@ def update(
 
     Args:
         groups: tree like params of groups with `.rate` (multiplier), `.decay` and `.hidden` (bool).
-        mu: first moments, or Muon's momentum.
+        mu: first moments, or Muon's momentum, in the type in which they are kept (`train.moment_dtype`); the
+            arithmetic is float32.
         nu: second moments (see `second_moments`).
         steps: updates applied so far.
         rate: scheduled learning rate.
@@ -42,6 +48,7 @@ def update(
     Returns:
         (params, mu, nu) after the update.
     """
+    kept, mu = jax.tree.map(jnp.result_type, mu), optax.tree.cast(mu, jnp.float32)
     adam, rest = optax.scale_by_adam(*train.betas), _splitter(train, groups)
     direction, moments = adam.update(rest(grads), optax.ScaleByAdamState(steps, rest(mu), nu))
     mu_after = moments.mu
@@ -54,6 +61,7 @@ def update(
         decay = train.weight_decay * leaf if group.decay else 0.0
         return leaf - rate * (group.rate * way + decay)
 
+    mu_after = jax.tree.map(lambda leaf, dtype: leaf.astype(dtype), mu_after, kept)
     return jax.tree.map(step, params, direction, groups), mu_after, moments.nu
 
 

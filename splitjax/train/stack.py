@@ -24,7 +24,7 @@ class Stack:
 
     Attributes:
         params: nested dict of float32 masters.
-        mu: first moments (Muon: momentum), like params.
+        mu: first moments (Muon: momentum), like params but for their type (`train.moment_dtype`).
         nu: second moments, like params without the leaves that Muon updates.
         tokens_K2: path tokens of each expert as two uint32 limbs (high, low): int32 ends at 2.1B tokens and JAX
             has no int64 by default. Read it through `path_tokens`.
@@ -49,14 +49,13 @@ class Stack:
         return self.steps_K.shape[0]
 
 
-def fresh(params: Tree, nu: Tree) -> Stack:
-    """A stack at token 0 around stacked parameters and zero second moments."""
+def fresh(params: Tree, mu: Tree, nu: Tree) -> Stack:
+    """A stack at token 0 around stacked parameters and zero moments."""
     first = jax.tree.leaves(params)[0]
-    zeros = jax.tree.map(jnp.zeros_like, params)
     none_K = jnp.zeros(first.shape[:1], jnp.int32)
     tokens_K2 = jnp.zeros((*first.shape[:1], 2), jnp.uint32)
     norm_K = jnp.zeros(first.shape[:1], jnp.float32)
-    return Stack(params, zeros, nu, tokens_K2, none_K, none_K, norm_K)
+    return Stack(params, mu, nu, tokens_K2, none_K, none_K, norm_K)
 
 
 def bare(stack: Stack) -> Stack:
@@ -108,7 +107,7 @@ def merge(stack: Stack, weights_K: Sequence[float] | None = None) -> Stack:
     w_K = (w_K / w_K.sum()).astype(np.float32)
 
     def mean(leaf: Array) -> Array:
-        return jnp.tensordot(w_K, leaf, axes=1)[None]
+        return jnp.tensordot(w_K, leaf, axes=1)[None].astype(leaf.dtype)
 
     longest = int(np.argmax(path_tokens(stack)))
     return Stack(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from splitjax.config import UserError
 
@@ -169,6 +170,9 @@ def _restore(trainer: Trainer, folder: Path, rows: Sequence[int]) -> tuple[Stack
     if not stack.mu:
         raise UserError("holds no moments: its phase was the end of a path, and nobody can go on from it",
                         where=str(folder), mend="Start from its weights (see seed_from), or from a trunk.")
+    if optax.tree.dtype(stack.mu, "highest") != jnp.dtype(trainer.train.moment_dtype):
+        cast = jax.jit(lambda tree: optax.tree.cast(tree, trainer.train.moment_dtype))
+        stack = dataclasses.replace(stack, mu=cast(stack.mu))
     return stack, meta
 
 

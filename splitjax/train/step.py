@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from splitjax.config import Train, UserError
 
 from .guards.spikes import running_mean, spike_limit
-from .optimizer import second_moments, update
+from .optimizer import first_moments, second_moments, update
 from .placement import Placement, like_params
 from .stack import Stack, Tree, add_tokens, fresh
 
@@ -100,7 +100,8 @@ class Trainer:
 
     def fresh(self, params: Tree) -> Stack:
         """A stack at token 0 around stacked parameters (to be called under `jit`)."""
-        return self.placement.constrain(fresh(params, second_moments(self.train, self.model.groups(params), params)))
+        nu = second_moments(self.train, self.model.groups(params), params)
+        return self.placement.constrain(fresh(params, first_moments(self.train, params), nu))
 
     def controls(
         self, rate_K: np.ndarray, tokens: int, clip_K: np.ndarray | None = None, active_K: np.ndarray | None = None

@@ -56,7 +56,7 @@ def test_no_token_is_scored_by_a_model_chosen_with_sight_of_it(
 
 
 def test_the_average_of_the_weights_does_not_look_ahead_either(model, experts_K, tokenizer) -> None:
-    merged_K = merge(fresh(experts_K, experts_K)).params
+    merged_K = merge(fresh(experts_K, experts_K, experts_K)).params
     tokens_MWT = windows(tokenizer)
     changed = tokens_MWT.copy()
     changed[..., PREFIX + 2 :] = 7

@@ -2,14 +2,14 @@
 
 Sources, read 2026-11-24: api/jobset/v1alpha2/jobset_types.go of kubernetes-sigs/jobset at 08dfbdfd (JobSet parts);
 kubernetes.io/docs/reference/kubernetes-api/workload-resources/job-v1 and …/pod-v1 (the rest);
-cloud.google.com/kubernetes-engine/docs/how-to/tpu-multislice (labels, annotation, limits).
+cloud.google.com/kubernetes-engine/docs/how-to/tpu-multislice and …/gpus (labels, annotation, limits).
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 
@@ -34,9 +34,23 @@ class PodMetadata(Strict):
     annotations: dict[str, str]
 
 
+class FieldRef(Strict):
+    fieldPath: str = Field(pattern=r"^metadata\.annotations\['[a-z0-9.-]+/[a-z0-9.-]+'\]$")
+
+
+class ValueFrom(Strict):
+    fieldRef: FieldRef
+
+
 class Variable(Strict):
     name: str
-    value: str
+    value: str | None = None
+    valueFrom: ValueFrom | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Variable:
+        assert (self.value is None) != (self.valueFrom is None)
+        return self
 
 
 class Mount(Strict):
@@ -45,7 +59,7 @@ class Mount(Strict):
 
 
 class Resources(Strict):
-    limits: dict[Literal["google.com/tpu"], int]
+    limits: dict[Literal["google.com/tpu", "nvidia.com/gpu"], Annotated[int, Field(ge=1)]]
 
 
 class Container(Strict):
@@ -67,9 +81,14 @@ class CsiVolume(Strict):
     volumeAttributes: dict[Literal["bucketName", "mountOptions"], str]
 
 
+class EmptyDir(Strict):
+    medium: Literal["", "Memory"]
+
+
 class Volume(Strict):
     name: DnsLabel
     configMap: ConfigMapVolume | None = None
+    emptyDir: EmptyDir | None = None
     csi: CsiVolume | None = None
 
 
@@ -136,8 +155,15 @@ class FailurePolicy(Strict):
     rules: list[FailureRule] = []
 
 
+class Network(Strict):
+    enableDNSHostnames: bool
+    publishNotReadyAddresses: bool
+    subdomain: DnsLabel | None = None
+
+
 class JobSetSpec(Strict):
     failurePolicy: FailurePolicy
+    network: Network | None = None
     replicatedJobs: list[ReplicatedJob] = Field(min_length=1)
 
 

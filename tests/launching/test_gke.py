@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from splitjax import launching
-from splitjax.config import from_dict
+from splitjax.config import UserError, from_dict
 from splitjax.launching import Request, shell
+from splitjax.parallel import cluster
 
 from .jobset import ConfigMap, Container, JobSet
 
+GPUS = {"accelerator": "h100-80gb", "accelerators": 8, "image": "registry/splitjax:1", "bucket": "b"}
 PLACE = {"topology": "2xv6e:4x8", "image": "registry/splitjax:1", "bucket": "b"}
 Script = Callable[..., str]
 
@@ -61,6 +63,72 @@ def test_a_single_host_is_no_cluster(script: Script) -> None:
     assert [each.name for each in one.env] == ["LIBTPU_INIT_ARGS"]
     assert one.resources.limits["google.com/tpu"] == 8
     assert "auto" in [each.value for each in container(manifests(script("gke", **PLACE))[1]).env]
+
+
+def test_one_gpu_node_is_one_process_with_all_its_gpus(script: Script) -> None:
+    _, job_set = manifests(script("gke", "train.batch_size=8", **GPUS))
+    (nodes,) = job_set.spec.replicatedJobs
+    job = nodes.template.spec
+    assert (nodes.replicas, job.parallelism, job.completions, job.completionMode) == (1, 1, 1, "Indexed")
+    assert job.template.spec.nodeSelector == {
+        "cloud.google.com/gke-accelerator": "nvidia-h100-80gb", "cloud.google.com/gke-spot": "true",
+    }
+    assert not job_set.metadata.annotations  # other jobs may use the pool
+    ours = container(job_set)
+    assert ours.command[-2:] == ["/etc/splitjax/config.yaml", "train.batch_size=8"]
+    assert ours.resources.limits == {"nvidia.com/gpu": 8}
+    assert [each.name for each in ours.env] == ["XLA_FLAGS"]  # alone: no cluster
+    assert {mount.name: mount.mountPath for mount in ours.volumeMounts} == {
+        "config": "/etc/splitjax", "shm": "/dev/shm", "bucket": "/bucket",
+    }
+    shared = {volume.name: volume for volume in job.template.spec.volumes}["shm"]
+    assert shared.emptyDir is not None
+    assert shared.emptyDir.medium == "Memory"
+
+
+def test_processes_of_gpu_nodes_find_each_other(
+    script: Script, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = GPUS | {"accelerator": "a100-40gb", "accelerators": 4, "nodes": 2, "on_demand": True}
+    _, job_set = manifests(script("gke", **place))
+    (nodes,) = job_set.spec.replicatedJobs
+    job = nodes.template.spec
+    assert (nodes.replicas, job.parallelism, job.completions) == (1, 2, 2)
+    assert job.template.spec.nodeSelector == {"cloud.google.com/gke-accelerator": "nvidia-tesla-a100"}
+    ours = container(job_set)
+    assert ours.resources.limits == {"nvidia.com/gpu": 4}
+    variables = {each.name: each for each in ours.env}
+    # A pod is called JOBSET-GROUP-JOB-POD and stands in the JobSet's own subdomain.
+    name = job_set.metadata.name
+    assert variables["SPLITJAX_COORDINATOR"].value == f"{name}-{nodes.name}-0-0.{name}:8476"
+    assert job_set.spec.network is not None
+    assert job_set.spec.network.enableDNSHostnames
+    assert job_set.spec.network.subdomain is None
+    index = variables["SPLITJAX_PROCESS"].valueFrom
+    assert index is not None
+    assert index.fieldRef.fieldPath == "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+    assert "SPLITJAX_DISTRIBUTED" not in variables
+    told = {each.name: each.value or "1" for each in ours.env}  # the cluster's word for the second pod
+    assert cluster._cluster(told) == {
+        "coordinator_address": f"{name}-node-0-0.{name}:8476", "num_processes": 2, "process_id": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"accelerator": "h100-80g"}, r"--accelerator: no accelerator 'h100-80g'\. Did you mean 'h100-80gb'\?"),
+        ({"accelerator": "none"}, r"Known: a100-40gb, a100-80gb, h100-80gb, h100-mega-80gb, h200-141gb\."),
+        ({"topology": "v5p:2x2x2"}, r"--topology and --accelerator exclude each other\. Leave one of them out\."),
+        ({"accelerator": None}, r"--on gke needs --topology or --accelerator\. --topology: TPU slices"),
+        ({"accelerators": 0}, "--accelerators must be at least 1, not 0"),
+        ({"accelerator": None, "topology": "v5p:2x2x2", "nodes": 2}, "--nodes means nothing with --topology"),
+        ({"accelerator": None, "topology": "v5p:2x2x2", "accelerators": 4}, "--accelerators means nothing with --topo"),
+    ],
+)
+def test_a_pool_that_is_none_is_refused(script: Script, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        script("gke", **GPUS | change)
 
 
 def test_the_flags_suit_the_recipe(script: Script) -> None:

@@ -22,10 +22,11 @@ NEEDED: dict[str, dict[str, Any]] = {
     "tpu-vm": {"topology": "v5p:2x2x2", "zone": "z", "bucket": "b"},
     "gke": {"topology": "v5p:2x2x2", "image": "i", "bucket": "b"},
 }
+GPUS = {"accelerator": "h100-80gb", "image": "i", "bucket": "b"}
 OTHER: dict[str, Any] = {
     "processes": 2, "nodes": 3, "parts": 2, "retries": 4, "sbatch": ("--partition=gpu",), "topology": "2xv6e:4x4",
     "on_demand": True, "zone": "other", "project": "p", "package": "splitjax[tpu]==9", "image": "other",
-    "bucket": "other", "service_account": "s", "env": ("PATH",),
+    "bucket": "other", "service_account": "s", "env": ("PATH",), "accelerator": "h200-141gb", "accelerators": 4,
 }
 # No script shows local's retries: test_local starts again for real.
 TAKEN = [
@@ -60,7 +61,8 @@ def test_an_option_changes_the_script(
     script: Callable[..., str], on: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("splitjax.launching.local.free_port", lambda: 1)
-    assert script(on, SWEEP, **NEEDED[on]) != script(on, SWEEP, **{**NEEDED[on], name: OTHER[name]})
+    place = GPUS if on == "gke" and name in ("accelerator", "accelerators", "nodes") else NEEDED[on]
+    assert script(on, SWEEP, **place) != script(on, SWEEP, **{**place, name: OTHER[name]})
 
 
 @pytest.mark.parametrize(("on", "name"), REFUSED)

@@ -75,7 +75,7 @@ def test_settings_give_equal_losses_and_gradients(
                 _gradients(shape, change)
             return
         # All but the kernel itself: its place is taken by the definition.
-        monkeypatch.setattr(cudnn, "_fused", by_definition)
+        monkeypatch.setattr(cudnn, "_packed_or_masked", by_definition)
         monkeypatch.setattr(cudnn, "unfit", lambda *_: None)
     monkeypatch.setattr(splash, "attend", partial(splash.attend, interpret=True))
     got = _gradients(shape, change)

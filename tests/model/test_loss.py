@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from splitjax.model.loss import blocks_for, mean_loss, token_losses, token_scores
+from splitjax.model.loss import blocks_for, mean_loss, rows_at_once, token_losses, token_scores
 
 
 def _plain(x: Any, head: Any, target: Any, z_loss: float, cap: float | None) -> Any:
@@ -53,3 +53,10 @@ def test_blocks_divide_the_length_and_bound_the_logits(batch: int, length: int, 
     assert length % blocks == 0
     rows = batch * length // blocks
     assert rows <= 512 or rows * vocab <= 1 << 21 or blocks == length
+
+
+def test_a_gpu_takes_few_large_blocks_of_what_its_memory_holds() -> None:
+    """32,768 tokens at 32,768 words are 4.3 GB of logits: four blocks on 80 GB, sixteen on 24 GB, 64 on a CPU."""
+    found = [blocks_for(16, 2048, 32768, rows_at_once(32768, *device))
+             for device in (("gpu", 80e9), ("gpu", 24e9), ("gpu", None), ("cpu", 80e9), ("tpu", 80e9))]
+    assert found == [4, 16, 16, 64, 64]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from splitjax.cli import main
 from splitjax.config import Config, UserError, load
 from splitjax.model import flops_per_token
-from splitjax.planning.bench import bench
+from splitjax.planning.bench import Runner, bench
+from splitjax.planning.kernel_times import by_class
 
 CPU_SHAPE = Path(__file__).parents[2] / "configs/bench/cpu_5m8.yaml"
 SMALL = [
@@ -40,8 +42,25 @@ def test_figures_agree_with_each_other(small: Config, tmp_path: Path) -> None:
     assert found.mfu == pytest.approx(flops / found.matmul_ceiling)
     assert found.peak_bytes > 3 * 4 * 2 * found.n_params_total  # weights and both moments, two experts
     assert list(tmp_path.rglob("*.xplane.pb"))
+    assert found.attention == "xla"
+    assert "products" in by_class(found.kernels)
     header, _, row = found.row().splitlines()
     assert header.count("|") == row.count("|")
+
+
+def test_steps_run_on_the_windows_that_are_given(small: Config) -> None:
+    tokens_KBT = np.arange(2 * 2 * 17, dtype=np.int32).reshape(2, 2, 17)
+    run = Runner.of(small, 2, tokens_KBT)
+    assert np.array_equal(run.tokens_KBT, tokens_KBT)
+    run.steps(1)
+
+
+def test_the_command_tells_a_step_by_kernels(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["bench", str(CPU_SHAPE), *SMALL, "--steps", "5", "--profile", str(tmp_path)]) == 0
+    row, parts = capsys.readouterr().out.split("\n\n")
+    assert "| xla |" in row
+    assert parts.startswith("| kernels | ms a step |")
+    assert "| products |" in parts
 
 
 def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,7 +78,7 @@ def test_flops_work_and_disk_of_a_tree(tmp_path: Path) -> None:
     steps, token = 6 + 6 + 3 * 6, flops_per_token(made.model, 300, 8)
     assert flops_of(tree, made, 3, 300) == steps * 32 * token
     assert work_of(tree, made, 3, 300) == steps * 32 * (token + 2e6)
-    one, three = (state_bytes(made.model, 300, count) for count in (1, 3))
+    one, three = (state_bytes(made.model, made.train, 300, count) for count in (1, 3))
     assert disk_of(tree, made, 3, 300) == 3 * one + 2 * three, "at 0, 6 and 12; experts to resume from"
 
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from .warm import until_settled
 
-def measure(shape: dict[str, int], precision: str, steps: int, *, compiled: bool) -> float:
-    """Seconds of a training step, the best of `steps`."""
+
+def measure(shape: dict[str, int], precision: str, steps: int, *, compiled: bool, together: int = 1) -> list[float]:
+    """Seconds of a training step, `steps` of them in groups that are waited for as one; compiled and tuned before."""
     import torch
+    from torch._dynamo.utils import counters
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = _llama(shape).to(device)
@@ -19,13 +22,26 @@ def measure(shape: dict[str, int], precision: str, steps: int, *, compiled: bool
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.98), fused=True)
     size = (shape["batch"], shape["seq"] + 1)
     tokens = torch.from_numpy(np.random.default_rng(0).integers(0, shape["vocab"], size)).to(device)
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            loss = _step(model, optimizer, tokens, device, precision)
+        assert np.isfinite(float(loss))  # waits for the device
+
+    until_settled(lambda: run(1), lambda: counters["stats"]["unique_graphs"])
     times = []
-    for _ in range(steps + 2):
+    for _ in range(max(steps // together, 1)):
         start = time.perf_counter()
-        loss = _step(model, optimizer, tokens, device, precision)
-        times.append(time.perf_counter() - start)
-    assert np.isfinite(loss)
-    return min(times[2:])
+        run(together)
+        times.append((time.perf_counter() - start) / together)
+    return times
+
+
+def peak_bytes() -> int | None:
+    """Memory of the card at its highest; None where the processor did the work."""
+    import torch
+
+    return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_available() else None
 
 
 def _llama(shape: dict[str, int]) -> Any:
@@ -46,7 +62,7 @@ def _llama(shape: dict[str, int]) -> Any:
     )
 
 
-def _step(model: Any, optimizer: Any, tokens: Any, device: str, precision: str) -> float:
+def _step(model: Any, optimizer: Any, tokens: Any, device: str, precision: str) -> Any:
     import torch
 
     with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
@@ -56,4 +72,4 @@ def _step(model: Any, optimizer: Any, tokens: Any, device: str, precision: str) 
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return float(loss.detach())  # waits for the device
+    return loss.detach()

@@ -1,0 +1,74 @@
+"""What `train` leaves open ("auto") and the devices settle: how blocks are looped over, and what is recomputed.
+
+Neither changes a result but for its rounding, so a run may be taken up where they are settled otherwise.
+"""
+
+from __future__ import annotations
+
+from splitjax.config import MeshSizes, Model, Train
+from splitjax.model import work
+from splitjax.parallel import device_here
+
+_UNROLLED = 32
+"""Most blocks in one program: 25 of 1.3B compile in 24 s for an H200, each more takes a second."""
+_REMATS: tuple[work.Remat, ...] = ("none", "dots_no_batch", "full")
+_ROOM = 0.9
+"""Share of the memory that an estimate may fill: it is within 10 % of what the compiler needs."""
+
+
+def settled(
+    train: Train, model: Model, vocab: int, *, experts: int, sizes: MeshSizes | None,
+    device: tuple[str, float | None] | None = None,
+) -> Train:
+    """The recipe without "auto" in `layers` and `remat`.
+
+    Args:
+        experts: of the largest stack of the run: every phase is computed in one way.
+        sizes: devices by axis; None: one.
+        device: platform and bytes of memory of one; None: of those at hand.
+    """
+    if "auto" not in (train.layers, train.remat):
+        return train
+    platform, memory = device or device_here()
+    changes: dict[str, str] = {}
+    if train.layers == "auto":
+        changes["layers"] = "scan" if platform != "cpu" and model.n_layers > _UNROLLED else "unroll"
+    if train.remat == "auto":
+        now = train.model_copy(update=changes)
+        changes["remat"] = _first_that_fits(now, model, vocab, experts, sizes or MeshSizes(), platform, memory)
+    return train.model_copy(update=changes)
+
+
+def _first_that_fits(
+    train: Train, model: Model, vocab: int, experts: int, sizes: MeshSizes, platform: str, memory: float | None
+) -> work.Remat:
+    if platform == "cpu" or memory is None:
+        return "none"
+    for remat in _REMATS:
+        tried = train.model_copy(update={"remat": remat})
+        if memory_bytes(model, tried, vocab, platform=platform, experts=experts, sizes=sizes) <= _ROOM * memory:
+            return remat
+    return _REMATS[-1]
+
+
+_TPU_COPIES = 18.0
+"""Bytes a parameter of a device's share that a TPU program holds besides where it loops over wholly recomputed blocks:
+weights and gradients in a second layout. 17 to 20 in compiled programs of 1.3B and 2.7B on v5e and v6e."""
+
+
+def memory_bytes(model: Model, train: Train, vocab: int, *, platform: str, experts: int, sizes: MeshSizes) -> float:
+    """Highest memory of a device in a step of a stack (see `work.memory_bytes`).
+
+    Args:
+        experts: of the stack.
+    """
+    windows, shards = train.part_size / (sizes.data * sizes.fsdp), sizes.fsdp * sizes.tensor
+    remat = work.remat_of(train)
+    one = work.memory_bytes(
+        model, vocab, tokens=windows * train.seq_len, remat=remat, shards=shards, tensor=sizes.tensor,
+        width=2 if train.precision == "bfloat16" else 4, bytes_of_state=train.bytes_of_state,
+        platform=platform,
+    )
+    if platform == "tpu" and remat == "full" and train.layers == "scan":
+        one += _TPU_COPIES * model.n_layers * work.layer_weights(model) / shards
+    return max(experts // sizes.expert, 1) * one
