@@ -217,6 +217,11 @@ def array_bytes(shape: str, largest: bool = False) -> float:
     return max(sizes, default=0.0) if largest else sum(sizes)
 
 
+def array_elements(shape: str) -> int:
+    """Elements of all arrays of a shape."""
+    return sum(int(np.prod(sides)) for _, sides in _arrays(shape))
+
+
 def parts(shape: str) -> list[str]:
     """The arrays of a tuple, each with its layout; of an array, itself."""
     return _PART.findall(shape)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from splitjax.parallel import Program, by_axis, crossing, moved_bytes
+from splitjax.parallel.moved import kernels
 from splitjax.parallel.traffic import axes_of
 
 MESH = {"expert": 2, "data": 1, "fsdp": 4, "tensor": 1}
@@ -128,6 +129,25 @@ ENTRY %main (a: f32[100,64]) -> f32[64] {
 }
 """)
     assert moved_bytes(program) == 64 * 4 + 64 * 4 + 4 + 2 * 64 * 4  # slice, result, index; then two reads on chip
+
+
+def test_kernels_name_every_array_they_move() -> None:
+    program = Program("""
+%inside (p0: bf16[4,64]) -> (bf16[2,64], f32[64]) {
+  %p0 = bf16[4,64]{1,0} parameter(0)
+  %cut = bf16[2,64]{1,0} slice(%p0), slice={[0:2], [0:64]}
+  %sum = f32[64]{0} constant({...})
+  ROOT %both = (bf16[2,64]{1,0}, f32[64]{0}) tuple(%cut, %sum)
+}
+ENTRY %main (a: bf16[4,64]) -> (bf16[2,64], f32[64]) {
+  %a = bf16[4,64]{1,0} parameter(0)
+  ROOT %f = (bf16[2,64]{1,0}, f32[64]{0}) fusion(%a), kind=kLoop, calls=%inside
+}
+""")
+    [(kernel, times, arrays)] = kernels(program)
+    assert (kernel.name, times) == ("f", 1)
+    assert arrays == [("bf16[4,64]{1,0}", 2 * 64 * 2), ("bf16[2,64]{1,0}", 2 * 64 * 2), ("f32[64]{0}", 64 * 4)]
+    assert moved_bytes(program) == 2 * 64 * 2 * 2 + 64 * 4
 
 
 def test_a_real_program_moves_its_operands_and_result() -> None:
