@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tools import chaos
-from tools.faults import moved, stops
+from tools.faults import moved, proc, stops
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -65,6 +66,23 @@ def test_only_the_stopped_process_may_be_accused() -> None:
     assert not stops.names(line, 1)
     assert not stops.names(line.replace("process 2", "processes 1, 2"), 2)
     assert not stops.names("", 2)
+
+
+def test_a_process_that_is_gone_has_nothing_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may go before its launcher is asked, between the list and the one look, or while it waits to be collected."""
+    wait = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(wait, stdin=subprocess.PIPE, env=os.environ | {"SPLITJAX_PROCESS": "1"}) as ended:
+        ended.communicate()
+    assert proc.children(ended.pid) == []
+    assert stops._processes_of(ended.pid) == {}
+    with subprocess.Popen(wait, stdin=subprocess.PIPE, env=os.environ | {"SPLITJAX_PROCESS": "2"}) as alive:
+        assert stops._processes_of(os.getpid())[2] == alive.pid
+        monkeypatch.setattr(stops, "children", lambda launcher: [ended.pid, alive.pid])
+        assert stops._processes_of(os.getpid()) == {2: alive.pid}
+        with open(f"/proc/{alive.pid}/task/{alive.pid}/stat", "rb") as stat:  # opened while it is there
+            alive.communicate()
+            monkeypatch.setattr(proc.Path, "read_bytes", lambda path: stat.read())
+            assert proc.told_of(alive.pid, "stat") == b""
 
 
 def test_figures_are_compared_within_rounding_and_the_rest_exactly() -> None:

@@ -94,8 +94,8 @@ def judge(
     results = _as_planned(plan, results)
     best, rival = champion(results), one_model(results)
     answer, whether = _whether(results, best, rival)
-    where = best_split(plan, results, best, pays=answer == "split")
-    beside = [*blame(plan, results, best), *_lost(results)]
+    where = best_split(plan, results, pays=answer == "split")
+    beside = [*blame(plan, results), *_lost(results)]
     steps = _steps(plan, results, fitted, answer, rival if answer == "one_model" else best or "planned", where, run)
     whole = " ".join([whether, *_beside_gain(results, best, rival)])
     return Verdict(answer, whole, where.text, tuple(beside), _terms(results), steps, where.low, where.high)
@@ -188,7 +188,7 @@ def _steps(
     found = [next_step.repeat(results, run)]
     if answer != "no_difference":
         found = [next_step.use(answer, model, run, _at(results, model), of_first_seed(results))]
-    if missed(plan, results, model):
+    if missed(plan, results):
         found.append(next_step.learn(run))
     wide = where.low is not None and where.high is not None and where.high - where.low > next_step.WIDE
     if fitted is not None and wide and (further := next_step.narrow(fitted, plan, results)):

@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from splitjax.config import load
+from tools.faults.proc import told_of
 from tools.faults.world import command, tiny_tree
 
 WORKERS = textwrap.dedent("""
@@ -41,12 +42,8 @@ def wait_for(what, seconds: float = 30.0):
 
 
 def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
     # Nobody may be there to collect it: a zombie writes nothing either.
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return told_of(pid, "stat").rpartition(b")")[2].split()[:1] in ([], [b"Z"])
 
 
 def slow_config(folder: Path) -> Path:

@@ -29,6 +29,7 @@ from splitjax.runs.run_folder import RunFolder
 from splitjax.runs.workers.attempts import SweepError
 from splitjax.train import read_metrics
 from tests.law.synthetic import exact, table
+from tools.faults.proc import children, told_of
 from tools.faults.world import tiny_tree
 
 SHAPE = {"d_model": 8, "n_layers": 1, "n_heads": 2}
@@ -103,8 +104,8 @@ def _kill_one_worker_while(work: Callable[[], None]) -> None:
     def strike() -> None:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            for child in _children(os.getpid()):
-                if "splitjax.runs.workers.worker" in Path(f"/proc/{child}/cmdline").read_text():
+            for child in children(os.getpid()):
+                if b"splitjax.runs.workers.worker" in told_of(child, "cmdline"):
                     time.sleep(4)
                     os.kill(child, signal.SIGKILL)
                     return
@@ -114,11 +115,6 @@ def _kill_one_worker_while(work: Callable[[], None]) -> None:
     killer.start()
     work()
     killer.join()
-
-
-def _children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
 
 
 def test_a_failed_cell_is_named_and_does_not_stop_the_others(make: Make, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from splitjax.parallel import beats
 
 from .cluster import Member, members, wait
+from .proc import children, told_of
 from .runs import compare, config_in, fingerprint, moment_of, run_of
 from .world import MAIN_ALONE, command, environment, write_corpus
 
@@ -135,7 +136,10 @@ def _stop_launch(config: Path, victim: int, rng: random.Random) -> tuple[str, fl
         found = _processes_of(launcher.process.pid)
         if moment is None or victim not in found:
             return None
-        os.kill(found[victim], signal.SIGSTOP)
+        try:
+            os.kill(found[victim], signal.SIGSTOP)
+        except ProcessLookupError:
+            return None
         began = time.monotonic()
         while "starting again" not in launcher.said() and launcher.process.poll() is None:
             time.sleep(0.1)
@@ -159,12 +163,12 @@ WAYS: dict[str, Callable[[Path, int, random.Random], tuple[str, float, list[str]
 
 
 def _processes_of(launcher: int) -> dict[int, int]:
-    """SPLITJAX_PROCESS → pid of the processes that a launcher started."""
+    """SPLITJAX_PROCESS → pid of the processes that a launcher started and that are still there."""
     found = {}
-    for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
-        told = re.search(rb"\0SPLITJAX_PROCESS=(\d+)\0", b"\0" + Path(f"/proc/{child}/environ").read_bytes())
+    for child in children(launcher):
+        told = re.search(rb"\0SPLITJAX_PROCESS=(\d+)\0", b"\0" + told_of(child, "environ"))
         if told:
-            found[int(told[1])] = int(child)
+            found[int(told[1])] = child
     return found
 
 

@@ -18,26 +18,25 @@ class Where:
     high: float | None = None
 
 
-def best_split(plan: Mapping[str, Any], results: Mapping[str, Any], best: str, *, pays: bool = True) -> Where:
+def best_split(plan: Mapping[str, Any], results: Mapping[str, Any], *, pays: bool) -> Where:
     """The law's 90 % interval, cut or widened by what was measured.
 
     A measured split that is better than the planned one beyond the noise cuts the range: the best lies between the
     measured splits beside it. One that is better within the noise only widens it.
 
     Args:
-        best: the experts that are held against one model, see `measured_edges.champion`.
         pays: whether splitting does; if not, that this is only where it would cost least is said.
     """
     at = splits(results)
     of_splits = [name for name in at if at[name] < 1 or at.get("planned") == 1]  # whether to split is said elsewhere
     least = min(of_splits, key=lambda name: routed_loss(results, name) or float("inf"), default="")
-    measured = [f"measured: {100 * at[least]:.0f} %{_by_seed(results)}"] if least and len(set(at.values())) > 1 else []
+    measured = [f"measured: {100 * at[least]:.0f} %{_by_seed(results)}"] if len(set(at.values())) > 1 else []
     if "interval" not in plan:
         return Where(f"The split was set to {_share(plan['split_fraction'])}"
                      f"{'; lowest loss ' + measured[0] if measured else ''}.")
     pick = plan.get("law_split_fraction", plan["split_fraction"])
     low, high = min(plan["interval"][0], pick), max(plan["interval"][1], pick)
-    name, kind = _rival_split(results, best) or ("", "")
+    name, kind = _rival_split(results) or ("", "")
     moved = kind == "routed"
     if moved:
         low, high = _cut(low, high, at[name], list(at.values()))
@@ -62,9 +61,9 @@ def _by_seed(results: Mapping[str, Any]) -> str:
     return f", over seeds {100 * told['mean']:.0f} ± {100 * told['error']:.0f} %"
 
 
-def blame(plan: Mapping[str, Any], results: Mapping[str, Any], best: str) -> list[str]:
+def blame(plan: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
     """A measured split that was better than the planned one beyond the noise is said, not hidden."""
-    found = _rival_split(results, best)
+    found = _rival_split(results)
     if found is None:
         return []
     name, kind = found
@@ -73,21 +72,20 @@ def blame(plan: Mapping[str, Any], results: Mapping[str, Any], best: str) -> lis
             f"{edge(results, 'planned', name, kind)}{words}{_of_law(plan, at[name])}."]
 
 
-def missed(plan: Mapping[str, Any], results: Mapping[str, Any], best: str) -> bool:
+def missed(plan: Mapping[str, Any], results: Mapping[str, Any]) -> bool:
     """Whether a measured split was better, beyond the noise, than one that the law had picked."""
-    return plan["decision"] != "explicit" and "interval" in plan and _rival_split(results, best) is not None
+    return plan["decision"] != "explicit" and _rival_split(results) is not None
 
 
-def _rival_split(results: Mapping[str, Any], best: str) -> tuple[str, str] | None:
-    """The measured split that is better than the planned one beyond the noise, and by which measure."""
+def _rival_split(results: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The best of the measured splits that are better than the planned one beyond the noise, and by which measure."""
     at = splits(results)
     for kind in ("routed", "oracle") if "planned" in at else ():
         found = {name: over for name, fraction in at.items()
                  if fraction not in (at["planned"], 1.0)
                  and (over := edge(results, name, "planned", kind)) and over.clear > 0}
         if found:
-            chosen = best if kind == "routed" and best in found else max(found, key=lambda each: found[each].nats)
-            return chosen, kind
+            return max(found, key=lambda each: found[each].nats), kind
     return None
 
 
