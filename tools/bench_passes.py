@@ -30,7 +30,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from splitjax.config import Model, Train, UserError
-from splitjax.model import LanguageModel, language_model, norm_kernels
+from splitjax.model import LanguageModel, language_model
+from splitjax.model.kernels import calls
 from splitjax.parallel import Program, make_mesh
 from splitjax.parallel.hlo import Instruction, array_elements
 from splitjax.parallel.moved import kernels
@@ -114,7 +115,7 @@ def kind_of(kernel: Instruction) -> str:
     target = re.search(r'custom_call_target="([^"]*)"', kernel.attributes)
     if target is None:
         return "fusions" if kernel.opcode == "fusion" else "copies" if kernel.opcode == "copy" else kernel.opcode
-    for part, kind in (("cublas", "products"), ("attention", "attention"), ("triton", "norm kernels")):
+    for part, kind in (("cublas", "products"), ("attention", "attention"), ("triton", "own kernels")):
         if part in target[1]:
             return kind
     return target[1]
@@ -165,7 +166,7 @@ def main() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     jax.config.update("jax_platforms", "cpu")  # where arrays lie; and no word about libraries that a card would need
     language_model.attention_of = lambda backend, cap: opaque_attention
-    norm_kernels.runs = lambda: not args.formulas
+    calls.runs = lambda: not args.formulas
     model = Model.model_validate(args.model).model_copy(update={"qk_norm": args.qk_norm, "tied_embeddings": True})
     if any(side % PRIME == 0 for side in (model.d_model, model.width_of_ffn, model.width_of_head)):
         raise UserError(f"a width of {args.model} is a multiple of {PRIME}", mend="Take another model.")
