@@ -84,7 +84,7 @@ def memory_bytes(
     Held throughout: the optimiser's state. In the backward pass also a copy of the weights in the type of
     the arithmetic, gradients, what each block saved, and the working set of one block with its gathered weights; in
     the loss instead the whole head, its gradient and both copies. The counts of saved arrays are those of compiled
-    programs (v5e and v5p, 1.3B and 2.7B).
+    programs (v5e and v5p, 1.3B and 2.7B) and, for GPU, of what an H200 held (`planning.own_rows`).
 
     Args:
         tokens: of a device in a step.
@@ -104,6 +104,8 @@ def memory_bytes(
     }[remat]
     kept = width * cfg.n_layers * tokens * saved
     block = width * tokens * 8 * (D + H + N + F) + 3.0 * width * layer_weights(cfg) / tensor
-    backward = (width + 4.0) * layers / shards + kept + block
+    copies, gradients = width * layers / shards, 4.0 * layers / shards
+    # What blocks saved goes as gradients come: XLA for GPU gives them the same room.
+    backward = copies + block + (max(kept, gradients) if platform == "gpu" else kept + gradients)
     loss = kept + width * layers / shards + vocab_size * D * (2 * 4.0 + 2 * width)
     return state + max(backward, loss)

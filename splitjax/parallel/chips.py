@@ -21,8 +21,9 @@ class Chip:
         link: one way of one link of it, bytes/s.
         ring: a side of a slice closes to a ring if it is a multiple of this; 0: behind a switch nothing need close.
         outside: network between slices or nodes, bytes/s a chip.
-        efficiency: share of both peaks that training reaches; the one figure here that is fitted, to published
-            rows of training (`planning.published_rows`), the same for every model.
+        efficiency: share of both peaks that training reaches; the one figure here that is fitted, the same for
+            every model: on Hopper GPUs to our own rows (`planning.own_rows`, H200), else to published ones
+            (`planning.published_rows`).
     """
 
     name: str
@@ -49,8 +50,8 @@ class Chip:
 # between slices of TPUs: cards of a host over its chips; between GPU nodes: one 200 or 400 Gbit/s card a GPU.
 CHIPS = {
     "a100": Chip("A100", 312e12, 80e9, 2.04e12, 1, 300e9, 0, 25e9, 0.56),
-    "h100": Chip("H100", 989e12, 80e9, 3.35e12, 1, 450e9, 0, 50e9, 0.56),
-    "h200": Chip("H200", 989e12, 141e9, 4.8e12, 1, 450e9, 0, 50e9, 0.56),
+    "h100": Chip("H100", 989e12, 80e9, 3.35e12, 1, 450e9, 0, 50e9, 0.78),
+    "h200": Chip("H200", 989e12, 141e9, 4.8e12, 1, 450e9, 0, 50e9, 0.78),
     "rtx4090": Chip("RTX 4090", 165e12, 24e9, 1.01e12, 1, 16e9, 0, 3e9, 0.56),
     "v4": Chip("v4", 275e12, 32e9, 1.23e12, 3, 50e9, 4, 6.25e9, 0.82),
     "v5e": Chip("v5e", 197e12, 16e9, 0.82e12, 2, 50e9, 16, 3.125e9, 0.91),
