@@ -46,6 +46,15 @@ def test_price_and_limit_are_obeyed() -> None:
     assert choose(told, [1.0, 1.0], limit=9.0, noise=0.1, most=1).cells == (0,)
 
 
+def test_a_loss_that_its_noise_hides_tells_little() -> None:
+    """Variances 1 and 0.01, noise 0.04: they take 1/1.04 = 0.962 and 0.01/0.05 = 0.2, so 4.81 is a fair price."""
+    told = draws([[1.0, 0.0], [0.0, 0.1]])
+    for price, first in ((4.7, 0), (4.9, 1)):
+        assert choose(told, [price, 1.0], limit=9.0, noise=0.2, most=1).cells == (first,)
+    assert sd_after(told, [0], 0.2) == pytest.approx(np.sqrt(2 - 1 / 1.04), rel=0.01)
+    assert sd_after(told, [1], 0.2) == pytest.approx(np.sqrt(2 - 0.2), rel=0.01)
+
+
 def test_what_tells_next_to_nothing_is_not_chosen() -> None:
     told = draws([[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
     weak = Draws(told.split - told.losses[:, 0] * 0.95, told.losses)

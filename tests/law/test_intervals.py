@@ -11,7 +11,7 @@ import pytest
 
 from splitjax.law import LawFit, plan, predict
 from splitjax.law.fitting.fitted import percentiles
-from splitjax.law.splitting.best_size import best_size
+from splitjax.law.splitting.best_size import _lowest, best_size
 from splitjax.law.splitting.plan import _flat
 from splitjax.law.splitting.view import GRID
 
@@ -112,3 +112,17 @@ def test_the_interval_of_a_size_is_that_of_the_best_size_of_each_draw() -> None:
     chosen, interval = best_size(exact("effective_data").table, 1e14, least, False)
     assert chosen == pytest.approx(1e6, rel=1e-3)
     assert interval == pytest.approx(1e6 * np.exp(10 * np.array([LOW, HIGH])), rel=1e-6)
+
+
+@pytest.mark.parametrize(("values", "least"), [
+    ([0.15625, 0.00625, 0.05625, 0.30625], 2.5),  # (x - 1.25)² / 10, the points being 2 apart
+    ([9.0, 6.0, 4.0, 3.5], 17 / 3),  # 4 + 2 · (6 - 3.5) / 2 / (6 - 2 · 4 + 3.5)
+    ([9.0, 6.5, 5.0, 4.0], 6.0),  # that parabola is least at 4 + 2 · 2.5, behind the last point
+    ([4.0, 3.5, 2.5, 1.0], 6.0),  # falls ever faster: there is none
+    ([1.0, 3.0, 4.0, 4.5], 0.0),
+    ([2.0, 2.0, 2.0, 1.0], 6.0),
+    ([1.0, 2.0, 3.1, 4.5], 0.0),  # least at 2 - 2 · 10.5, before the first point
+    ([2.0, 2.0, 2.0, 2.0], 0.0),
+])
+def test_the_least_point_is_that_of_the_parabola_and_never_outside(values: list[float], least: float) -> None:
+    assert _lowest(np.array([0.0, 2.0, 4.0, 6.0]), np.array(values)[:, None])[0] == pytest.approx(least)

@@ -46,6 +46,7 @@ def test_bits_become_nats(tmp_path: Path) -> None:
         ("", "the table is empty"),
         (HEAD, "the table has no rows"),
         ("n_params,d_pretrain,domain\n1,2,a\n", r"column 'loss' is missing.*--columns loss=NAME"),
+        ("d_pretrain,loss_bits\n1,2\n", r"column 'n_params' is missing"),
         ("n_params,d_pretrain,loss_bits\n1,2,3\n", r"'loss_bits' is in bits.*--loss-unit bits"),
         ("n_params,d_pretrain,loss (bits)\n1,2,3\n", r"'loss \(bits\)' is in bits"),
         (GOOD.replace("3.1", "nan"), r"runs.csv:3: column 'loss' holds nan"),

@@ -105,8 +105,11 @@ def test_what_was_not_measured_is_refused() -> None:
     with pytest.raises(UserError, match=r"a split at 0\.3 was not measured"):
         trial(measured(), 0.3, (0, 1))
     with pytest.raises(UserError, match="every seed"):
-        Measured(GRID, np.full((2, 8), np.nan))
+        Measured(GRID, np.where(GRID == 0.5, np.nan, np.ones((2, 8))))
     with pytest.raises(UserError, match="fractions"):
         Measured(GRID, np.zeros((2, 7)))
+    for fractions in ([0.0, 0.5, 0.4], [0.0, 0.4, 0.4]):
+        with pytest.raises(UserError, match="fractions must ascend"):
+            Measured(np.array(fractions), np.ones((1, 3)))
     with pytest.raises(UserError, match="in every setting"):
         best_constant({str(at): Measured(np.array([at]), np.ones((1, 1))) for at in (0.1, 0.2)}, [0.1, 0.2])

@@ -215,3 +215,12 @@ def test_a_bar_is_there_where_something_is_told() -> None:
         time.sleep(1.1)
     assert "comparing families" in text.getvalue()
     assert "━" in text.getvalue()
+
+
+def test_loads_add_up_and_are_taken_away_part_by_part() -> None:
+    more, less = Load(100.0, 5.0, 3), Load(30.0, 7.0, 1)
+    assert more + less == Load(130.0, 12.0, 4)
+    assert more - less == Load(70.0, -2.0, 2)
+    assert (more - less).not_negative() == Load(70.0, 0.0, 2)
+    assert (less - more).not_negative() == Load(0.0, 2.0, 0)
+    assert Load(1.0, -0.5, 0).not_negative() == Load(1.0, 0.0, 0)

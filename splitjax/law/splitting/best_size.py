@@ -43,11 +43,14 @@ def best_size(
 
 
 def _lowest(at: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Where each column of `values` [points, draws] is least, between the evenly spaced points `at` by a parabola."""
-    middle = np.clip(np.argmin(values, 0), 1, len(at) - 2)
+    """Where each column of `values` [points, draws] is least: between the evenly spaced points `at` by a parabola, at
+    the least point itself where no parabola has a least there."""
+    least = np.argmin(values, 0)
+    middle = np.clip(least, 1, len(at) - 2)
     left, here, right = (np.take_along_axis(values, (middle + step)[None], 0)[0] for step in (-1, 0, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        shift = np.where(left + right > 2 * here, (left - right) / (left - 2 * here + right) / 2, 0.0)
+        parabola = (left - right) / (left - 2 * here + right) / 2
+        shift = np.where(left + right > 2 * here, parabola, least - middle)
     return at[middle] + np.clip(shift, -1.0, 1.0) * (at[1] - at[0])
 
 
