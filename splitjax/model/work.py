@@ -100,7 +100,7 @@ def memory_bytes(
     state = float(bytes_of_state) * (layers + ends) / shards
     saved = {
         "full": D, "dots": 3 * D + 2 * H + 4 * N + 2 * F, "dots_no_batch": 3 * D + H + 2 * N + 2 * F, "offload": 0.0,
-        "none": 8 * D + 2 * H + 2 * N + 3 * F if platform == "gpu" else 12 * D + 6 * H + 6 * N + 9 * F,
+        "none": 8 * D + 2 * H + 2 * N + 3 * F,
     }[remat]
     kept = width * cfg.n_layers * tokens * saved
     block = width * tokens * 8 * (D + H + N + F) + 3.0 * width * layer_weights(cfg) / tensor
