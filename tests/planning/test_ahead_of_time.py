@@ -32,12 +32,13 @@ def guess(name: str, topology: str, experts: int, *overrides: str) -> compiled_s
 
 
 DOTS = "train.remat=dots_no_batch"
+NONE = "train.remat=none"
 CHOSEN = [
-    ("1.3B_x8_v5e", "v5e:4x4", ("train.batch_size=16", "train.mesh={fsdp: 16}", DOTS)),
-    ("1.3B_x8_v5p", "v5p:4x4x4", ("train.batch_size=64", "train.mesh={data: 4, fsdp: 16}", "train.remat=none")),
-    ("1.3B_x8_v6e", "v6e:4x4", ("train.batch_size=32", "train.mesh={fsdp: 16}", DOTS)),
+    ("1.3B_x8_v5e", "v5e:4x4", ("train.batch_size=16", "train.mesh={data: 2, fsdp: 8}", NONE)),
+    ("1.3B_x8_v5p", "v5p:4x4x4", ("train.batch_size=128", "train.mesh={data: 16, fsdp: 4}", NONE)),
+    ("1.3B_x8_v6e", "v6e:4x4", ("train.batch_size=32", "train.mesh={data: 2, fsdp: 8}", NONE)),
     ("2.7B_x8_v5e", "v5e:4x4", ("train.batch_size=16", "train.mesh={fsdp: 16}", DOTS, "train.seq_len=4096")),
-    ("2.7B_x8_v5p", "v5p:4x4x4", ("train.batch_size=64", "train.mesh={data: 4, fsdp: 16}", "train.remat=none")),
+    ("2.7B_x8_v5p", "v5p:4x4x4", ("train.batch_size=128", "train.mesh={data: 16, fsdp: 4}", NONE)),
     ("2.7B_x8_v6e", "v6e:4x4", ("train.batch_size=32", "train.mesh={data: 2, fsdp: 8}", DOTS)),
 ]
 """What the search ranks first for one model of sequence 4096."""
