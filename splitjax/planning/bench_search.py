@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import jax
 
 from splitjax.config import Config, UserError
+from splitjax.runs.settled import REMATS
 
 from .bench import Runner
 
-_REMATS = ("none", "dots_no_batch", "full")
 _WORTH = 1.02
 """A larger batch, or other blocks, must be faster by this to be taken: less is noise, and a batch is also learning."""
 _GROUPS = 3
@@ -76,9 +76,10 @@ def best_of(batch: int, length: int, measure: Measure, told: Callable[[Tried], N
     A batch is doubled as long as that pays; what recomputes more is tried only from where less did not fit.
     """
     best: Tried | None = None
-    for remat in _REMATS:
+    for remat in REMATS:
         fits = True
-        while fits and (tried := measure(Tried(batch, remat, None))):
+        while fits:
+            tried = measure(Tried(batch, remat, None))
             told(tried)
             fits = tried.tokens_per_s is not None
             if not _faster(tried, best):

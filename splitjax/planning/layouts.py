@@ -10,15 +10,13 @@ from rich.table import Table
 
 from splitjax.config import Config, UserError, format_count
 from splitjax.parallel import Topology
+from splitjax.runs.settled import REMATS, ROOM
 
 from .compiled_step import Compiled, compile_step
 
-_REMATS = ("none", "dots_no_batch", "full")
 _WINDOWS = (1, 2, 4, 8)
 _COMPILED = 3
 _AS_FAST = 1.03
-_ROOM = 0.9
-"""Share of the memory that an estimate may fill: it is within 15 % of what the compiler needs."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +91,14 @@ def rank(config: Config, topology: Topology, experts: int, min_tokens: int = 0) 
     found = []
     for mesh in meshes(topology, experts):
         for windows in _WINDOWS:
-            for remat in _REMATS:
+            for remat in REMATS:
                 batch = windows * mesh["data"] * mesh["fsdp"] * config.train.microbatches
                 tokens = batch * experts * config.train.seq_len / topology.devices
                 if tokens < min_tokens:
                     continue
                 tried = _with(config, batch, remat)
                 found.append(compile_step(tried, topology, experts=experts, mesh=mesh, analytic=True))
-    fitting = [one for one in found if one.bytes_per_device <= _ROOM * topology.chip.memory_bytes]
+    fitting = [one for one in found if one.bytes_per_device <= ROOM * topology.chip.memory_bytes]
     if not fitting:
         return []
     fastest = max(one.tokens_per_s for one in fitting)

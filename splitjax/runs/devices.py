@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from splitjax.config import Config, MeshSizes, Model, Train, UserError
 from splitjax.model import n_params_total, state_bytes
-from splitjax.parallel import default_sizes, mesh_of, sizes_for
+from splitjax.parallel import default_sizes, device_here, mesh_of, sizes_for
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def check_memory(shape: Model, train: Train, vocab_size: int, experts: int, devi
 
 def _memory(devices: int) -> float:
     """Bytes of the devices; processors have the memory of their machine."""
-    told = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    _, told = device_here()
     if told:
-        return float(told) * devices
+        return told * devices
     return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) * jax.process_count()
 
 

@@ -11,9 +11,10 @@ from splitjax.parallel import device_here
 
 _UNROLLED = 32
 """Most blocks in one program: 25 of 1.3B compile in 24 s for an H200, each more takes a second."""
-_REMATS: tuple[work.Remat, ...] = ("none", "dots_no_batch", "full")
-_ROOM = 0.9
-"""Share of the memory that an estimate may fill: it is within 10 % of what the compiler needs."""
+REMATS: tuple[work.Remat, ...] = ("none", "dots_no_batch", "full")
+"""What is worth trying, from the fastest to the smallest."""
+ROOM = 0.9
+"""Share of the memory that an estimate may fill: it is within 15 % of what the compiler needs."""
 
 
 def settled(
@@ -44,11 +45,11 @@ def _first_that_fits(
 ) -> work.Remat:
     if platform == "cpu" or memory is None:
         return "none"
-    for remat in _REMATS:
+    for remat in REMATS:
         tried = train.model_copy(update={"remat": remat})
-        if memory_bytes(model, tried, vocab, platform=platform, experts=experts, sizes=sizes) <= _ROOM * memory:
+        if memory_bytes(model, tried, vocab, platform=platform, experts=experts, sizes=sizes) <= ROOM * memory:
             return remat
-    return _REMATS[-1]
+    return REMATS[-1]
 
 
 _TPU_COPIES = 18.0
