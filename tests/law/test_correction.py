@@ -110,12 +110,12 @@ def test_a_law_is_corrected_near_its_rows_and_not_away_from_them() -> None:
 
 
 def test_intervals_allow_for_a_misfit(monkeypatch: pytest.MonkeyPatch) -> None:
-    law = fit(bent(table("effective_data", noise=0.002), 0.02, 1), "effective_data", bootstrap=60)
-    found = plan(law, 3e7, 5e8, 8)
+    rows = bent(table("effective_data", noise=0.002), 0.02, 1)
+    found = plan(fit(rows, "effective_data", bootstrap=60), 3e7, 5e8, 8)
     assert any("off by" in note for note in found.notes)
     monkeypatch.setattr(Combined, "correction", None)
     monkeypatch.setattr(Combined, "allowance", None)
-    noise = plan(dataclasses.replace(law), 3e7, 5e8, 8)
+    noise = plan(fit(rows, "effective_data", bootstrap=60), 3e7, 5e8, 8)
     for wide, narrow in (
         (found.interval, noise.interval),
         (found.loss_interval, noise.loss_interval),
@@ -144,7 +144,7 @@ def test_what_a_domain_has_alone_corrects_it_and_cancels_in_the_mean() -> None:
     d, s = np.array([1e8, 3e8]), np.array([1e7, 0.0])
     apart = [law.chosen.losses(3e7, d, s, name, draws=True, alone=True) for name in "abcd"]
     among = np.mean([law.chosen.losses(3e7, d, s, name, draws=True) for name in "abcd"], 0)
-    assert np.std(np.log(apart[0]), 0).min() > 1.2 * np.std(np.log(among), 0).max()
+    assert (np.std(np.log(apart[0]), 0) > 1.4 * np.std(np.log(among), 0)).all()
     told = plan(law, 3e7, 5e8, 4)
     assert law.predict(3e7, told.d_pretrain, told.d_special) == pytest.approx(told.predicted_loss)
     one = plan(law, 3e7, 5e8, 4, weights={"a": 1.0})
@@ -223,36 +223,54 @@ def test_a_draw_is_one_function_wherever_it_is_asked() -> None:
         np.testing.assert_allclose(one[:, 0], whole[:, i], rtol=1e-10)
 
 
+N, T, K = 3e7, 1e9, 8
+FRACTION = np.linspace(0, 1, 401)
+D, S = Budget(N, T, K, "total").spend(FRACTION)
+
+
+def off_in_stretches(seed: int) -> tuple[Table, np.ndarray]:
+    """Rows whose truth is off by 1.5 % in stretches, and that truth over FRACTION of a larger budget."""
+    points = np.concatenate([grid(SIZES, PRETRAIN, SPECIAL), np.stack([np.full(401, N), D, S], 1)])
+    off = wander(*points.T, 0.015, seed)
+    rows = table("effective_data", noise=0.003, seed=seed)
+    rows = dataclasses.replace(rows, loss=rows.loss * np.exp(off[: len(rows)]))
+    return rows, exact("effective_data").predict(N, D, S) * np.exp(off[len(rows) :])
+
+
+def holds_split(law: LawFit, truth: np.ndarray) -> bool:
+    best = FRACTION[np.argmin(truth)]
+    low, high = plan(law, N, T, K).interval
+    return bool(low - 0.0025 <= best <= high + 0.0025)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_ninety_percent_intervals_hold_the_split_of_a_law_that_no_family_has() -> None:
-    """Of 100 tables whose truth is off by 1.5 % in stretches, on the rows and on the path of the main run alike."""
-    n, tokens, experts = 3e7, 1e9, 8
-    fraction = np.linspace(0, 1, 401)
-    d, s = Budget(n, tokens, experts, "total").spend(fraction)
-    held: dict[str, list[bool]] = {"split": [], "level": [], "difference": [], "uncorrected": []}
+    """Of 100 tables, 76 runs each: the main run's N is 3, its D 4 and its D' 7 times the largest seen."""
+    held: dict[str, list[bool]] = {"split": [], "level": [], "difference": []}
     for seed in range(100):
-        points = np.concatenate([grid(SIZES, PRETRAIN, SPECIAL), np.stack([np.full(401, n), d, s], 1)])
-        off = wander(*points.T, 0.015, seed)
-        rows = table("effective_data", noise=0.003, seed=seed)
-        rows = dataclasses.replace(rows, loss=rows.loss * np.exp(off[: len(rows)]))
-        truth = exact("effective_data").predict(n, d, s) * np.exp(off[len(rows) :])
+        rows, truth = off_in_stretches(seed)
         law = fit(rows, bootstrap=100, seed=seed)
-        best = fraction[np.argmin(truth)]
-        low, high = plan(law, n, tokens, experts).interval
-        held["split"].append(low - 0.0025 <= best <= high + 0.0025)
-        draws = law.chosen.losses(n, d[[160, 320]], s[[160, 320]], "", draws=True)
+        held["split"].append(holds_split(law, truth))
+        draws = law.chosen.losses(N, D[[160, 320]], S[[160, 320]], "", draws=True)
         held["level"].append(_holds(draws[:, 0], truth[160]))
         held["difference"].append(_holds(draws[:, 0] / draws[:, 1], truth[160] / truth[320]))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Combined, "correction", None)
-            patch.setattr(Combined, "allowance", None)
-            low, high = plan(dataclasses.replace(law), n, tokens, experts).interval
-        held["uncorrected"].append(low - 0.0025 <= best <= high + 0.0025)
     shares = {name: float(np.mean(each)) for name, each in held.items()}
     print(shares)
-    assert all(shares[name] >= 0.82 for name in ("split", "level", "difference"))
-    assert shares["uncorrected"] < 0.75, "else the misfit is not needed"
+    assert all(share >= 0.82 for share in shares.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_without_the_misfit_they_would_hold_it_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Combined, "correction", None)
+    monkeypatch.setattr(Combined, "allowance", None)
+    held = []
+    for seed in range(40):
+        rows, truth = off_in_stretches(seed)
+        held.append(holds_split(fit(rows, bootstrap=100, seed=seed), truth))
+    print(np.mean(held))
+    assert np.mean(held) < 0.75, "else the misfit is not needed"
 
 
 def _holds(draws: np.ndarray, value: float) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from splitjax.law import LawFit, plan, predict
-from splitjax.law.fitting.fitted import percentiles
+from splitjax.law.fitting.fitted import percentiles, shortest
 from splitjax.law.splitting.best_size import _lowest, best_size
 from splitjax.law.splitting.plan import _flat
 from splitjax.law.splitting.view import GRID
@@ -47,6 +47,16 @@ def test_an_interval_of_draws_is_their_5_and_95_percent_point() -> None:
     assert percentiles(np.array([3.0, np.inf, 1.0])) == [1.0, np.inf]
 
 
+@pytest.mark.parametrize(("draws", "held"), [
+    ([0.9, *(0.02 * i for i in range(18))], [0.0, 0.34]),  # 18 of 19, at the lower end
+    ([-0.9, *(0.02 * i for i in range(18))], [0.0, 0.34]),  # at the upper end
+    ([0.0] * 30 + [0.3, 0.9, 1.0], [0.0, 0.3]),  # ⌈0.9 · 34⌉ = 31 of 33: they pile up at a corner
+    ([0.2, 0.4, 0.7], [0.2, 0.7]),  # too few to leave one out
+])
+def test_the_shortest_interval_holds_nine_tenths_of_the_draws(draws: list[float], held: list[float]) -> None:
+    assert shortest(np.random.default_rng(0).permutation(draws)) == pytest.approx(held)
+
+
 def test_bands_and_intervals_of_a_loss_are_those_of_its_draws() -> None:
     """Weights 1 : 3 of domains that are off by 1 and 2 times OFF: the mean is off by 1.75 times OFF."""
     law = raised({"near": 1.0, "far": 2.0})
@@ -66,12 +76,12 @@ def test_bands_and_intervals_of_a_loss_are_those_of_its_draws() -> None:
 
 
 def test_the_interval_of_the_split_is_that_of_the_best_split_of_each_draw() -> None:
-    """Under `total` D* = (K k g)^(1/(1-g)): each draw has the k of a best split that is known."""
+    """Under `total` D* = (K k g)^(1/(1-g)): each draw has the k of a known best split; most lie low."""
     best = 0.1 + 5e-4 * np.random.default_rng(1).permutation(41) ** 2.0
     laws = [exact("effective_data", TRUTH | {"k": (f * T) ** (1 - TRUTH["g"]) / (K * TRUTH["g"])}) for f in best]
     family = dataclasses.replace(laws[0].families[0], draws=(np.stack([each.families[0].xs[0] for each in laws]),))
     found = plan(bare(dataclasses.replace(laws[0], families=(family,))), N, T, K)
-    expected = (0.1 + 5e-4 * 2**2, 0.1 + 5e-4 * 38**2)
+    expected = (0.1, 0.1 + 5e-4 * 37**2)
     assert found.split_fraction == pytest.approx(best[0], abs=1e-4)
     assert found.interval == pytest.approx(expected, abs=1e-4)
     assert found.by_family["effective_data"]["interval"] == pytest.approx(expected, abs=1e-4)

@@ -12,7 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..tables.table import Table
-from .correction import USUAL, Correction, Runs, coordinates, origin_of
+from .correction import USUAL, Correction, Follow, Runs, coordinates, origin_of
 from .process import Kernel, Process
 
 _SHOWS = 4.0
@@ -24,38 +24,37 @@ _LEAST = 1e-6
 
 
 def allowance_of(
-    table: Table, rows: np.ndarray, predicted: np.ndarray, drawn: np.ndarray, spent: int, seed: int = 0
+    table: Table, rows: np.ndarray, predicted: np.ndarray, follow: Follow, draws: int, seed: int = 0
 ) -> Correction | None:
     """A usual misfit given that none was seen; None where the runs would have shown it.
 
     Args:
-        table, rows, predicted, drawn, seed: as for `correction_of`.
-        spent: parameters by which the law follows run means.
+        table, rows, predicted, follow, seed: as for `correction_of`.
+        draws: how many the law has.
     """
     runs = Runs.of_table(table, rows, seed)
     residual = runs.residuals(table.loss, predicted)
-    left = len(residual) - spent
+    followed = follow(runs)
+    left = len(residual) - followed.shape[1]
     origin = origin_of(runs)
     at = coordinates(runs.n, runs.d, runs.s, origin)
     noise = max(float(np.sqrt(np.square(residual).sum() / max(left, 1))), _LEAST)
-    if left > 0 and gain(USUAL.between(at, at), runs.residuals(table.loss, drawn), noise, spent) > _SHOWS:
+    if left > 0 and gain(USUAL.between(at, at), followed, noise) > _SHOWS:
         return None
-    unseen = np.zeros((len(drawn), len(residual)))
+    unseen = np.zeros((draws, len(residual)))
     return Correction(Process(Kernel(USUAL.parts, noise), at, unseen[0], unseen, seed), {}, origin)
 
 
-def gain(misfit: np.ndarray, drawn: np.ndarray, noise: float, spent: int) -> float:
+def gain(misfit: np.ndarray, followed: np.ndarray, noise: float) -> float:
     """Log likelihood that residuals with a misfit gain over noise alone, on average, once a law has followed them.
 
     Args:
         misfit: covariance of a misfit at the runs, [runs, runs].
-        drawn: residuals of draws of the law, [draws, runs]: along their main directions the law follows whatever it is
-            shown, so that nothing is seen there.
+        followed: orthonormal directions along which the law follows whatever it is shown, [runs, directions]: nothing
+            is seen there.
         noise: standard deviation of a run.
-        spent: how many such directions there are.
     """
     with threadpool_limits(1, "blas"):  # as for the likeliest kernel
-        _, _, directions = np.linalg.svd(drawn - drawn.mean(0), full_matrices=True)
-        seen = directions[spent:]
+        seen = np.linalg.qr(followed, mode="complete")[0][:, followed.shape[1] :].T
         variance = np.linalg.eigvalsh(seen @ misfit @ seen.T) + noise**2
     return float(0.5 * (len(variance) * np.log(variance.mean()) - np.log(variance).sum()))

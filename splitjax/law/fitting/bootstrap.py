@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..tables.table import Table
+from ..tables.table import Table, clusters
 from .engine import Problem
 from .solver import Loss
 
@@ -42,6 +42,15 @@ def redrawn(
         width = 1.06 * min(told.std(), 1.4826 * float(np.median(np.abs(told)))) * n**-0.2
         noise = (noise + width * rng.normal(size=noise.shape)) / np.hypot(1.0, width / told.std())
     return np.sqrt(n / (n - spent)) * noise / scale
+
+
+def in_stretches(table: Table, fitted: np.ndarray, noise: np.ndarray, pull: np.ndarray) -> np.ndarray:
+    """The same noise of single rows, [draws, rows], but what the rows of a run share is `pull` [draws, fitted]."""
+    run = np.unique(clusters(table)[fitted], return_inverse=True)[1]
+    of = (np.arange(run.max() + 1)[:, None] == run) / np.bincount(run)[:, None]
+    out = np.array(noise)
+    out[:, fitted] += pull - (noise[:, fitted] @ of.T)[:, run]
+    return out
 
 
 def bootstrap(

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..tables.table import NAMES, Table
 from . import selection
-from .bootstrap import bootstrap, redrawn
-from .combined import apart, mean_of
+from .bootstrap import bootstrap, in_stretches, redrawn
+from .combined import Combined, apart, mean_of
 from .correction import Correction, correction_of
 from .engine import Found, Problem
 from .families import Family
@@ -62,12 +62,18 @@ class Bench:
         return Candidate(problem, found, problem.predict([x[None] for x in found.xs])[0], predicted)
 
     def noise(self, members: Sequence[Candidate], weights: Sequence[float]) -> np.ndarray:
-        """How the noise might have fallen, [draws, rows]: on all families alike, so that draws combine one by one."""
+        """How the noise might have fallen, [draws, rows]: on all families alike, so that draws combine one by one.
+
+        What the law gets wrong in stretches might have fallen otherwise too, and pulls a fit further than noise does.
+        """
         fitted = np.all([each.problem.usable for each in members], 0) & (self.table.weight > 0)
         spent = round(sum(w * each.problem.n_free for each, w in zip(members, weights, strict=True)))
         predicted = mean_of([each.predicted for each in members], weights)
         rng = np.random.default_rng([self.seed, 2])
-        return redrawn(self.table, predicted, fitted, self.loss, spent, self.bootstrap, rng)
+        noise = redrawn(self.table, predicted, fitted, self.loss, spent, self.bootstrap, rng)
+        law = Combined(tuple(self.fitted(each, None) for each in members), tuple(weights), self.table)
+        pull = law.pulled(self.bootstrap, rng)
+        return noise if pull is None else in_stretches(self.table, fitted, noise, pull)
 
     def with_draws(self, candidate: Candidate, noise: np.ndarray) -> Candidate:
         """The family fitted again to each draw of the noise."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..tables.table import Table
 from .allowance import allowance_of
-from .correction import Correction, correction_of
+from .correction import Correction, Runs, correction_of, pulled
 from .fitted import Fitted
 from .selection import Score, explained
 
@@ -120,15 +120,26 @@ class Combined:
     @cached_property
     def correction(self) -> Correction | None:
         """What the residuals of whole runs say of the law's misfit; None where they are noise."""
-        return correction_of(self.table, self._seen & ~self.apart, self.uncorrected, self._drawn_on_rows)
+        return correction_of(
+            self.table, self._seen & ~self.apart, self.uncorrected, self._drawn_on_rows, follow=self._followed
+        )
+
+    def pulled(self, draws: int, rng: np.random.Generator) -> np.ndarray | None:
+        """By how much another fall of the misfit would pull a fit, [draws, rows fitted]; None where none is told."""
+        if self.correction is None:
+            return None
+        runs = Runs.of_table(self.table, self._seen & ~self.apart)
+        return pulled(self.correction, self.table, self._seen, runs, self._followed(runs), draws, rng)
+
+    def _followed(self, runs: Runs) -> np.ndarray:
+        return runs.followed([each.slopes(self.table) for each in self.members], self.weights)
 
     @cached_property
     def allowance(self) -> Correction | None:
         """A misfit for the draws alone, where the runs are too few to have shown one; None where it is told."""
-        if self.correction is not None or self._drawn_on_rows is None:
+        if self.correction is not None or not self.drawn:
             return None
-        spent = max(len(family.linear) + len(family.nonlinear) for family in (m.forms[0].family for m in self.members))
-        return allowance_of(self.table, self._seen & ~self.apart, self.uncorrected, self._drawn_on_rows, spent)
+        return allowance_of(self.table, self._seen & ~self.apart, self.uncorrected, self._followed, self.drawn)
 
     @cached_property
     def _drawn_on_rows(self) -> np.ndarray | None:

@@ -13,15 +13,17 @@ lengths: it corrects and widens what is said of that domain, and cancels in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..tables.table import Table, clusters
-from .process import Kernel, Part, Process, likeliest, prior_draws, resized
+from .process import Kernel, Part, Process, likeliest, precision, prior_draws, resized
 
+_TOLD = 1e-6
+"""Directions of a family's parameters that move a table's rows by less than so much of the most are no directions."""
 _MOST = 400
 """Runs used at most: the cost grows with their cube."""
 
@@ -88,6 +90,10 @@ def usual_misfit(draws: int, seed: int, origin: float) -> Callable[[Any, Any, An
     return lambda n, d, s: process(coordinates(n, d, s, origin))
 
 
+Follow = Callable[["Runs"], np.ndarray]
+"""Runs → the directions of their means that a law follows, [runs, directions]."""
+
+
 @dataclass(frozen=True, eq=False)
 class Runs:
     """Means over the domains of each run.
@@ -118,6 +124,23 @@ class Runs:
         known = np.where(self.of.any(0), predicted, 0.0)
         return np.log((self.of @ loss) / (known @ self.of.T))
 
+    def followed(self, slopes: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+        """Directions of run means that a law follows whatever they are, orthonormal, [runs, directions].
+
+        Args:
+            slopes: d log loss / d parameters of each family at the rows, [rows, parameters].
+            weights: of each family.
+        """
+        seen = self.of.any(0)
+        mean, spread = self.of[:, seen], (self.of[:, seen] > 0).astype(float).T
+        hat = np.zeros((len(self.n), len(self.n)))
+        for each, weight in zip((part[seen] for part in slopes), weights, strict=True):
+            basis, size, _ = np.linalg.svd(each / np.maximum(np.linalg.norm(each, axis=0), 1e-300), full_matrices=False)
+            basis = basis[:, size > _TOLD * size[0]]
+            hat += weight * (mean @ basis) @ (basis.T @ spread)
+        share, directions = np.linalg.eigh(0.5 * (hat + hat.T))
+        return directions[:, share >= 0.5]
+
 
 def origin_of(runs: Runs) -> float:
     """The least tokens of any kind that a run saw: below, more make no difference."""
@@ -127,7 +150,7 @@ def origin_of(runs: Runs) -> float:
 
 def correction_of(
     table: Table, rows: np.ndarray, predicted: np.ndarray, drawn: np.ndarray | None = None, *,
-    like: Correction | None = None, seed: int = 0,
+    follow: Follow | None = None, like: Correction | None = None, seed: int = 0,
 ) -> Correction | None:
     """The correction of a law by its residuals.
 
@@ -136,6 +159,7 @@ def correction_of(
         rows: those that tell something: predicted, and not standing out.
         predicted: what the law says of each.
         drawn: what its draws say, [draws, rows].
+        follow: what directions of run means it has followed.
         like: a correction whose kernel is taken over.
         seed: of draws, and of which runs of a large table are used.
 
@@ -148,12 +172,31 @@ def correction_of(
     residual = runs.residuals(table.loss, predicted)
     origin = like.origin if like else origin_of(runs)
     at = coordinates(runs.n, runs.d, runs.s, origin)
-    kernel = like.kernel if like else likeliest(at, residual, LEVEL, SHAPE)
+    kernel = like.kernel if like else likeliest(at, residual, LEVEL, SHAPE, follow(runs) if follow else None)
     if kernel is None:
         return None
     left = None if drawn is None else runs.residuals(table.loss, drawn)
     own = {} if like else _own(table, runs, predicted, drawn, Process(kernel, at, residual, left, seed))
     return Correction(Process(kernel, at, residual, left, seed), own, origin)
+
+
+def pulled(
+    misfit: Correction, table: Table, fitted: np.ndarray, runs: Runs, followed: np.ndarray, draws: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """By how much a fit would be pulled, had misfit and noise of runs fallen otherwise, in log loss: [draws, fitted].
+
+    Both are drawn, and what their own run means would tell of the misfit is taken off: a least squares fit to the rest
+    is the generalised one, which knows that neighbouring runs are off alike.
+    """
+    kernel, unit = misfit.kernel, np.unique(clusters(table)[fitted], return_inverse=True)[1]
+    at = coordinates(table.n_params[fitted], table.d_pretrain[fitted], table.d_special[fitted], misfit.origin)
+    fallen = prior_draws(kernel, draws, int(rng.integers(2**31)))(at)
+    fallen += kernel.noise * rng.normal(size=(draws, unit.max() + 1))[:, unit]
+    where = misfit.common.at
+    noise = kernel.noise**2 + 1e-8 * kernel.scale**2
+    inverse, _ = precision(kernel.between(where, where) + noise * np.eye(len(where)), followed)
+    return fallen - fallen @ runs.of[:, fitted].T @ inverse @ kernel.between(where, at)
 
 
 def _own(

@@ -101,6 +101,19 @@ class Fitted:
             out[..., at] = self.losses(*points, domain, draws=draws, u_pretrain=u_d, u_special=u_s)
         return out
 
+    def slopes(self, table: Table) -> np.ndarray:
+        """d log loss / d x of the rows that can be predicted, by each free parameter: [rows, free]."""
+        columns = []
+        for form, x in zip(self.forms, self.xs, strict=True):
+            out = np.zeros((len(table), form.size))
+            for g, domain in enumerate(form.domains):
+                at = (table.domain == domain) & self.finite(table.d_pretrain, table.d_special)
+                u_d, u_s = (None if u is None else u[at] for u in (table.u_pretrain, table.u_special))
+                points = (table.n_params[at], table.d_pretrain[at], table.d_special[at])
+                out[at] = form.slopes(x, self.reference.rows(*points, u_d, u_s), g)
+            columns.append(out[:, np.not_equal(*form.bounds)])
+        return np.concatenate(columns, 1)
+
     def parameters(self) -> dict[str, Any]:
         """name → value, or name → {domain: value} where every domain has its own."""
         return {name: _plain(values, lambda v: float(v[0])) for name, values in self._public(self.xs, None).items()}
@@ -164,6 +177,14 @@ def percentiles(values: np.ndarray) -> list[float]:
     """The 90 % interval of draws; infinite draws count as such."""
     low, high = np.percentile(values, INTERVAL, method="nearest")
     return [float(low), float(high)]
+
+
+def shortest(values: np.ndarray) -> list[float]:
+    """The shortest interval that holds 90 % of draws: where they pile up at an end of their range, it begins there."""
+    values = np.sort(values)
+    held = min(int(np.ceil(np.ptp(INTERVAL) / 100 * (len(values) + 1))), len(values))
+    at = int(np.argmin(values[held - 1 :] - values[: len(values) - held + 1]))
+    return [float(values[at]), float(values[at + held - 1])]
 
 
 def _plain(values: Mapping[str, np.ndarray], summary: Any) -> Any:

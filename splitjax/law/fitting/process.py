@@ -8,7 +8,7 @@ Wilson et al. 2020, arXiv 2002.09309). So whoever asks a draw twice, here and th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 
@@ -29,6 +29,10 @@ _GAIN = 4.0
 _ROUNDING = 1e-7
 """Values that are smaller on the whole tell nothing."""
 _FREQUENCIES = 256
+_OTHERS = 16
+"""Kernels drawn around the likeliest one."""
+_BEND = 1.0
+"""Least curvature of the likelihood in a log: a factor of e either way, where what was seen tells less than that."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Kernel:
-    """What is known before anything is seen: a sum of processes, and the standard deviation of the noise."""
+    """What is known before anything is seen: a sum of processes, and the standard deviation of the noise.
+
+    Attributes:
+        parts: the processes.
+        noise: its standard deviation.
+        others: kernels that are as likely by what was seen as this one is: drawn from its neighbourhood, for draws.
+    """
 
     parts: tuple[Part, ...]
     noise: float
+    others: tuple[Kernel, ...] = ()
 
     @property
     def scale(self) -> float:
@@ -68,43 +79,55 @@ class Kernel:
         return np.sum([part.between(one, other) for part in self.parts], 0)
 
 
-def likeliest(at: np.ndarray, values: np.ndarray, level: list[int], shape: list[int]) -> Kernel | None:
+def likeliest(
+    at: np.ndarray, values: np.ndarray, level: list[int], shape: list[int], followed: np.ndarray | None = None
+) -> Kernel | None:
     """The likeliest kernel of values seen at points: the sum of two processes that change over the same lengths.
 
     Args:
         at: [points, axes]; the first axis has a length of its own, the others share one.
         values: [points].
         level, shape: the axes of either process; both have the first.
+        followed: orthonormal directions of the values that tell nothing, [points, directions]: a law has followed them.
+            The likelihood is that of the others (REML: Patterson and Thompson 1971, Biometrika 58): without it what a
+            law has taken for its own would be missing, and the process seem smaller and more wayward than it is.
 
     Returns:
         None where noise alone explains the values as well, or where there are too few to tell.
     """
-    count, whole = len(values), float(np.square(values).mean())
-    if count < _FEWEST or whole < _ROUNDING**2:
+    followed = np.zeros((len(values), 0)) if followed is None else followed
+    values = values - followed @ (followed.T @ values)
+    count = len(values) - followed.shape[1]
+    if count < _FEWEST or (whole := float(np.square(values).sum()) / count) < _ROUNDING**2:
         return None
     apart = np.square(at[:, None] - at[None])
-    seen = _Seen(values, apart[..., 0], tuple(apart[..., axes[1:]].sum(-1) for axes in (level, shape)))
+    seen = _Seen(values, followed, apart[..., 0], tuple(apart[..., axes[1:]].sum(-1) for axes in (level, shape)))
     # BLAS's own threads gain nothing here, and wait for each other a hundred times as long where the cores are taken.
     with threadpool_limits(1, "blas"):
         start = min(_STARTS, key=lambda each: seen.unlikely(np.array(each))[0])
         found = minimize(seen.unlikely, start, jac=True, method="L-BFGS-B", bounds=_BOUNDS, options={"maxiter": 30})
-    if 0.5 * count * np.log(whole) - found.fun <= _GAIN:
-        return None
-    one, other, odds, noise = np.exp(found.x)
-    variance = float(values @ np.linalg.solve(seen.correlation(found.x)[0], values)) / count
-    scales = np.sqrt(variance * np.array([1.0, odds]) / (1.0 + odds))
-    parts = [Part(float(scale), {axis: float(other if axis else one) for axis in axes})
-             for scale, axes in zip(scales, (level, shape), strict=True)]
-    return Kernel(tuple(parts), float(np.sqrt(variance * noise)))
+        if 0.5 * count * np.log(whole) - found.fun <= _GAIN:
+            return None
+        others = [seen.kernel(logs, chi, level, shape) for logs, chi in seen.neighbours(found.x)]
+        return replace(seen.kernel(found.x, 1.0, level, shape), others=tuple(others))
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """Values, and squared distances between their points: along the first axis, and along the others of each part."""
+    """Values, and squared distances between their points: along the first axis, and along the others of each part.
+
+    Along the directions `followed` nothing is seen.
+    """
 
     values: np.ndarray
+    followed: np.ndarray
     first: np.ndarray
     rest: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def count(self) -> int:
+        """How many directions tell something."""
+        return len(self.values) - self.followed.shape[1]
 
     def correlation(self, logs: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """Of the sum of both parts and noise, and its derivatives in the four logs."""
@@ -123,17 +146,53 @@ class _Seen:
 
     def unlikely(self, logs: np.ndarray) -> tuple[float, np.ndarray]:
         """Negative log likelihood, the variance at its likeliest, and the gradient."""
-        count = len(self.values)
+        count = self.count
         matrix, slopes = self.correlation(logs)
-        root, _ = dpotrf(matrix, lower=1)
-        inverse, _ = dpotri(root, lower=1)
-        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        inverse, volume = precision(matrix, self.followed)
         weights = inverse @ self.values
         spread = float(self.values @ weights)
         gradient = [0.5 * (float((inverse * slope).sum()) - count * float(weights @ slope @ weights) / spread)
                     for slope in slopes]
-        value = 0.5 * count * np.log(spread / count) + np.log(np.diagonal(root)).sum()
-        return float(value), np.array(gradient)
+        return 0.5 * count * float(np.log(spread / count)) + volume, np.array(gradient)
+
+
+    def kernel(self, logs: np.ndarray, chi: float, level: list[int], shape: list[int]) -> Kernel:
+        """With these lengths, odds and noise; its variance the likeliest, times chi."""
+        inverse, _ = precision(self.correlation(logs)[0], self.followed)
+        variance = chi * float(self.values @ inverse @ self.values) / self.count
+        one, other, odds, noise = np.exp(logs)
+        scales = np.sqrt(variance * np.array([1.0, odds]) / (1.0 + odds))
+        parts = [Part(float(scale), {axis: float(other if axis else one) for axis in axes})
+                 for scale, axes in zip(scales, (level, shape), strict=True)]
+        return Kernel(tuple(parts), float(np.sqrt(variance * noise)))
+
+    def neighbours(self, logs: np.ndarray) -> list[tuple[np.ndarray, float]]:
+        """Draws of the four logs and of the variance around the likeliest, by the curvature of the likelihood there."""
+        rng, low, high = np.random.default_rng(0), _BOUNDS[:, 0], _BOUNDS[:, 1]
+        free = np.flatnonzero((logs > low) & (logs < high))
+        step = 0.02 * np.eye(len(logs))[free]
+        slopes = [(self.unlikely(logs + each)[1] - self.unlikely(logs - each)[1])[free] / 0.04 for each in step]
+        bend, axes = np.linalg.eigh(0.5 * (np.array(slopes) + np.array(slopes).T)) if len(free) else (np.zeros(0),) * 2
+        drawn = np.tile(logs, (_OTHERS, 1))
+        drawn[:, free] += (rng.normal(size=(_OTHERS, len(free))) / np.sqrt(np.maximum(bend, _BEND))) @ axes.T
+        chi = self.count / rng.chisquare(self.count, _OTHERS)
+        return list(zip(np.clip(drawn, low, high), chi, strict=True))
+
+
+def precision(covariance: np.ndarray, followed: np.ndarray) -> tuple[np.ndarray, float]:
+    """Inverse covariance of what is seen of values, and half the log of its volume.
+
+    Args:
+        covariance: of all values, [points, points].
+        followed: directions along which nothing is seen, [points, directions].
+    """
+    root, _ = dpotrf(covariance, lower=1)
+    inverse, _ = dpotri(root, lower=1)
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    along = inverse @ followed
+    within = followed.T @ along
+    volume = np.log(np.diagonal(root)).sum() + 0.5 * np.linalg.slogdet(within)[1]
+    return inverse - along @ np.linalg.solve(within, along.T), float(volume)
 
 
 def resized(kernel: Kernel, seen: Sequence[tuple[np.ndarray, np.ndarray]]) -> Kernel | None:
@@ -192,28 +251,48 @@ class Process:
 
     def draws(self, points: np.ndarray) -> np.ndarray:
         """Draws at points [points, axes] or [draws, points, axes] → [draws, points]."""
-        prior, left = self._prior, self._left
-        if points.ndim == 2:
-            return prior(points) + left @ self.kernel.between(points, self.at).T
-        seen = self.kernel.between(points, self.at)
-        return prior(points) + (seen @ left[:, :, None])[..., 0]
+        out = np.empty((self._count, points.shape[-2]))
+        for share in self._shares:
+            out[share.at] = share(points if points.ndim == 2 else points[share.at])
+        return out
+
+    @property
+    def _count(self) -> int:
+        assert self.drawn is not None
+        return len(self.drawn)
 
     @cached_property
     def _inverse(self) -> np.ndarray:
-        noise = self.kernel.noise**2 + 1e-8 * self.kernel.scale**2
-        return np.linalg.inv(self.kernel.between(self.at, self.at) + noise * np.eye(len(self.at)))
+        return _inverse_of(self.kernel, self.at)
 
     @cached_property
-    def _prior(self) -> _Prior:
-        assert self.drawn is not None
-        return _Prior(self.kernel, len(self.drawn), self.seed)
+    def _shares(self) -> list[_Share]:
+        """The draws, in turn by each kernel that is as likely."""
+        kernels = (self.kernel.others or (self.kernel,))[: self._count]
+        return [_Share(kernel, self, np.arange(i, self._count, len(kernels))) for i, kernel in enumerate(kernels)]
 
-    @cached_property
-    def _left(self) -> np.ndarray:
+
+class _Share:
+    """Draws of a process by one kernel."""
+
+    def __init__(self, kernel: Kernel, process: Process, at: np.ndarray) -> None:
+        assert process.drawn is not None
+        self.kernel, self.seen, self.at = kernel, process.at, at
+        self.prior = _Prior(kernel, len(at), process.seed + 1000 * int(at[0]))
+        noise = kernel.noise * np.random.default_rng([process.seed, 1]).normal(size=process.drawn.shape)[at]
+        self.left = (process.drawn[at] - self.prior(process.at) - noise) @ _inverse_of(kernel, process.at)
         """Weights of the kernel's columns, [draws, seen]."""
-        assert self.drawn is not None
-        noise = self.kernel.noise * np.random.default_rng([self.seed, 1]).normal(size=self.drawn.shape)
-        return (self.drawn - self._prior(self.at) - noise) @ self._inverse
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        if points.ndim == 2:
+            return self.prior(points) + self.left @ self.kernel.between(points, self.seen).T
+        seen = self.kernel.between(points, self.seen)
+        return self.prior(points) + (seen @ self.left[:, :, None])[..., 0]
+
+
+def _inverse_of(kernel: Kernel, at: np.ndarray) -> np.ndarray:
+    noise = kernel.noise**2 + 1e-8 * kernel.scale**2
+    return np.linalg.inv(kernel.between(at, at) + noise * np.eye(len(at)))
 
 
 def prior_draws(kernel: Kernel, draws: int, seed: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -57,8 +57,8 @@ class SplitPlan(Shown):
         split_fraction: D*/T.
         d_pretrain, d_special: D* and D'* (per expert), tokens.
         predicted_loss: weighted mean over domains at the split, nats per token.
-        interval: 90 % interval of the split fraction, over the draws of the combined law and of its correction.
-        loss_interval: the same for the predicted loss at the split.
+        interval: of the split fraction: the shortest that holds 90 % of the draws, correction included.
+        loss_interval: of the predicted loss at the split: the draws without the 5 % at either end.
         flat_region: fractions around the split that cannot be told from it: they cost more than 0.1 % in fewer than
             95 % of the draws of the difference.
         baselines: name → family that predicts it, split_fraction, d_pretrain, d_special, and predicted_loss, interval

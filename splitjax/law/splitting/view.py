@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..fitting.combined import Combined
-from ..fitting.fitted import Fitted, percentiles
+from ..fitting.fitted import Fitted, shortest
 from .budget import Budget
 
 _NEAR_CORNERS = np.logspace(-9, -2.5, 200)
@@ -46,7 +46,7 @@ class View:
     def told(self) -> dict[str, Any]:
         """Best fraction, its interval, and the loss there."""
         best = float(self.best()[0])
-        interval = percentiles(self.best(draws=True)) if self.law.drawn else [best, best]
+        interval = shortest(self.best(draws=True)) if self.law.drawn else [best, best]
         loss = float(self.loss(np.array([best]))[0, 0])
         return {"split_fraction": best, "interval": interval, "predicted_loss": loss}
 
