@@ -118,12 +118,13 @@ class Trainer:
         Args:
             rate: (K,); of a block of steps (P, K), as all that is returned is then.
         """
-
-        def each(value: Any, kind: type) -> np.ndarray:
-            return np.array(np.broadcast_to(value, rate.shape), kind)
-
-        clip, active = self.train.clip if clip_K is None else clip_K, True if active_K is None else active_K
-        host = np.asarray(rate, np.float32), each(clip, np.float32), each(active, bool), each(tokens, np.int32)
+        shape = rate.shape
+        host = (
+            np.asarray(rate, np.float32),
+            np.full(shape, self.train.clip if clip_K is None else clip_K, np.float32),
+            np.full(shape, True if active_K is None else active_K, bool),
+            np.full(shape, tokens, np.int32),
+        )
         return Controls(*self.placement.put(host))
 
     def step(self, stack: Stack, tokens_KBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
