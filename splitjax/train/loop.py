@@ -14,7 +14,6 @@ from splitjax.config import UserError
 from splitjax.data import prefetch
 
 from . import checkpoint, idle
-from .blocks import Blocked, Pending, cut, row_of
 from .guards.early import EarlyStop, Progress
 from .guards.interrupt import Interrupted, Signals
 from .guards.rollback import Rollback, put_back
@@ -28,6 +27,7 @@ from .schedule import schedule
 from .stack import Stack, bare, path_tokens
 from .starts import Start
 from .step import Metrics, Trainer
+from .step_blocks import Blocked, Pending, cut, row_of
 from .times import wall
 from .working_stack import Whole, Working, working
 

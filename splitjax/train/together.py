@@ -17,7 +17,6 @@ import numpy as np
 from splitjax.config import UserError
 
 from . import checkpoint, idle
-from .blocks import Pending, row_of
 from .guards.interrupt import Signals
 from .guards.watchdog import Watchdog
 from .lanes import Lanes
@@ -29,6 +28,7 @@ from .saving import Kind, SavePolicy
 from .stack import Stack, bare, concatenate, path_tokens, pick
 from .starts import Start
 from .step import Trainer
+from .step_blocks import Pending, row_of
 from .times import wall
 from .working_stack import Dispatched, Whole
 
