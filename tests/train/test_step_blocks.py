@@ -33,7 +33,6 @@ from splitjax.train.step_blocks import Blocked, cut
 
 from .helpers import (
     BREAKS,
-    KEPT,
     STEP,
     Batches,
     Brittle,
@@ -203,16 +202,22 @@ def test_an_evaluation_for_an_early_stop_comes_at_its_step(tmp_path: Path) -> No
     assert same(tmp_path / "1", tmp_path / "4")
 
 
-def test_an_expert_goes_back_at_the_same_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollback, "AFTER", 2)  # so looks and kept checkpoints (every 3) leave blocks of 2 at most
-    for steps in (1, 2):
-        trainer = make_trainer(Brittle(), expert_loop="scan", keep_every=KEPT, steps_per_dispatch=steps)
-        made = counted(trainer, monkeypatch)
+@pytest.mark.parametrize(
+    ("after", "kept", "made", "back"),
+    [(2, 3, [2, 1, 1, 2] * 3 + [2], (14, 9)), (4, 4, [4] * 5, (16, 8))],  # in steps; it skips from the 13th on
+)
+def test_an_expert_goes_back_at_the_same_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, kept: int, made: list[int], back: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(rollback, "AFTER", after)
+    for steps in (1, after):
+        trainer = make_trainer(Brittle(), expert_loop="scan", keep_every=kept * STEP, steps_per_dispatch=steps)
+        dispatches = counted(trainer, monkeypatch)
         begin = starts.init(trainer, [0, 0, 0])
         run_phase(trainer, begin, FirstTokens(3, BREAKS), Phase(0, 20 * STEP), tmp_path / f"{steps}")
-    assert made == [2, 1, 1, 2] * 3 + [2]  # looks at 2, 4, 6, checkpoints at 3 and 6
-    assert events(tmp_path / "2") == events(tmp_path / "1") == [(14, 9)]
-    assert same(tmp_path / "1", tmp_path / "2")
+    assert dispatches == made
+    assert events(tmp_path / f"{after}") == events(tmp_path / "1") == [back]
+    assert same(tmp_path / "1", tmp_path / f"{after}")
 
 
 BRANCHES = {
@@ -259,6 +264,21 @@ def test_the_clock_is_looked_at_after_a_block_that_holds_the_sixteenth_step() ->
     made = [policy.after(10 * at, 10 * (at + 6), steps=6) for at in range(0, 36, 6)]
     assert ASK_EVERY == 16
     assert made == [None, None, "temporary", None, None, None]  # 18 steps; then the clock is wound again
+
+
+def test_the_loop_counts_every_step_of_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved, given, save = list[tuple[int, bool]](), list[tuple[int, int]](), checkpoint.Writer.save
+
+    def noted(self: checkpoint.Writer, tokens: int, *rest: Any, **more: Any) -> Any:
+        saved.append((tokens // STEP, more["temporary"]))
+        return save(self, tokens, *rest, **more)
+
+    monkeypatch.setattr(checkpoint.Writer, "save", noted)
+    monkeypatch.setattr(Watchdog, "dispatched", lambda self, step, steps: given.append((step, steps)))
+    trainer = make_trainer(expert_loop="scan", steps_per_dispatch=4, checkpoint_minutes=1e-9)
+    run_phase(trainer, starts.init(trainer, 0), Batches(1), Phase(0, 21 * STEP), tmp_path)
+    assert saved == [(16, True), (21, False)]  # the clock is looked at every sixteenth step
+    assert given == [(4, 4), (8, 4), (12, 4), (16, 4), (20, 4), (21, 1)]
 
 
 def test_a_block_may_take_the_time_out_of_each_of_its_steps() -> None:
