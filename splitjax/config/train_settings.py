@@ -47,6 +47,13 @@ def _mesh(value: object) -> object:
     return MeshSizes(**value)
 
 
+def _steps(value: object) -> object:
+    """So that what is neither of the two is told once, and of both."""
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(f"{value!r} is neither auto nor a whole number of steps from 1")
+
+
 def _dump_mesh(value: MeshSizes | None) -> dict[str, Any] | None:
     return asdict(value) if value else None
 
@@ -64,6 +71,7 @@ _UNUSED = {"mixture": None, "moment_dtype": "float32"}
 """Keys that are left out of the recipe where they say this."""
 
 Mesh = Annotated[MeshSizes | None, BeforeValidator(_mesh), PlainSerializer(_dump_mesh)]
+Steps = Annotated[Literal["auto"] | Annotated[int, Field(ge=1)], BeforeValidator(_steps)]
 
 
 class Train(Settings):
@@ -145,7 +153,7 @@ class Train(Settings):
     expert_loop: Literal["auto", "vmap", "scan", "dispatch"] = Field(
         "auto", description="How a device steps through its experts."
     )
-    steps_per_dispatch: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+    steps_per_dispatch: Steps = Field(
         "auto", description="Steps in one program, where a step takes less than Python's work for it: on one device, "
         "not where experts are dispatched one by one. auto: 8 on one GPU where a step should take under 5 ms, else 1."
     )
