@@ -46,7 +46,7 @@ from .phase_work import work_of, work_of_step
 from .reporter import Reporter
 from .run_folder import RunFolder
 from .seed import Seed
-from .settled import settled
+from .settled import settled, steps_settled
 from .sweeping.lane_groups import may_be_lanes
 from .telling.phase_words import phase_words
 from .telling.time_left import Load
@@ -393,5 +393,7 @@ class Executor:
         key = phase.model, mesh
         check_memory(phase.model, self._recipe, self.vocab_size, size, mesh.size if mesh else 1)
         if key not in self._trainers:
-            self._trainers[key] = Trainer(self.model(phase.model), self._recipe, mesh)
+            experts, meshed = self.clock.experts, mesh is not None
+            train = steps_settled(self._recipe, phase.model, self.vocab_size, experts=experts, meshed=meshed)
+            self._trainers[key] = Trainer(self.model(phase.model), train, mesh)
         return self._trainers[key]

@@ -11,7 +11,7 @@ from typing import Any
 
 from typing_extensions import TypedDict  # the form that pydantic can check before Python 3.12
 
-from splitjax.config import OPERATIONAL, SAME_BITS, read_record, write_record
+from splitjax.config import OPERATIONAL, SAME_BITS, Train, read_record, write_record
 
 FORMAT = 1
 Changed = dict[str, tuple[Any, Any]]
@@ -33,9 +33,10 @@ def without(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Changed:
-    """The operational keys in which two resolved configs differ."""
-    old, new = train_of(before), train_of(now)
-    return {key: (old.get(key), new.get(key)) for key in OPERATIONAL if old.get(key) != new.get(key)}
+    """The operational keys in which two resolved configs differ; one that is older than a key has its default."""
+    own = {key: Train.model_fields[key].default for key in OPERATIONAL}
+    old, new = own | dict(train_of(before)), own | dict(train_of(now))
+    return {key: (old[key], new[key]) for key in OPERATIONAL if old[key] != new[key]}
 
 
 def train_of(tree: Mapping[str, Any]) -> Mapping[str, Any]:

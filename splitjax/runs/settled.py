@@ -1,13 +1,16 @@
-"""What `train` leaves open ("auto") and the devices settle: how blocks are looped over, and what is recomputed.
+"""What `train` leaves open ("auto") and the devices settle: how blocks are looped over, what is recomputed, and how
+many steps are one program.
 
-Neither changes a result but for its rounding, so a run may be taken up where they are settled otherwise.
+None of it changes a result but for its rounding, so a run may be taken up where they are settled otherwise.
 """
 
 from __future__ import annotations
 
+import jax
+
 from splitjax.config import MeshSizes, Model, Train
-from splitjax.model import work
-from splitjax.parallel import device_here
+from splitjax.model import flops_per_token, work
+from splitjax.parallel import chip_of, device_here
 
 _UNROLLED = 32
 """Most blocks in one program: 25 of 1.3B compile in 24 s for an H200, each more takes a second."""
@@ -15,6 +18,11 @@ REMATS: tuple[work.Remat, ...] = ("none", "dots_no_batch", "full")
 """What is worth trying, from the fastest to the smallest."""
 ROOM = 0.9
 """Share of the memory that an estimate may fill: it is within 15 % of what the compiler needs."""
+
+STEPS = 8
+"""In one dispatch where steps are short: Python then has the time of eight for its work on one."""
+SHORT = 5e-3
+"""Seconds of a step, at the chip's peak, under which Python is what it waits for."""
 
 
 def settled(
@@ -38,6 +46,25 @@ def settled(
         now = train.model_copy(update=changes)
         changes["remat"] = _first_that_fits(now, model, vocab, experts, sizes or MeshSizes(), platform, memory)
     return train.model_copy(update=changes)
+
+
+def steps_settled(
+    train: Train, model: Model, vocab: int, *, experts: int, meshed: bool, kind: str | None = None
+) -> Train:
+    """The recipe without "auto" in `steps_per_dispatch`: several on one GPU that is known, where a step is short.
+
+    Args:
+        experts: of the run: its trunks make as many steps in a dispatch as its experts, whichever comes first.
+        meshed: whether stacks lie on a mesh.
+        kind: of the device, as JAX names it; None: of that at hand.
+    """
+    if train.steps_per_dispatch != "auto":
+        return train
+    chip = chip_of(kind or jax.local_devices()[0].device_kind)
+    models = experts if train.placement == "stacked" else 1
+    flops = models * train.batch_size * train.seq_len * flops_per_token(model, vocab, train.seq_len)
+    several = chip is not None and chip.platform == "gpu" and not meshed and flops < SHORT * chip.flops
+    return train.model_copy(update={"steps_per_dispatch": STEPS if several else 1})
 
 
 def _first_that_fits(

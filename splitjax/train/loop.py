@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from jax import Array
@@ -21,15 +21,15 @@ from .guards.watchdog import Watchdog
 from .lanes import Lanes, lanes_at, take, whole
 from .metrics import MetricsLog, log_path
 from .phase import OnStep, Phase, Speed, StepReport
-from .placement import owned
 from .record import BEFORE, IDENTITY
 from .saving import Kind, SavePolicy
 from .schedule import schedule
 from .stack import Stack, bare, path_tokens
 from .starts import Start
 from .step import Metrics, Trainer
+from .step_blocks import Blocked, Pending, cut, row_of
 from .times import wall
-from .working_stack import Working, working
+from .working_stack import Whole, Working, working
 
 CHECKPOINTS = "checkpoints"
 
@@ -97,16 +97,6 @@ def run_stacked(
         if "expert" not in run.meta:  # one of a set that trains apart is the set's concern
             idle.refuse(trainer, stack, phase, run.meta, folder)
         return stack
-
-
-class Pending(NamedTuple):
-    """A step whose metrics are still on the devices."""
-
-    tokens: int
-    lanes: Lanes
-    rate_K: np.ndarray
-    active_K: np.ndarray
-    metrics: Metrics
 
 
 class Run:
@@ -198,18 +188,18 @@ class Run:
         return whole([(self.lanes, stack), *self.parked]) if self.parked else stack
 
     def train(self, log: Log, signals: Signals, on_step: OnStep | None) -> None:
-        """Steps to the end. Step n + 1 is dispatched before n's metrics are read: the devices never wait for Python."""
+        """Steps to the end. One, or a block of them, is dispatched before the metrics of what was dispatched before are
+        read: the devices never wait for Python."""
         pending: Pending | None = None
         while self.tokens < self.last():
             if self.progress and self.tokens >= self.progress.next and self._stop_early(self.progress, log):
                 continue
             self._repack(log)
             with contextlib.closing(self._batches()) as batches:
-                for tokens_KBT in batches:
-                    before, pending = pending, self._step(tokens_KBT)
+                for tokens in batches:
+                    began, before, pending = self.tokens, pending, self._step(tokens)
                     self._report(before, log, on_step)
                     stop = signals.stop_after(self.tokens // self.step_tokens)
-                    began = self.tokens - self.step_tokens
                     if self.rollback and self.rollback.after(self.tokens, self.policy.regular(began, self.tokens)):
                         self._report(pending, log, on_step)
                         self._go_back(self.rollback, pending.metrics, log)
@@ -236,8 +226,17 @@ class Run:
         return int(self.stops_K.max())
 
     def _due(self, began: int, stopping: bool) -> Any:
-        """What to save after a step from `began` to here; falsy: nothing."""
-        return self.policy.after(began, self.tokens, stopping=stopping)
+        """What to save after the steps from `began` to here; falsy: nothing."""
+        steps = (self.tokens - began) // self.step_tokens
+        return self.policy.after(began, self.tokens, steps=steps, stopping=stopping)
+
+    def _halts_before(self, t: int) -> bool:
+        return self._halts(self.phase.origin + t * self.step_tokens)
+
+    def _halts(self, tokens: int) -> bool:
+        """Whether something must happen there between two steps. It does not depend on what is done."""
+        looks = self.rollback is not None and self.rollback.looks(tokens)
+        return looks or self.policy.keeps(tokens - self.step_tokens, tokens)
 
     def _save_due(self, due: Any) -> None:
         self._save(due)
@@ -257,7 +256,7 @@ class Run:
         return stopped
 
     def _batches(self) -> Generator[Array, None, None]:
-        """Batches for the lanes as they are, until an expert ends or all are evaluated."""
+        """Batches for the lanes as they are, or stacked ones of blocks, until an expert ends or all are evaluated."""
         stop = int(self.stops_K[self.stops_K > self.tokens].min())
         if self.progress:
             stop = min(stop, self.progress.next)
@@ -267,11 +266,15 @@ class Run:
         mine = [expert for expert in self.lanes.experts if expert in here]
         count = len(self.lanes.experts)
 
-        def place(tokens_KBT: np.ndarray) -> Array:
-            return placement.put_batch(tokens_KBT, count, batch_size)
+        def place(tokens: np.ndarray) -> Array:
+            return placement.put_batch(tokens, count, batch_size)
 
+        stream: Streams | Blocked = self.stream.pick(mine)
+        if self.working.block > 1:
+            blocks = cut(first, last, self.working.block, self._halts_before)
+            stream, first, last = Blocked(stream, blocks), 0, len(blocks)
         # The transfer to the devices runs ahead too, on the threads that make the batches.
-        ahead = prefetch(self.stream.pick(mine), first, last, rows=rows, place=place)
+        ahead = prefetch(stream, first, last, rows=rows, place=place)
         with contextlib.closing(ahead):
             while True:
                 with wall.spent("data"):
@@ -280,20 +283,32 @@ class Run:
                     return
                 yield batch
 
-    def _step(self, tokens_KBT: Array) -> Pending:
-        """Dispatch one step; rates are the schedule in the middle of it, so neither end of a ramp is wasted."""
+    def _step(self, tokens: Array) -> Pending:
+        """Dispatch one step, or a block of them; rates are the schedule in the middle of each, so neither end of a ramp
+        is wasted.
+
+        Args:
+            tokens: (K, B, T), of a block (P, K, B, T).
+        """
         rows, phase = self.lanes.experts, self.phase
-        middle_K = self.ahead_K + (self.tokens + self.step_tokens / 2)
-        rate_K = schedule(self.trainer.train, middle_K, phase.decay_from, phase.decay_to)[rows]
+        middle = self.ahead_K + (self.tokens + self.step_tokens / 2)
+        count = 1 if tokens.ndim == 3 else len(tokens)
+        if count > 1:
+            middle = middle + self.step_tokens * np.arange(count)[:, None]
+        rate = schedule(self.trainer.train, middle, phase.decay_from, phase.decay_to)[..., rows]
         active_K = self._active(rows)
         if phase.rate:
-            rate_K = rate_K * np.array(phase.rate)[rows]
+            rate = rate * np.array(phase.rate)[rows]
         clip_K = np.array(phase.clip)[rows] if phase.clip else None
-        controls = self.trainer.controls(rate_K, self.step_tokens, clip_K, active_K)
-        metrics = self.working.step(tokens_KBT, controls)
-        self.tokens += self.step_tokens
-        self.dog.dispatched(self.tokens // self.step_tokens)
-        return Pending(self.tokens, self.lanes, rate_K, active_K, metrics)
+        controls = self.trainer.controls(rate, self.step_tokens, clip_K, active_K)
+        if count > 1 and isinstance(self.working, Whole):
+            metrics = self.working.steps(tokens, controls)
+        else:
+            metrics = self.working.step(tokens, controls)
+        marks = [self.tokens + self.step_tokens * (at + 1) for at in range(count)]
+        self.tokens = marks[-1]
+        self.dog.dispatched(self.tokens // self.step_tokens, count)
+        return Pending(marks, self.lanes, rate, active_K, metrics)
 
     def _repack(self, log: Log) -> None:
         """Park the experts that are done, where more than a quarter of the lanes would idle."""
@@ -315,7 +330,7 @@ class Run:
         Raises:
             UserError: it is a model alone.
         """
-        lanes, skipped_K = self.lanes.experts, self.trainer.placement.fetch(metrics.skipped_K)
+        lanes, skipped_K = self.lanes.experts, np.atleast_2d(self.trainer.placement.fetch(metrics.skipped_K))[-1]
         going = {k: int(skipped_K[lane]) for lane, k in enumerate(lanes) if self.stops_K[k] > self.tokens}
         alone = self.experts == 1 and "expert" not in self.meta
         for expert, marks in rollback.look(self.tokens, going).items():
@@ -355,37 +370,22 @@ class Run:
             self.writer.save(self.tokens, stack, meta, temporary=kind == "temporary", last=last)
         self.dog.beat()
 
-    def _report(
-        self, step: Pending | None, log: Log, on_step: OnStep | None
-    ) -> None:
-        if step is None:
+    def _report(self, made: Pending | None, log: Log, on_step: OnStep | None) -> None:
+        """Tell of each step of what was dispatched; the speed of a block is that of its steps."""
+        if made is None:
             return
-        speed = self.speed.after(self.step_tokens * int(step.active_K.sum()))
+        speed = self.speed.after(self.step_tokens * len(made.marks) * int(made.active_K.sum()))
+        for step in made.singly():
+            self._tell(step, speed, log, on_step)
+
+    def _tell(self, step: Pending, speed: float, log: Log, on_step: OnStep | None) -> None:
         row, loss_K, skipped_K = row_of(step, self.experts)  # waits for the step
         self.dog.beat()
+        tokens, phase = step.marks[-1], self.phase
         row["tokens_per_s"] = round(speed, 1)
-        row["epoch"] = round(self.stream.epochs((step.tokens - self.phase.origin) // self.step_tokens), 4)
+        row["epoch"] = round(self.stream.epochs((tokens - phase.origin) // self.step_tokens), 4)
         if on_step:
-            count, phase = int(step.active_K.sum()), self.phase
-            report = StepReport(step.tokens, phase.start, phase.end, count, loss_K, skipped_K, speed, row)
+            count = int(step.active_K.sum())
+            report = StepReport(tokens, phase.start, phase.end, count, loss_K, skipped_K, speed, row)
             row |= on_step(report) or {}
         log.write(row)
-
-
-def row_of(step: Pending, experts: int) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """A log row over all experts: None for one that is done, or that another process speaks for."""
-    values: dict[str, list[Any]] = {}
-    made = {"loss": step.metrics.loss_K, "grad_norm": step.metrics.grad_norm_K, "skipped": step.metrics.skipped_K}
-    for name, values_K in made.items():
-        values[name] = [None] * experts
-        for lane, value in owned(values_K).items():
-            if step.active_K[lane]:
-                values[name][step.lanes.experts[lane]] = value.item()
-    values["rate"] = [None] * experts
-    for lane, expert in enumerate(step.lanes.experts):
-        if step.active_K[lane]:
-            values["rate"][expert] = float(step.rate_K[lane])
-    loss_K = np.array([np.nan if value is None else value for value in values["loss"]])
-    skipped_K = np.array([value or 0 for value in values["skipped"]])
-    idle = int((~step.active_K).sum())
-    return {"tokens": step.tokens, **values, "idle": idle}, loss_K, skipped_K

@@ -127,8 +127,10 @@ def like_params(grads: Tree) -> Tree:
     return jax.tree_util.tree_map_with_path(one, grads)
 
 
-def owned(values_K: Array) -> dict[int, np.ndarray]:
+def owned(values_K: Array | np.ndarray) -> dict[int, np.ndarray]:
     """Expert → its value, of the experts that this process speaks for; over all processes each expert once."""
+    if isinstance(values_K, np.ndarray):  # of one process, fetched already
+        return dict(enumerate(values_K))
     if values_K.is_fully_addressable and jax.process_count() == 1:
         return dict(enumerate(jax.device_get(values_K)))
     mine: dict[int, np.ndarray] = {}

@@ -30,19 +30,24 @@ class SavePolicy:
         self._saved_at = clock()
         self._steps = 0
 
-    def after(self, before: int, tokens: int, *, stopping: bool = False) -> Kind | None:
-        """What to save after a step from `before` to `tokens`; all processes hear the same."""
-        self._steps += 1
+    def after(self, before: int, tokens: int, *, steps: int = 1, stopping: bool = False) -> Kind | None:
+        """What to save after so many steps from `before` to `tokens`; all processes hear the same."""
+        looks = (self._steps + steps) // ASK_EVERY > self._steps // ASK_EVERY
+        self._steps += steps
         kind: Kind | None = None
         if tokens in self._marks:
             kind = "keep"
         elif self.regular(before, tokens):
             kind = "regular"
-        elif stopping or (self._steps % ASK_EVERY == 0 and hosts.agree(self._clock() - self._saved_at > self._seconds)):
+        elif stopping or (looks and hosts.agree(self._clock() - self._saved_at > self._seconds)):
             kind = "temporary"
         if kind:
             self._saved_at = self._clock()
         return kind
+
+    def keeps(self, before: int, tokens: int) -> bool:
+        """Whether what a step from `before` to `tokens` leaves is kept, whatever the clock says."""
+        return tokens in self._marks or self.regular(before, tokens)
 
     def regular(self, before: int, tokens: int) -> bool:
         """Whether `train.keep_every` keeps what a step from `before` to `tokens` leaves."""

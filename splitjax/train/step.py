@@ -77,6 +77,7 @@ class Trainer:
         self.model, self.train, self.placement = model, train, Placement(mesh)
         self._init = jax.jit(self._fresh_stack)
         self._step = jax.jit(self._stack_step, donate_argnums=0)
+        self._steps = jax.jit(self._stack_steps, donate_argnums=0)
 
     @property
     def loop_form(self) -> str:
@@ -86,6 +87,12 @@ class Trainer:
             raise UserError(f"experts lie on {groups} groups of devices, which one program must feed at once",
                             where="train.expert_loop=dispatch", mend="Use scan or vmap.")
         return fastest_loop(self.placement.platform, self.placement.mesh is not None) if asked == "auto" else asked
+
+    @property
+    def block(self) -> int:
+        """Steps in one dispatch where they are one program: 1 on a mesh, and where "auto" has not been settled."""
+        asked = self.train.steps_per_dispatch
+        return 1 if asked == "auto" or self.placement.mesh is not None else asked
 
     def init(self, seed: int | Sequence[int]) -> Stack:
         """A stack of one at token 0; a sequence of seeds gives one expert a seed."""
@@ -104,15 +111,19 @@ class Trainer:
         return self.placement.constrain(fresh(params, first_moments(self.train, params), nu))
 
     def controls(
-        self, rate_K: np.ndarray, tokens: int, clip_K: np.ndarray | None = None, active_K: np.ndarray | None = None
+        self, rate: np.ndarray, tokens: int, clip_K: np.ndarray | None = None, active_K: np.ndarray | None = None
     ) -> Controls:
-        """Controls on the device, in one explicit transfer."""
-        k = len(rate_K)
+        """Controls on the device, in one explicit transfer.
+
+        Args:
+            rate: (K,); of a block of steps (P, K), as all that is returned is then.
+        """
+        shape = rate.shape
         host = (
-            np.asarray(rate_K, np.float32),
-            np.full(k, self.train.clip, np.float32) if clip_K is None else np.asarray(clip_K, np.float32),
-            np.ones(k, bool) if active_K is None else np.asarray(active_K, bool),
-            np.full(k, tokens, np.int32),
+            np.asarray(rate, np.float32),
+            np.full(shape, self.train.clip if clip_K is None else clip_K, np.float32),
+            np.full(shape, True if active_K is None else active_K, bool),
+            np.full(shape, tokens, np.int32),
         )
         return Controls(*self.placement.put(host))
 
@@ -125,6 +136,17 @@ class Trainer:
         """
         with self.placement.active():
             return self._step(stack, tokens_KBT, controls)
+
+    def steps(self, stack: Stack, tokens_PKBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
+        """P updates, one after another, in one program; see `step`. On one device.
+
+        Args:
+            controls: of each step, (P, K).
+
+        Returns:
+            The stack after the last, and metrics (P, K).
+        """
+        return self._steps(stack, tokens_PKBT, controls)
 
     def lower(self, stack: Stack, tokens_KBT: Any, controls: Controls) -> jax.stages.Lowered:
         """The step lowered ahead of time; shapes (`jax.ShapeDtypeStruct`) serve for arrays."""
@@ -142,6 +164,9 @@ class Trainer:
         loop, work = _LOOPS[self.loop_form], (stack, tokens_KBT, controls)
         after, metrics = loop(self._expert_step, work, self.placement.expert_groups)
         return self.placement.constrain(after), metrics
+
+    def _stack_steps(self, stack: Stack, tokens_PKBT: Array, controls: Controls) -> tuple[Stack, Metrics]:
+        return lax.scan(lambda stack, work: self._stack_step(stack, *work), stack, (tokens_PKBT, controls))
 
     def _expert_step(self, expert: Stack, tokens_BT: Array, control: Controls) -> tuple[Stack, Metrics]:
         """The step of one expert: a Stack, Controls and Metrics without their expert axis."""

@@ -20,7 +20,7 @@ from . import checkpoint, idle
 from .guards.interrupt import Signals
 from .guards.watchdog import Watchdog
 from .lanes import Lanes
-from .loop import CHECKPOINTS, Log, Pending, Run, Streams, row_of
+from .loop import CHECKPOINTS, Log, Run, Streams
 from .metrics import PER_EXPERT, MetricsLog, log_path
 from .phase import Mark, OnStep, Phase, StepReport
 from .record import BEFORE, IDENTITY
@@ -28,6 +28,7 @@ from .saving import Kind, SavePolicy
 from .stack import Stack, bare, concatenate, path_tokens, pick
 from .starts import Start
 from .step import Trainer
+from .step_blocks import Pending, row_of
 from .times import wall
 from .working_stack import Dispatched, Whole
 
@@ -153,6 +154,7 @@ class _Together(Run):
         joint = _joint(lanes, trainer.train.clip)
         super().__init__(trainer, stream, joint, parts[0].folder, {}, cast(Any, _Writers(writers)), dog, None)
         self.marks, self.policy, self.rollback = set(), SavePolicy(trainer.train, ()), None
+        self.halts = set[int]().union(*(part.marks for part in parts))
         self.experts, self.parked = len(lanes), list[tuple[Lanes, Stack]]()
         self.lanes = Lanes.full(self.experts)
         self.ahead_K = np.array([part.phase.start for part, _ in lanes], float)
@@ -248,8 +250,11 @@ class _Together(Run):
             self.lanes = Lanes((tuple(going),))
             self.working.choose([self.place[k] for k in going])
 
+    def _halts(self, tokens: int) -> bool:
+        return tokens in self.halts
+
     def _due(self, began: int, stopping: bool) -> list[tuple[int, Kind]]:
-        kind = self.policy.after(began, self.tokens, stopping=stopping)
+        kind = super()._due(began, stopping)
         due: list[tuple[int, Kind]] = []
         for i, part in enumerate(self.parts):
             if self.over_K[self.rows[i][0]] or began >= part.length:
@@ -284,21 +289,18 @@ class _Together(Run):
         for i, writer in self.writers.items():
             writer.drop_temporary(self.parts[i].phase.start + min(self.tokens, self.parts[i].length))
 
-    def _report(self, step: Pending | None, log: Log, on_step: OnStep | None) -> None:
-        if step is None:
-            return
-        count = int(step.active_K.sum())
-        speed = self.speed.after(self.step_tokens * count)
+    def _tell(self, step: Pending, speed: float, log: Log, on_step: OnStep | None) -> None:
+        count, tokens = int(step.active_K.sum()), step.marks[-1]
         row, loss_K, skipped_K = row_of(step, self.experts)  # waits for the step
         self.dog.beat()
-        told = StepReport(step.tokens, 0, self.last(), count, loss_K, skipped_K, speed, row)
+        told = StepReport(tokens, 0, self.last(), count, loss_K, skipped_K, speed, row)
         figures = (on_step(told) if on_step else None) or {}
         made = {expert for lane, expert in enumerate(step.lanes.experts) if step.active_K[lane]}
         for i, (part, rows) in enumerate(zip(self.parts, self.rows, strict=True)):
             if rows[0] in made:
                 own = {name: row[name][rows.start : rows.stop] for name in PER_EXPERT}
-                at = (step.tokens + part.phase.start - part.phase.origin) // self.step_tokens
-                own = {"tokens": step.tokens + part.phase.start, **own, "idle": 0}
+                at = (tokens + part.phase.start - part.phase.origin) // self.step_tokens
+                own = {"tokens": tokens + part.phase.start, **own, "idle": 0}
                 own |= {"tokens_per_s": round(speed * len(rows) / count, 1), "epoch": round(part.stream.epochs(at), 4)}
                 log.write({"part": i} | own | figures)
                 if self.on_row:

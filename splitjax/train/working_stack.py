@@ -20,6 +20,7 @@ class Whole:
 
     def __init__(self, trainer: Trainer, stack: Stack) -> None:
         self._stack, self._step, self._lower = stack, trainer.step, trainer.lower
+        self._steps, self.block = trainer.steps, trainer.block
 
     def compile(self, tokens_KBT: Array, controls: Controls) -> jax.stages.Compiled:
         """The program that the steps are from now on, ahead of the first."""
@@ -30,6 +31,11 @@ class Whole:
     def step(self, tokens_KBT: Array, controls: Controls) -> Metrics:
         """One update of every active expert (see `Trainer.step`)."""
         self._stack, metrics = self._step(self._stack, tokens_KBT, controls)
+        return metrics
+
+    def steps(self, tokens_PKBT: Array, controls: Controls) -> Metrics:
+        """P = `block` updates in one dispatch (see `Trainer.steps`)."""
+        self._stack, metrics = self._steps(self._stack, tokens_PKBT, controls)
         return metrics
 
     def stack(self) -> Stack:
@@ -50,6 +56,7 @@ class Dispatched:
 
     def __init__(self, trainer: Trainer, *stacks: Stack) -> None:
         self._step, self._lower = trainer.step, trainer.lower
+        self.block = 1  # what one program would spare in dispatches, K programs spend
         self._experts: list[Stack] = [expert for stack in stacks for expert in _cut(stack)]
         self.programs = len(self._experts)
         self.choose(range(self.programs))

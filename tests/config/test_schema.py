@@ -65,6 +65,8 @@ def test_lists_become_tuples_and_so_configs_hash() -> None:
         (Model, {"n_heads": 4, "n_kv_heads": 3}, "n_kv_heads=3 does not divide n_heads=4"),
         (Model, {"head_dim": 9}, "head_dim=9 is odd"),
         (Train, {"batch_size": 6, "microbatches": 4}, "microbatches=4 does not divide batch_size=6"),
+        (Train, {"steps_per_dispatch": 0}, "0 is neither auto nor a whole number of steps from 1"),
+        (Train, {"steps_per_dispatch": True}, "True is neither auto nor"),
         (Train, {"attention": "cudnn"}, "attention=cudnn needs precision=bfloat16"),
         (Source, {"type": "jsonl"}, "needs 'path'"),
         (Source, {"type": "installed_python", "path": "x"}, "takes no 'path'"),

@@ -9,6 +9,8 @@ import pytest
 
 from splitjax import stages
 from splitjax.config import Config, UserError, from_dict
+from splitjax.parallel import CHIPS
+from splitjax.runs import settled
 from splitjax.runs.job import Job
 from splitjax.runs.phase_record import read_log
 from splitjax.runs.phase_tree import Cell
@@ -58,6 +60,17 @@ def test_an_expert_may_begin_its_domain_again(tree: dict) -> None:
     found_KBT, job = first_batches(restarted, 30)
     for k, batch_BT in enumerate(found_KBT):
         np.testing.assert_array_equal(batch_BT, job.corpus.domain(k, 4, 32, 0).batch(0))
+
+
+@pytest.mark.parametrize(("asked", "chip", "block"), [("auto", None, 1), ("auto", "h100", 8), (3, "h100", 3)])
+def test_trunk_and_experts_make_so_many_steps_in_a_dispatch(
+    tree: dict, monkeypatch: pytest.MonkeyPatch, asked: int | str, chip: str | None, block: int
+) -> None:
+    monkeypatch.setattr(settled, "chip_of", lambda kind: CHIPS.get(chip or ""))
+    config = from_dict(tree | {"train": tree["train"] | {"steps_per_dispatch": asked}})
+    job = Job(config, RunFolder(config.folder), Reporter())
+    executor = job.executor()
+    assert {executor.trainer(phase).block for phase in job.phases([Cell(config.model, 3, 2)])} == {block}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tools.faults.world import MAIN_ALONE, tiny_tree
 OTHER: dict[str, Any] = {
     "mesh": {"expert": 1}, "placement": "serial", "attention": "xla", "layers": "scan", "remat": "full",
     "loss_blocks": 2, "microbatches": 2, "expert_loop": "scan", "checkpoint_minutes": 1.0,
-    "keep_last": 3,
+    "keep_last": 3, "steps_per_dispatch": 4,
 }
 """Of each operational key a value that is not the default's."""
 
@@ -64,6 +64,13 @@ def test_an_operational_key_may_change_and_it_is_written_down(key: str, begun: R
     assert len(read_json(begun.changes)["changes"]) == 1
 
 
+def test_a_run_that_is_older_than_a_key_began_with_its_default(begun: RunFolder) -> None:
+    old = config().resolved()
+    del old["train"]["steps_per_dispatch"]
+    assert not operational.differences(old, config().resolved())
+    assert operational.differences(old, config(steps_per_dispatch=4).resolved()) == {"steps_per_dispatch": ("auto", 4)}
+
+
 def test_a_key_of_other_numbers_is_refused_beside_one_that_is_not(begun: RunFolder) -> None:
     with pytest.raises(UserError, match=r"another config: train\.learning_rate \(0\.004 → 0\.5\)\. Use"):
         begun.claim(config(remat="full", learning_rate=0.5))
@@ -98,7 +105,8 @@ def test_a_damaged_record_of_changes_is_refused_by_name(begun: RunFolder) -> Non
 
 def old_recipe(train: Train) -> dict[str, Any]:
     """The recipe as it went into every hash before operational keys were left out."""
-    return train.model_dump(mode="json", exclude={"mesh", "placement", "keep_last", "seeds"})  # the last came later
+    later = {"keep_last", "seeds", "steps_per_dispatch"}
+    return train.model_dump(mode="json", exclude={"mesh", "placement", *later})
 
 
 def test_records_of_an_earlier_version_are_understood_after_two_changes(begun: RunFolder) -> None:
@@ -149,12 +157,13 @@ def test_a_stopped_run_goes_on_from_where_it_was_with_other_settings(
     assert before is None, "cut short, or this test shows nothing"
     (phase / "witness").write_text("it is not begun anew")
     words = ["train.microbatches=2", "train.remat=full", "train.layers=scan", "train.loss_blocks=2"]
+    words.append("train.steps_per_dispatch=4")
     assert cli.main(["train", str(ended), *words]) == 0
     told = capsys.readouterr().err
     assert "train.microbatches 1 → 2: the same numbers up to rounding; nothing is trained anew" in told
     assert (phase / "witness").exists()
     meta = checkpoint.about(checkpoint.at(phase / "checkpoints", checkpoint.saved(phase / "checkpoints")[-1]))
-    assert meta["train"]["microbatches"] == 2
+    assert (meta["train"]["microbatches"], meta["train"]["steps_per_dispatch"]) == (2, 4)
     assert at > 0
     assert cli.main(["status", str(ended.parent / "run")]) == 0
     assert "train.remat auto → full" in " ".join(capsys.readouterr().out.replace("│", " ").split())

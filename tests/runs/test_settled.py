@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from splitjax.config import MeshSizes, Model, Train, load
 from splitjax.model import LanguageModel
 from splitjax.parallel import CHIPS
 from splitjax.planning.compiled_step import compile_step
-from splitjax.runs.settled import memory_bytes, settled
+from splitjax.runs.settled import memory_bytes, settled, steps_settled
 
 WIDE = Model(d_model=2048, n_layers=24, n_heads=16, d_ff=5504)
 OPEN = Train(seq_len=2048, batch_size=8, precision="bfloat16")
@@ -69,3 +71,34 @@ def test_a_plan_settles_by_the_chip_it_is_for() -> None:
 def test_a_model_that_nobody_settled_is_a_cpu_s() -> None:
     model = LanguageModel.under(OPEN, WIDE, 64)
     assert (model.layers, model.remat) == ("unroll", "none")
+
+
+TINY, SHORT = Model(d_model=64, n_layers=2, n_heads=2, d_ff=128), Train(seq_len=64, batch_size=4)
+"""A token takes 6 · (2 · (16,384 + 24,576) + 64 · 256) + 6 · 2 · 64 · 64 FLOPs at 256 ids, a step 163,577,856: of a
+peak of 989 TFLOP/s 5 ms hold 30,230 models, of 312 they hold 9,536."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "experts", "train", "meshed", "steps"),
+    [
+        ("NVIDIA H100 80GB HBM3", 1, {}, False, 8),
+        ("NVIDIA H100 80GB HBM3", 30_230, {}, False, 8),
+        ("NVIDIA H100 80GB HBM3", 30_231, {}, False, 1),
+        ("NVIDIA H100 80GB HBM3", 30_231, {"placement": "serial"}, False, 8),  # one at a time
+        ("NVIDIA A100-SXM4-80GB", 9_536, {}, False, 8),
+        ("NVIDIA A100-SXM4-80GB", 9_537, {}, False, 1),
+        ("NVIDIA H100 80GB HBM3", 1, {}, True, 1),
+        ("NVIDIA of tomorrow", 1, {}, False, 1),
+        ("TPU v5 lite", 1, {}, False, 1),
+        ("cpu", 1, {}, False, 1),
+        ("cpu", 1, {"steps_per_dispatch": 3}, False, 3),
+        ("NVIDIA H100 80GB HBM3", 1, {"steps_per_dispatch": 1}, False, 1),
+        (None, 1, {}, False, 1),  # these tests run on a CPU
+    ],
+)
+def test_a_gpu_makes_several_short_steps_in_a_dispatch(
+    kind: str | None, experts: int, train: dict[str, Any], meshed: bool, steps: int
+) -> None:
+    recipe = SHORT.model_copy(update=train)
+    made = steps_settled(recipe, TINY, 256, experts=experts, meshed=meshed, kind=kind)
+    assert made == recipe.model_copy(update={"steps_per_dispatch": steps})

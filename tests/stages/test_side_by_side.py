@@ -27,9 +27,9 @@ SWEEP = {
 """24 cells, the longest path of them 141 steps."""
 
 
-def tree_of(corpus_file: Path, run: Path, loop: str) -> dict[str, Any]:
+def tree_of(corpus_file: Path, run: Path, loop: str, steps: int = 1) -> dict[str, Any]:
     tree = tiny_tree(corpus_file, run)
-    return tree | {"sweep": SWEEP, "train": tree["train"] | {"expert_loop": loop}}
+    return tree | {"sweep": SWEEP, "train": tree["train"] | {"expert_loop": loop, "steps_per_dispatch": steps}}
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +55,15 @@ def logs_of(config: Config) -> dict[str, list[Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loop", ["auto", "vmap"])
+@pytest.mark.parametrize(("loop", "steps"), [("auto", 1), ("vmap", 1), ("vmap", 4)])
 def test_24_cells_in_lanes_survive_three_kills_with_the_losses_of_one_by_one(
-    one_by_one: Config, corpus_file: Path, tmp_path: Path, loop: str
+    one_by_one: Config, corpus_file: Path, tmp_path: Path, loop: str, steps: int
 ) -> None:
     tables, logs = [], []
     # Dispatched one by one a lane has the bits of its phase alone: the sweep phase by phase is the undisturbed one.
     for name, kills in (("killed", 3), ("whole", 0))[: 1 if loop == "auto" else 2]:
         run = tmp_path / name
-        config = from_dict(tree_of(corpus_file, run, loop))
+        config = from_dict(tree_of(corpus_file, run, loop, steps))
         shutil.copytree(RunFolder(one_by_one.folder).data, run / "data")
         (run / "done").mkdir()
         shutil.copy(RunFolder(one_by_one.folder).path / "done" / "prepare.json", run / "done")

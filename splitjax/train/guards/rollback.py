@@ -66,6 +66,10 @@ class Rollback:
         """
         if kept:
             self._left_K = [[*marks, tokens][-self._depth :] for marks in self._left_K]
+        return self.looks(tokens)
+
+    def looks(self, tokens: int) -> bool:
+        """Whether it is time to look there."""
         return (tokens - self._start) % self._window == 0
 
     def look(self, tokens: int, skipped: Mapping[int, int]) -> dict[int, list[int]]:

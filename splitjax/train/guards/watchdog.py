@@ -29,19 +29,22 @@ class Watchdog:
     def __init__(self, limit: float | None = None, give_up: Callable[[str], object] = beats.give_up) -> None:
         self._limit = beats.seconds(beats.STEP_TIMEOUT) if limit is None else limit
         self._give_up, self._tick = give_up, beats.tick(self._limit)
-        self._left, self._step = FIRST_STEP * self._limit, 0
+        self._left, self._step, self._steps = FIRST_STEP * self._limit, 0, 1
         self._quiet = 0.0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def dispatched(self, step: int) -> None:
-        """The devices were given a step (counted from step 0)."""
+    def dispatched(self, step: int, steps: int = 1) -> None:
+        """The devices were given a step (counted from step 0), the last of so many in one program: of these each may
+        take the time-out."""
         self._step = step
+        if steps > self._steps:
+            self._left, self._steps = self._left + (steps - self._steps) * self._limit, steps
         beats.dispatched(step)
 
     def beat(self) -> None:
         """Something came to its end: a step, a save."""
-        self._left, self._quiet = self._limit, 0.0
+        self._left, self._quiet = self._steps * self._limit, 0.0
 
     def __enter__(self) -> Watchdog:
         if hosts.several():
@@ -63,7 +66,8 @@ class Watchdog:
             if self._left < 0:
                 who = f": {beats.missing(4 * self._tick)}" if hosts.several() else ""
                 if not self._closing.is_set() and self._left < 0:
-                    self._give_up(f"no step came to its end for {self._limit:.0f} s after step {self._step}{who}")
+                    waited = self._steps * self._limit
+                    self._give_up(f"no step came to its end for {waited:.0f} s after step {self._step}{who}")
                 return
             if self._quiet >= beats.SILENCE and hosts.several():
                 who = beats.missing(4 * self._tick, silent_alone=True)
