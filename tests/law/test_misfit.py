@@ -81,6 +81,17 @@ def test_a_misfit_of_which_a_law_took_a_part_keeps_its_size() -> None:
     assert 0.015 < np.median(sizes["rest"]) < 0.027
 
 
+def test_five_figures_take_four_values_each() -> None:
+    """Of 24 values those that a law has followed do not count."""
+    at, rng = some_points(24, 5), np.random.default_rng(5)
+    kernel = kernel_of(np.log([2.0, 2.0, 0.5, 1e-3]), 0.02**2)
+    values = np.linalg.cholesky(kernel.between(at, at) + 1e-9 * np.eye(24)) @ rng.normal(size=24)
+    followed = np.linalg.qr(rng.normal(size=(24, 5)))[0]
+    assert likeliest(at, values, *AXES, followed[:, :4]) is not None
+    assert likeliest(at, values, *AXES, followed) is None
+    assert likeliest(at[:19], values[:19], *AXES) is None
+
+
 def test_directions_that_a_law_follows_are_those_of_its_parameters() -> None:
     """Three runs of two rows each; a law that is free in the first run's level and in nothing else follows that."""
     rows = table("effective_data", sizes=[1e6], pretrain=[1e7], special=[0.0, 4e5, 2e6], domains={"a": {}, "b": {}})

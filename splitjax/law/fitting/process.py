@@ -22,8 +22,10 @@ _BOUNDS = np.log([(0.5, 8.0), (0.5, 8.0), (0.02, 50.0), (1e-3, 1.0)])
 _STARTS = tuple(product(np.log([1.0, 3.0]), np.log([0.8, 2.0]), np.log([0.2, 1.0]), [np.log(0.03)]))
 _NOISES = np.geomspace(1e-3, 10.0, 17)
 """Noise over process, tried where the lengths are known."""
-_FEWEST = 8
-"""Values that tell something of a process."""
+_FEWEST = 20
+"""Values that tell the five figures of a process, four for each: fewer make a kernel sure of what it cannot know."""
+_FEWEST_SIZED = 8
+"""The same where its lengths are known."""
 _GAIN = 4.0
 """Log likelihood that a process must gain over noise alone: one for each parameter that it has (Akaike)."""
 _ROUNDING = 1e-7
@@ -203,7 +205,7 @@ def resized(kernel: Kernel, seen: Sequence[tuple[np.ndarray, np.ndarray]]) -> Ke
     """
     values = np.concatenate([part for _, part in seen]) if seen else np.zeros(0)
     count, whole = len(values), float(np.square(values).mean()) if len(values) else 0.0
-    if count < _FEWEST or whole < _ROUNDING**2:
+    if count < _FEWEST_SIZED or whole < _ROUNDING**2:
         return None
     spectra, squares = [], []
     for at, part in seen:
