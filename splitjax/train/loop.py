@@ -29,7 +29,7 @@ from .starts import Start
 from .step import Metrics, Trainer
 from .step_blocks import Blocked, Pending, cut, row_of
 from .times import wall
-from .working_stack import Whole, Working, working
+from .working_stack import Working, working
 
 CHECKPOINTS = "checkpoints"
 
@@ -301,10 +301,7 @@ class Run:
             rate = rate * np.array(phase.rate)[rows]
         clip_K = np.array(phase.clip)[rows] if phase.clip else None
         controls = self.trainer.controls(rate, self.step_tokens, clip_K, active_K)
-        if count > 1 and isinstance(self.working, Whole):
-            metrics = self.working.steps(tokens, controls)
-        else:
-            metrics = self.working.step(tokens, controls)
+        metrics = self.working.step(tokens, controls)
         marks = [self.tokens + self.step_tokens * (at + 1) for at in range(count)]
         self.tokens = marks[-1]
         self.dog.dispatched(self.tokens // self.step_tokens, count)

@@ -28,14 +28,14 @@ class Whole:
         self._step = compiled
         return compiled
 
-    def step(self, tokens_KBT: Array, controls: Controls) -> Metrics:
-        """One update of every active expert (see `Trainer.step`)."""
-        self._stack, metrics = self._step(self._stack, tokens_KBT, controls)
-        return metrics
+    def step(self, tokens: Array, controls: Controls) -> Metrics:
+        """One update of every active expert (see `Trainer.step`), or of a block as many in one dispatch.
 
-    def steps(self, tokens_PKBT: Array, controls: Controls) -> Metrics:
-        """P = `block` updates in one dispatch (see `Trainer.steps`)."""
-        self._stack, metrics = self._steps(self._stack, tokens_PKBT, controls)
+        Args:
+            tokens: (K, B, T); of a block (P, K, B, T), as controls and metrics have a leading P then.
+        """
+        made = self._step if tokens.ndim == 3 else self._steps
+        self._stack, metrics = made(self._stack, tokens, controls)
         return metrics
 
     def stack(self) -> Stack:

@@ -157,7 +157,6 @@ class _Seen:
                     for slope in slopes]
         return 0.5 * count * float(np.log(spread / count)) + volume, np.array(gradient)
 
-
     def kernel(self, logs: np.ndarray, chi: float, level: list[int], shape: list[int]) -> Kernel:
         """With these lengths, odds and noise; its variance the likeliest, times chi."""
         inverse, _ = precision(self.correlation(logs)[0], self.followed)
