@@ -39,10 +39,9 @@ def _list(config: Config, as_json: bool) -> int:
     if config.sweep is None:
         raise UserError("the config has no sweep", where="sweep", mend="See docs/sweeps.md for its keys.")
     told = sweep_list(Job(config, RunFolder(config.folder), Reporter()))
-    if as_json:
-        common.print_json(told)
-        return 0
-    common.print_tables(sweep_tables(told))
+    common.print_json(told) if as_json else common.print_tables(sweep_tables(told))
+    if "refused" in told:
+        raise UserError(told["refused"])
     return 0
 
 

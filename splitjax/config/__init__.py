@@ -27,7 +27,7 @@ from .schema import (
     Train,
 )
 from .train_settings import OPERATIONAL, SAME_BITS
-from .units import PerParam, format_count, parse_count, tokens_of
+from .units import PerParam, format_bytes, format_count, parse_count, tokens_of
 from .whole_files import (
     beside,
     check_shape,
@@ -74,6 +74,7 @@ __all__ = [
     "disk_errors",
     "dump",
     "find_files",
+    "format_bytes",
     "format_count",
     "from_dict",
     "hash_file",

@@ -79,6 +79,10 @@ class Config(Settings):
         None, description="path: a Hugging Face folder (Llama, Qwen2, Qwen3) to start from instead of fresh weights; "
         "tokens: what it was trained on, for the law's D (null: unknown)."
     )
+    topology: str | None = Field(
+        None, description="Hardware that the run is meant for, as 'plan --topology' names it (v5p:4x4x4, h100:8): "
+        "sweep.auto.share then counts device time as predicted there (null: FLOPs)."
+    )
     data: Data
     model: Model = Model()
     train: Train = Train()

@@ -23,7 +23,10 @@ def _shared(value: object) -> object:
 class Auto(Settings):
     """Cells that are chosen for the main run: its T, K and accounting, at sizes that its price allows."""
 
-    share: float = Field(gt=0, description="FLOPs of all small runs at most, as a share of the main run's.")
+    share: float = Field(
+        gt=0, description="What all small runs may cost, as a share of the main run: of its device time where "
+        "'topology' names hardware, else of its FLOPs."
+    )
     models: int = Field(3, ge=3, le=6, description="Sizes N.")
     rounds: int = Field(3, ge=1, le=10, description="Rounds at most, each chosen by what those before leave open.")
 
@@ -32,7 +35,7 @@ class Sweep(Settings):
     """Small runs, each ending in its own decay: every combination of the axes. One value stands for a list of one."""
 
     auto: Annotated[Auto | None, BeforeValidator(_shared)] = Field(
-        None, description="Choose the cells for the main run, within a share of its FLOPs (a number, or a section)."
+        None, description="Choose the cells for the main run, within a share of its price (a number, or a section)."
     )
     models: Many[Model] = Field((), description="Sizes N.")
     d_pretrain: Many[TokenCount] = Field((), description="Mixture tokens D; 0: experts from step 0.")

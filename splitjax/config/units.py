@@ -76,3 +76,11 @@ def format_count(value: float) -> str:
 
 def _three_digits(value: float) -> str:
     return f"{value:.0f}" if 999.5 <= abs(value) < math.inf else f"{value:.3g}"
+
+
+def format_bytes(count: float) -> str:
+    """`1.5 GB`, in powers of 1000 as disks are sold."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e6:.1f} MB"

@@ -8,22 +8,23 @@ from typing import Any
 
 from rich.table import Table
 
-from splitjax.config import Config, UserError, format_count
+from splitjax.config import Config, UserError, format_bytes, format_count
 from splitjax.data import Corpus
 from splitjax.model import n_params
 from splitjax.parallel import Topology
 from splitjax.runs.cells import Clock, all_cells, budget_tokens, explicit_fraction, main_cells
 from splitjax.runs.phase_tree import Phase, grow, tokens_trained
-from splitjax.runs.phase_work import disk_of, flops_of
+from splitjax.runs.phase_work import disk_of
 from splitjax.runs.plan_record import read_plan
 from splitjax.runs.run_folder import RunFolder
 from splitjax.runs.sweeping import sweep_cells
 from splitjax.runs.sweeping.law_splits import picks
 from splitjax.runs.sweeping.sweep_rounds import Rounds
 
-from . import auto_sweep, estimate, layouts
+from . import auto_rounds, estimate, layouts
+from .auto_question import Question
 from .compiled_step import Compiled, compile_step
-from .run_costs import format_bytes
+from .device_time import DeviceTime
 
 GUESS = 0.5
 """The split that is priced before any is known."""
@@ -36,7 +37,7 @@ class Part:
     Attributes:
         tokens: trained in it, over all models.
         wall_s: seconds; steps alone: no evaluation, saves or restarts.
-        step: of which the times are; None: priced at the MFU of the main run.
+        step: of which the times are; None: of several, each estimated.
     """
 
     name: str
@@ -117,9 +118,9 @@ def price(
     parts = [_part("seed", "all devices", 1, planned.pretrain * of_all, seed), *(ways[:1] if branches else [])]
     parts.append(_part("baselines", "all devices", 1, baselines, seed))
     if config.sweep is not None:
-        chosen = auto_sweep.rounds_of(config, clock, folder, config.data.tokenizer.vocab_size)
+        chosen = auto_rounds.rounds_of(config, clock, folder, config.data.tokenizer.vocab_size)
         small = _sweep_tree(config, clock, folder, chosen)
-        parts.append(_sweep(config, clock, chosen, topology, seed, small))
+        parts.append(_sweep(config, clock, chosen, topology, small))
         tree = [*tree, *small]
     return Price(
         topology=topology.name, source=stack.source, split_fraction=fraction, assumed=assumed, parts=tuple(parts),
@@ -165,19 +166,15 @@ def _sweep_tree(config: Config, clock: Clock, folder: RunFolder, chosen: Rounds 
     return grow(cells, config.train.decay_share)
 
 
-def _sweep(
-    config: Config, clock: Clock, chosen: Rounds | None, topology: Topology, like: Compiled, tree: list[Phase]
-) -> Part:
-    """The law's runs, at the MFU of the main run: they are small, so it is a lower bound of their time."""
-    vocab = config.data.tokenizer.vocab_size
-    flops = flops_of(tree, config, clock.experts, vocab)
+def _sweep(config: Config, clock: Clock, chosen: Rounds | None, topology: Topology, tree: list[Phase]) -> Part:
+    """The law's runs, each size by its own estimate: small models use the hardware less well."""
     tokens = tokens_trained(tree, clock.experts, clock.tokens_per_step)
-    name = "sweep"
-    if auto_sweep.rounds_to_come(config, chosen):  # they may take what the price leaves
-        most = auto_sweep.Question(config, clock, vocab).limit
-        name, tokens, flops = "sweep, at most", round(tokens * most / flops), most
-    wall = flops / (like.mfu * topology.chip.flops * topology.devices)
-    return Part(name, "cells in parallel", 0, tokens, wall, wall * topology.devices / 3600, None)
+    hours, name = DeviceTime(config, clock.experts, topology).hours(tree), "sweep"
+    if chosen is not None and auto_rounds.rounds_to_come(config, chosen):  # they may take what the price leaves
+        asked = Question(config, clock, config.data.tokenizer.vocab_size)
+        more = max(1.0, asked.limit / asked.spent(chosen))
+        name, tokens, hours = "sweep, at most", round(more * tokens), more * hours
+    return Part(name, "one after another", 0, tokens, 3600 * hours / topology.devices, hours, None)
 
 
 def _most_stacked(config: Config, topology: Topology) -> int:

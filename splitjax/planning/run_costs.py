@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from splitjax import law
-from splitjax.config import Config, UserError, format_count
+from splitjax.config import Config, UserError, format_bytes, format_count
 from splitjax.model import n_params
 from splitjax.runs.cells import all_cells, explicit_fraction, main_cells, over_seeds
 from splitjax.runs.job import Job
@@ -21,7 +21,8 @@ from splitjax.runs.sweeping import law_splits
 from splitjax.runs.sweeping.lane_groups import may_be_lanes
 from splitjax.runs.telling.time_left import Load, Rest
 
-from . import auto_sweep
+from . import auto_rounds
+from .auto_rounds import UnpaidError
 
 _FIT_SPEED = 8000.0
 """Families × draws × rows that a law is fitted to in a second, about (two cores, demo: 9 × 200 × 130 in 30 s)."""
@@ -67,9 +68,10 @@ def sweep_work(job: Job, jobs: int = 1) -> Load:
         jobs: phases that are trained at a time; where it is one at a time, several may be one stack.
     """
     load = load_of(job, job.sweep_phases, jobs)
-    if auto_sweep.rounds_to_come(job.config, job.rounds):  # they cost what the price leaves
+    if auto_rounds.rounds_to_come(job.config, job.rounds):  # they cost what the price leaves
         assert job.rounds is not None
-        more = max(1.0, auto_sweep.question_of(job).limit / job.rounds.flops)
+        asked = auto_rounds.question_of(job)
+        more = max(1.0, asked.limit / asked.spent(job.rounds))
         return Load(more * load.work, more * load.starts, load.programs)
     return load
 
@@ -106,7 +108,7 @@ def main_cost(job: Job, cells: Mapping[str, Cell]) -> dict[str, float]:
     return {
         "seeds": job.config.train.seeds, "models": len(cells),
         "tokens": tokens_trained(phases, experts, job.clock.tokens_per_step),
-        "flops": flops_of(phases, job.config, experts, auto_sweep.vocab_of(job)),
+        "flops": flops_of(phases, job.config, experts, auto_rounds.vocab_of(job)),
     }
 
 
@@ -118,14 +120,6 @@ def seeds_note(job: Job, cells: Mapping[str, Cell]) -> str:
 def _seeds_told(cost: Mapping[str, float]) -> str:
     return (f"the main run trains {cost['models']} models with each of {cost['seeds']} seeds: "
             f"{format_count(round(cost['tokens']))} tokens, {cost['flops']:.3g} FLOPs")
-
-
-def format_bytes(count: float) -> str:
-    """`1.5 GB`, in powers of 1000 as disks are sold."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e6:.1f} MB"
 
 
 def rest_of(job: Job) -> dict[str, Rest]:
@@ -142,7 +136,7 @@ def rest_of(job: Job) -> dict[str, Rest]:
         found["routers"] = Rest(0.0, _sample_tokens(job) / _CENTROID_SPEED)
     if config.sweep is not None:
         found |= {"fit": Rest(0.0, fit_seconds(job)), "plan": Rest(0.0, _CHOOSING)}
-        found["rounds"] = Rest(0.0, auto_sweep.fits_to_come(config, job.rounds) * fit_seconds(job))
+        found["rounds"] = Rest(0.0, auto_rounds.fits_to_come(config, job.rounds) * fit_seconds(job))
     return found
 
 
@@ -171,11 +165,17 @@ def _sample_tokens(job: Job) -> float:
 
 
 def sweep_list(job: Job) -> dict[str, Any]:
-    """What the sweep would train: every cell with tokens and FLOPs, the whole tree, and what a law picked."""
-    quantum, experts = job.clock.tokens_per_step, job.clock.experts
+    """What the sweep would train: every cell with tokens and FLOPs, the whole tree, and what a law picked.
+
+    Where the price pays for no first round, the cheapest one, and why it is `refused`.
+    """
+    quantum, experts, refused = job.clock.tokens_per_step, job.clock.experts, None
     if job.config.sweep and job.config.sweep.auto:
-        auto_sweep.begin(job, write=False)
-    vocab = auto_sweep.vocab_of(job)
+        try:
+            auto_rounds.begin(job, write=False)
+        except UnpaidError as unpaid:
+            refused, job.rounds = str(unpaid), unpaid.least
+    vocab = auto_rounds.vocab_of(job)
     cells = [
         {
             "cell": cell.id,
@@ -189,14 +189,32 @@ def sweep_list(job: Job) -> dict[str, Any]:
         }
         for cell in job.sweep_cells
     ]
-    told: dict[str, Any] = {"cells": cells, "phases": len(job.sweep_phases), **sweep_cost(job)}
+    told: dict[str, Any] = {"cells": cells, "phases": len(job.sweep_phases), **sweep_cost(job), **_beside_main(job)}
+    if refused:
+        told["refused"] = refused
     if job.config.train.seeds > 1:
         told["main"] = main_cost(job, _guessed(job))
     if job.rounds is not None:
-        told["rounds"] = auto_sweep.told(job)
+        told["rounds"] = auto_rounds.told(job)
     if job.config.sweep and job.config.sweep.asks_law:
         told["picks"] = law_splits.listed(job.config, job.clock, job.folder)
     return told
+
+
+def _beside_main(job: Job) -> dict[str, Any]:
+    """What the sweep is beside the main run: device-hours where the config names hardware, and how far N lies below.
+
+    Returns:
+        ``{main_n_params, times_below: of its N, those of the smallest and of the largest model; topology,
+        device_hours, main_device_hours: of the planned model split at half}``, the last three None without hardware
+    """
+    asked, main = auto_rounds.question_of(job), n_params(job.config.model)
+    sizes = [n_params(cell.model) for cell in job.sweep_cells]
+    hours = None if asked.hardware is None else asked.hardware.hours(job.sweep_phases)
+    return {
+        "main_n_params": main, "times_below": [main / min(sizes), main / max(sizes)], "topology": job.config.topology,
+        "device_hours": hours, "main_device_hours": asked.hours(asked.main),
+    }
 
 
 def sweep_tables(told: Mapping[str, Any]) -> Iterator[Table]:
@@ -210,21 +228,24 @@ def sweep_tables(told: Mapping[str, Any]) -> Iterator[Table]:
             "decision": [row["decision"] for row in told["picks"]],
         })
     if "rounds" in told:
-        yield _table("Rounds, chosen for the main run", {
-            "round": [str(i + 1) for i in range(len(told["rounds"]))],
-            "cells": [str(row["cells"]) for row in told["rounds"]],
-            "FLOPs": [f"{row['flops']:.3g}" for row in told["rounds"]],
-            "of the main run": [f"{row['share']:.0%}" for row in told["rounds"]],
-            "why": [row["reason"] for row in told["rounds"]],
+        rows, timed = told["rounds"], told["topology"] is not None
+        hours = {"device-hours": [f"{row['device_hours']:.3g}" for row in rows]} if timed else {}
+        title = "The cheapest first round that says where to split" if "refused" in told else (
+            "Rounds, chosen for the main run")
+        yield _table(title, {
+            "round": [str(i + 1) for i in range(len(rows))], "cells": [str(row["cells"]) for row in rows],
+            "FLOPs": [f"{row['flops']:.3g}" for row in rows], **hours,
+            f"of the main run's {'device time' if timed else 'FLOPs'}": [f"{row['share']:.1%}" for row in rows],
+            "why": [row["reason"] for row in rows],
         })
     cells = told["cells"]
     saved = 1 - told["tokens"] / told["tokens_unshared"]
     title = (
         f"{len(cells)} cells in {told['phases']} phases: {format_count(told['tokens'])} tokens, {told['flops']:.3g} "
-        f"FLOPs; shared trunks save {saved:.0%} of the tokens"
+        f"FLOPs; shared trunks save {saved:.0%} of the tokens. {_beside_main_told(told)}"
     )
     if "main" in told:
-        title += f". After them {_seeds_told(told['main'])}"
+        title += f" After them {_seeds_told(told['main'])}."
     counts = {"N": "n_params", "D": "d_pretrain", "D' an expert": "d_special", "tokens alone": "tokens"}
     yield _table(title, {
         "cell": [row["cell"] for row in cells],
@@ -233,6 +254,18 @@ def sweep_tables(told: Mapping[str, Any]) -> Iterator[Table]:
         **{name: [format_count(row[key]) for row in cells] for name, key in counts.items()},
         "FLOPs alone": [f"{row['flops']:.3g}" for row in cells],
     })
+
+
+def _beside_main_told(told: Mapping[str, Any]) -> str:
+    """The same in words."""
+    _, near = told["times_below"]
+    lies = f"{near:,.0f} times" if near >= 10 else f"{near:.2g} times"
+    text = f"The main run's N, {format_count(told['main_n_params'])}, is {lies} the largest here."
+    if told["topology"] is None:
+        return f"{text} Device time is told where 'topology' names the hardware (v5p:4x4x4, h100:8)."
+    hours, main = told["device_hours"], told["main_device_hours"]
+    return (f"{text} On {told['topology']} {hours:,.3g} device-hours, {hours / main:.1%} of the main run's "
+            f"{main:,.0f}: steps alone, by arithmetic.")
 
 
 def _table(title: str, columns: Mapping[str, Sequence[str]]) -> Table:
@@ -249,7 +282,7 @@ def sweep_cost(job: Job) -> dict[str, float]:
     """Tokens and FLOPs of the sweep's tree, and of its cells without shared trunks."""
     tree, cells = (job.sweep_phases, job.sweep_cells) if job.config.sweep else ([], [])
     alone = [phase for cell in cells for phase in job.phases([cell])]
-    experts, vocab, quantum = job.clock.experts, auto_sweep.vocab_of(job), job.clock.tokens_per_step
+    experts, vocab, quantum = job.clock.experts, auto_rounds.vocab_of(job), job.clock.tokens_per_step
     return {
         "tokens": tokens_trained(tree, experts, quantum),
         "tokens_unshared": tokens_trained(alone, experts, quantum),
@@ -263,7 +296,7 @@ def sweep_told(job: Job, fitted: law.LawFit) -> dict[str, Any]:
     Returns:
         ``{flops, of_main: over those of the planned model split at half, further: a sentence}``
     """
-    asked = auto_sweep.question_of(job)
+    asked = auto_rounds.question_of(job)
     flops, rounds = sweep_cost(job)["flops"], job.rounds_so_far
     ended = rounds.ended if job.config.sweep and job.config.sweep.auto else None
     manifest = job.corpus.manifest

@@ -30,6 +30,7 @@ _FIRST_STAGE = {
     "train": "sweep",
     "train.seeds": "train",
     "sweep": "sweep",
+    "topology": "sweep",
     "evaluate.windows": "sweep",
     "law": "fit",
     "model": "plan",
@@ -212,10 +213,11 @@ class RunFolder(StageRecords):
     def _check_same(self, config: Config, redo: str | None) -> Changed:
         """Refuse a config of other numbers; the operational keys that differ."""
         made_with, asked = _as_read_today(self._made_with()), config.resolved()
+        free = _FREE if config.sweep is not None and config.sweep.auto else (*_FREE, "topology")
         before, now = _flat(operational.without(made_with)), _flat(operational.without(asked))
         changed = sorted(
             key for key in before.keys() | now.keys()
-            if before.get(key, "absent") != now.get(key, "absent") and not key.startswith(_FREE)
+            if before.get(key, "absent") != now.get(key, "absent") and not key.startswith(free)
             and not (key.endswith(".dtype") and (before.get(key), now.get(key)) == _OLD_DTYPE)
         )
         if not changed:

@@ -12,7 +12,7 @@ from splitjax.config import Config, UserError, disk_errors, hash_json, read_json
 from splitjax.data import changed_sources
 from splitjax.evaluate import routers
 from splitjax.parallel import hosts
-from splitjax.planning import auto_sweep
+from splitjax.planning import auto_rounds
 from splitjax.planning.run_costs import main_work, rest_of, sweep_work, whole_work
 from splitjax.reporting.results_view import Results
 from splitjax.reporting.verdict import verdict
@@ -130,7 +130,7 @@ def run(config: Config, *, jobs: int = 1, **options: Any) -> Results:
             Devices.of(config, 1)  # a mesh that is not here is refused before hours of preparation
         sequence.run_prepare(job)
         if config.sweep and config.sweep.auto:
-            auto_sweep.begin(job)
+            auto_rounds.begin(job)
         job.reporter.plan_work(whole_work(job, jobs))
         job.reporter.plan_rest(rest_of(job))
         sequence.run_sweep(job, jobs)
@@ -175,7 +175,7 @@ def sweep(config: Config, *, jobs: int = 1, part: tuple[int, int] | None = None,
         raise UserError("a sweep that chooses its cells has no parts", where="--part", mend="Use --jobs.")
     with job_of(config, lock="part-{}-of-{}".format(*part) if part else None, jobs=jobs, **options) as job:
         if config.sweep.auto:
-            auto_sweep.begin(job)
+            auto_rounds.begin(job)
         if part is None:
             job.reporter.plan_work(sweep_work(job, jobs))
             sequence.run_sweep(job, jobs)

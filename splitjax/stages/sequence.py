@@ -13,7 +13,7 @@ from splitjax.config import Config, UserError, format_count, write_json, write_r
 from splitjax.data.small import check
 from splitjax.evaluate.folders import ModelFolder
 from splitjax.parallel import hosts
-from splitjax.planning import auto_sweep
+from splitjax.planning import auto_rounds, auto_sweep
 from splitjax.planning.main_plan import ask, make_plan
 from splitjax.planning.run_costs import disk_note, load_of, main_work, seeds_note, sweep_told, sweep_work
 from splitjax.runs.cells import all_cells, main_cells, mixture_shares, over_seeds, seed_tokens
@@ -111,14 +111,14 @@ def _grown(job: Job) -> Callable[[Losses], None]:
 
 def _in_rounds(job: Job, jobs: int) -> int:
     """Train the rounds of a sweep that chooses its cells, until it ends; returns their tokens."""
-    auto_sweep.begin(job)
+    auto_rounds.begin(job)
     while True:
         tokens = _train_tree(job, job.sweep_phases, jobs, _grown(job))
         assumed, began = sweep_work(job, jobs), time.monotonic()
         job.reporter.now("fitting the law so far, to see what more runs would tell")
         more = auto_sweep.go_on(job, lambda: fit_table(law.Table.read(job.folder.observations), job.config))
         job.reporter.replan(sweep_work(job, jobs) - assumed)
-        a_fit, fits = time.monotonic() - began, auto_sweep.fits_to_come(job.config, job.rounds)
+        a_fit, fits = time.monotonic() - began, auto_rounds.fits_to_come(job.config, job.rounds)
         job.reporter.plan_rest({"fit": Rest(0.0, a_fit), "rounds": Rest(0.0, fits * a_fit)})
         if not more:
             return tokens

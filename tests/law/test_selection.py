@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from splitjax.law import Table
+from splitjax.law import Table, fit
 from splitjax.law.fitting import selection
+from splitjax.law.fitting.candidates import Bench
+from splitjax.law.fitting.families import FAMILIES
 
 LOSS = np.array([2.0, 4.0, 3.0, 5.0, 2.5, 4.5])
 ROWS = Table.from_rows(
@@ -79,3 +84,51 @@ def test_without_an_axis_five_folds_of_whole_runs_are_held_out() -> None:
     assert list(found) == [f"fold {k}" for k in range(1, 6)]
     assert np.sum(list(found.values()), 0).tolist() == [1] * 14
     assert all((test[::2] == test[1::2]).all() and test.any() for test in found.values())
+
+
+def test_an_axis_whose_largest_rows_not_every_family_predicts_compares_nothing() -> None:
+    """D = 3 lies in rows that some family says nothing of: N alone is cut; without an axis, folds."""
+    rows = Table.from_rows({"n_params": n * 1e6, "d_pretrain": d * 1e7, "d_special": 0.0, "loss": 3 + n / d}
+                           for n in (1, 2, 4) for d in (1.0, 2.0, 3.0))
+    told = rows.d_pretrain < 3e7
+    assert list(selection.cuts(rows, 0)) == ["n_params", "d_pretrain"]
+    assert list(selection.cuts(rows, 0, told)) == ["n_params"]
+    two = rows.n_params < 4e6
+    assert list(selection.cuts(rows.select(two), 0, told[two])) == [f"fold {k}" for k in range(1, 6)]
+
+
+def few_runs() -> Table:
+    """Two sizes, splits of 1e7 tokens at 10, 50 and 100 %, three domains."""
+    rows = []
+    for n in (1e6, 4e6):
+        for split in (0.1, 0.5, 1.0):
+            d, s = split * 1e7, (1 - split) * 1e7 / 3
+            for k, domain in enumerate("abc"):
+                loss = 1.5 + 0.1 * k + 60 / n**0.4 + 90 / (d + (8 + k) * s) ** 0.35
+                rows.append({"n_params": n, "d_pretrain": d, "d_special": s, "domain": domain, "loss": loss,
+                             "run": f"{n}-{split}"})
+    return Table.from_rows(rows)
+
+
+def test_few_runs_whose_largest_not_every_family_can_be_compared_on_still_make_a_law() -> None:
+    """The largest D has no D', of which `multiplicative` says nothing: folds of the other four runs are compared."""
+    found = fit(few_runs(), ["multiplicative", "effective_data"], bootstrap=0)
+    (told,) = [note for note in found.notes if note.startswith("Held out")]
+    assert told.startswith("Held out: fold 1, ")
+    assert told.endswith("; 12 rows that all 2 families predict.")
+
+
+def test_where_all_that_was_held_out_stands_out_it_is_compared_all_the_same() -> None:
+    rows = Table.from_rows({"n_params": 1e6, "d_pretrain": d, "d_special": 0.0, "loss": 3.0} for d in (1e7, 2e7, 4e7))
+    bench = Bench(rows, [FAMILIES["chinchilla"]], 0, "huber", 1e-3, True, 0)
+    assert bench.cuts["d_pretrain"].tolist() == [False, False, True]
+
+    def compared(*predicted: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        one: Any = SimpleNamespace(problem=SimpleNamespace(usable=np.ones(3, bool)), predicted=np.array(predicted))
+        return bench._compared([one])
+
+    assert compared(3.0, 3.0, 3.01)[0].tolist() == [True, True, True]
+    rows_of, cuts = compared(3.0, 3.0, 9.0)
+    assert rows_of.tolist() == [True, True, True], "the only one held out stands out"
+    assert list(cuts) == ["d_pretrain"]
+    assert compared(9.0, 3.0, 3.0)[0].tolist() == [False, True, True], "another that stands out counts in no cut"

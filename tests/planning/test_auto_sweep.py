@@ -13,8 +13,9 @@ from splitjax import law
 from splitjax.config import Config, UserError, from_dict, load
 from splitjax.law import LawFit, Table
 from splitjax.model import n_params
-from splitjax.planning import auto_sweep
-from splitjax.planning.auto_sweep import Question, first, further, unlearned
+from splitjax.planning.auto_question import Question
+from splitjax.planning.auto_rounds import FIRST, first
+from splitjax.planning.auto_sweep import further, unlearned
 from splitjax.runs.cells import Clock
 from splitjax.runs.phase_tree import Cell
 from splitjax.runs.sweeping.sweep_rounds import Round, Rounds
@@ -43,7 +44,7 @@ def test_the_first_round_is_within_its_price_and_on_the_paths_of_the_main_run(ac
     question = asked(accounting, share=share)
     known = first(question)
     (one,) = known.rounds
-    assert one.flops == question.price(one.cells) <= auto_sweep.FIRST * share * question.main_flops
+    assert one.flops == question.price(one.cells) <= FIRST * share * question.main_flops
     assert len({cell.model for cell in one.cells}) == 3
     assert set(one.cells) <= set(known.foreseen)
     whole = question.clock.budget(2_000_000)
@@ -154,7 +155,7 @@ def test_runs_that_make_no_law_yet_are_followed_by_others_while_there_are_rounds
 
 
 def test_the_presets_of_pods_propose_within_a_small_share() -> None:
-    config: Config = load(ROOT / "configs/tpu/2.7B_x8_v5p.yaml", ["sweep={auto: 0.15}"])
+    config: Config = load(ROOT / "configs/tpu/2.7B_x8_v5p.yaml", ["sweep={auto: 0.15}", "topology=null"])
     question = Question(config, Clock.of(config, 8), config.data.tokenizer.vocab_size)
     (one,) = first(question).rounds
     assert one.flops <= 0.15 * question.main_flops

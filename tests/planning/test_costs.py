@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from splitjax.config import Config, from_dict
+from splitjax.config import Config, format_bytes, from_dict
 from splitjax.model import flops_per_token, state_bytes
 from splitjax.planning import pricing, run_costs
+from splitjax.planning.compiled_step import compile_step
 from splitjax.runs.cells import Clock
 from splitjax.runs.phase_tree import Cell, grow
 from splitjax.runs.phase_work import disk_of, flops_of, work_of
@@ -42,9 +43,13 @@ def test_every_part_is_its_tokens_over_the_tokens_a_second_of_all_devices(tmp_pa
         assert step.devices == 4
         assert parts[name].wall_s == pytest.approx(parts[name].tokens / step.tokens_per_s)
         assert parts[name].device_hours == pytest.approx(parts[name].wall_s * 4 / 3600)
-    flops = 230 * 32 * flops_per_token(made.sweep.models[0], 300, 8)
-    like = parts["seed"].step
-    assert parts["sweep"].wall_s == pytest.approx(flops / (like.mfu * 197e12 * 4), rel=1e-6)  # of a v5e chip
+    small = made.model_copy(update={"model": made.sweep.models[0]})
+    one, three = (
+        compile_step(small, "v5e:2x2", experts=models, mesh=mesh, analytic=True).step_time
+        for models, mesh in ((1, {"expert": 1, "data": 1, "fsdp": 4}), (3, {"expert": 1, "data": 1, "fsdp": 4}))
+    )
+    assert parts["sweep"].wall_s == pytest.approx(200 * one + 10 * three)  # no trunk is shared under cosine
+    assert parts["sweep"].device_hours == pytest.approx((200 * one + 10 * three) * 4 / 3600)
     hours = [part.device_hours for part in found.parts]
     assert found.sweep_share == pytest.approx(hours[-1] / sum(hours))
     assert (found.split_fraction, found.assumed, found.epochs) == (0.3, False, {})
@@ -67,7 +72,7 @@ def test_durations(seconds: float, told: str) -> None:
     (1e5, "0.1 MB"), (999e6, "999.0 MB"), (1e9, "1.0 GB"), (1.54e9, "1.5 GB"), (2e12, "2.0 TB"),
 ])
 def test_bytes(count: float, told: str) -> None:
-    assert run_costs.format_bytes(count) == told
+    assert format_bytes(count) == told
 
 
 def test_flops_work_and_disk_of_a_tree(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_round_has_an_even_share_of_what_is_left(
 ) -> None:
     """Of three rounds and a limit of 1: half of 0.6, all of 0.4; one run at least where it is paid for."""
     question: Any = SimpleNamespace(limit=1.0, auto=SimpleNamespace(rounds=3))
-    assert auto_sweep._allowance(question, rounds(*spent), cheapest) == pytest.approx(expected)
+    assert auto_sweep._allowance(question, rounds(*spent), sum(spent), cheapest) == pytest.approx(expected)
 
 
 def test_a_size_has_learned_nothing_where_its_best_run_is_near_the_unigram_entropy() -> None:

@@ -42,10 +42,13 @@ class Candidate:
 class Bench:
     """What all families of a fit have in common: the table, its cuts, and how they are fitted."""
 
-    def __init__(self, table: Table, seed: int, kind: str, delta: float, joint: bool, bootstrap: int) -> None:
+    def __init__(
+        self, table: Table, families: Sequence[Family], seed: int, kind: str, delta: float, joint: bool, bootstrap: int
+    ) -> None:
         self.table, self.seed, self.joint, self.bootstrap = table, seed, joint, bootstrap
         self.loss = Loss(kind, delta)
-        self.cuts = selection.cuts(table, seed)
+        told = np.all([family.finite(table.d_pretrain, table.d_special) for family in families], 0)
+        self.cuts = selection.cuts(table, seed, told)
 
     def _rng(self, family: Family, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, purpose, *family.name.encode()])
@@ -86,15 +89,13 @@ class Bench:
 
     def weights(self, members: Sequence[Candidate]) -> np.ndarray:
         """What each family counts in the combined law, by the error of run means on held-out runs."""
-        rows = np.all([each.problem.usable for each in members], 0) & self.usual(members)
-        cuts = self._telling(rows)
+        rows, cuts = self._compared(members)
         return selection.weights([float(selection.run_errors(self.table, cuts, each.heldout, rows).mean())
                                   for each in members])
 
     def scores(self, tried: Sequence[Candidate]) -> tuple[list[selection.Score], list[str]]:
         """Errors of each family on the held-out rows that all can predict, and a note on which these were."""
-        rows = np.all([each.problem.usable for each in tried], 0) & self.usual(tried)
-        cuts = self._telling(rows)
+        rows, cuts = self._compared(tried)
         found = [selection.score(self.table, cuts, each.heldout, rows) for each in tried]
         every = f" that all {len(tried)} families predict" if len(tried) > 1 else ""
         told = ", ".join(NAMES.get(axis, axis) for axis in cuts)
@@ -105,8 +106,7 @@ class Bench:
         self, members: Sequence[Candidate], weights: Sequence[float], correction: Correction | None
     ) -> tuple[selection.Score, bool]:
         """Errors of the combined law, in each cut corrected by the rows left, and whether the mean does worse."""
-        rows = np.all([each.problem.usable for each in members], 0) & self.usual(members)
-        cuts = self._telling(rows)
+        rows, cuts = self._compared(members)
         told = {axis: self._held(members, weights, correction, axis, rows) for axis in cuts}
         score = selection.score(self.table, cuts, told, rows)
         seen = [test & rows for test in cuts.values()]
@@ -129,9 +129,15 @@ class Bench:
         t = self.table
         return told if part is None else told * np.exp(part.at(t.n_params, t.d_pretrain, t.d_special))
 
-    def _telling(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Cuts that hold out some of these rows."""
-        return {axis: test for axis, test in self.cuts.items() if (test & rows).any()}
+    def _compared(self, tried: Sequence[Candidate]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Rows that all of these predict, without those that stand out, and the cuts that hold out some of them.
+
+        Where only rows that stand out were held out, these too.
+        """
+        told = np.all([each.problem.usable for each in tried], 0)
+        usual = told & self.usual(tried)
+        rows = usual if any((test & usual).any() for test in self.cuts.values()) else told
+        return rows, {axis: test for axis, test in self.cuts.items() if (test & rows).any()}
 
     def fitted(self, candidate: Candidate, score: selection.Score | None) -> Fitted:
         """What is kept of a family."""

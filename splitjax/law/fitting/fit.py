@@ -59,10 +59,10 @@ def fit(
         UserError: the design cannot tell effects apart, too few rows, no such family or option.
     """
     _check_options(loss, domains, bootstrap, delta)
-    kept = _kept(table, holdout)
-    train = _sound(table.select(kept))
+    train = _sound(table.select(kept := _kept(table, holdout)))
     families, notes = _families(train, family)
-    bench, count = Bench(train, seed, loss, delta, domains == "joint", bootstrap), _Counter(progress, len(families) + 1)
+    bench = Bench(train, families, seed, loss, delta, domains == "joint", bootstrap)
+    count = _Counter(progress, len(families) + 1)
     tried, weights, drawn = _tried(bench, families, count)
     count(None, "bootstrap")
     scores, told = bench.scores(tried)

@@ -40,8 +40,12 @@ class Score:
         return {key: value for key, value in asdict(self).items() if value is not None and value == value}
 
 
-def cuts(table: Table, seed: int) -> dict[str, np.ndarray]:
-    """Test masks: the largest values of N, D and D' in turn; five folds of runs where no axis has three values."""
+def cuts(table: Table, seed: int, told: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Test masks: the largest values of N, D and D' in turn; five folds of runs where no axis has three values.
+
+    Args:
+        told: rows that every family predicts (all): an axis whose largest are none of them compares nothing.
+    """
     masks: dict[str, np.ndarray] = {}
     for name in ("n_params", "d_pretrain", "d_special"):
         values = getattr(table, name)
@@ -50,7 +54,8 @@ def cuts(table: Table, seed: int) -> dict[str, np.ndarray]:
             continue
         counts = np.array([(values >= value).sum() for value in distinct])
         least = distinct[max(2, int(np.flatnonzero(counts >= SHARE * len(values))[-1]))]
-        masks[name] = values >= least
+        if told is None or told[values >= least].any():
+            masks[name] = values >= least
     return masks or _folds(table, seed)
 
 

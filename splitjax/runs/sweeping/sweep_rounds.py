@@ -33,6 +33,7 @@ class Round:
         reason: why these, in a sentence.
         flops: what they cost beyond the rounds before, shared trunks once.
         sd_before, sd_after: standard deviation of the split fraction, known before and expected after.
+        device_hours: of the same, as predicted for the hardware that the config names; None where it names none.
     """
 
     cells: tuple[Cell, ...]
@@ -40,6 +41,7 @@ class Round:
     flops: float
     sd_before: float
     sd_after: float
+    device_hours: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Rounds:
         if self.ended is not None:
             return f"The sweep ends: {self.ended}."
         last = self.rounds[-1]
-        return f"Round {len(self.rounds)}: {len(last.cells)} cells, {last.flops:.3g} FLOPs; {last.reason}."
+        hours = "" if last.device_hours is None else f", {last.device_hours:.3g} device-hours"
+        return f"Round {len(self.rounds)}: {len(last.cells)} cells, {last.flops:.3g} FLOPs{hours}; {last.reason}."
 
     def save(self, path: Path) -> None:
         """Write sweep.json, whole or not at all."""
@@ -79,7 +82,7 @@ class Rounds:
         rounds = [
             {
                 "cells": [_plain(cell) for cell in each.cells], "reason": each.reason, "flops": each.flops,
-                "sd_before": each.sd_before, "sd_after": each.sd_after,
+                "sd_before": each.sd_before, "sd_after": each.sd_after, "device_hours": each.device_hours,
             }
             for each in self.rounds
         ]
@@ -100,7 +103,8 @@ class Rounds:
         told = read_record(path, "the rounds of a sweep", {"format": FORMAT}, MEND, _Record)
         models = {tag: Model.model_validate(tree) for tag, tree in told["models"].items()}
         rounds = (
-            Round(_cells(each["cells"], models), **{k: each[k] for k in ("reason", "flops", "sd_before", "sd_after")})
+            Round(_cells(each["cells"], models), **{k: each[k] for k in ("reason", "flops", "sd_before", "sd_after")},
+                  device_hours=each.get("device_hours"))
             for each in told["rounds"]
         )
         return Rounds(_cells(told["foreseen"], models), tuple(rounds), told["ended"])
