@@ -294,7 +294,8 @@ def sweep_told(job: Job, fitted: law.LawFit) -> dict[str, Any]:
     """What the sweep cost beside the main run, and what more runs would be worth.
 
     Returns:
-        ``{flops, of_main: over those of the planned model split at half, further: a sentence}``
+        ``{flops, of_main: over those of the planned model split at half, further: a sentence; where the config names
+        hardware topology and of_main_time: device time over that of the same, as predicted}``
     """
     asked = auto_rounds.question_of(job)
     flops, rounds = sweep_cost(job)["flops"], job.rounds_so_far
@@ -302,7 +303,23 @@ def sweep_told(job: Job, fitted: law.LawFit) -> dict[str, Any]:
     manifest = job.corpus.manifest
     budget = asked.budget(manifest.sizes_by_domain, manifest.weights)
     further = rounds.told() if ended else _one_more(fitted, budget, asked.main_flops / 4)
-    return {"flops": flops, "of_main": flops / asked.main_flops, "further": further}
+    told = {"flops": flops, "of_main": flops / asked.main_flops, "further": further}
+    if asked.hardware is None:
+        return told
+    of_main = asked.hardware.hours(job.sweep_phases) / asked.hardware.hours(job.phases(asked.main))
+    return told | {"topology": job.config.topology, "of_main_time": of_main}
+
+
+def sweep_told_words(told: Mapping[str, Any], whose: str) -> str:
+    """The same in a sentence or two.
+
+    Args:
+        whose: FLOPs it is held against.
+    """
+    timed = ""
+    if "topology" in told:
+        timed = f", {told['of_main_time']:.2g} times its time on {told['topology']} as predicted"
+    return f"The sweep cost {told['of_main']:.2g} times {whose} FLOPs{timed}. {told['further']}".rstrip()
 
 
 def _one_more(fitted: law.LawFit, budget: law.Budget, flops: float) -> str:

@@ -122,11 +122,13 @@ def facts(plan: Mapping[str, Any], results: Mapping[str, Any]) -> Section:
         )
     if sweep["tokens"]:
         whose = "one planned model's" if "seeds" in results else "the main run's"
-        of_main = plan.get("sweep", {}).get("of_main", sweep["flops"] / costs["planned_flops"])
+        told = plan.get("sweep", {})
+        of_main = told.get("of_main", sweep["flops"] / costs["planned_flops"])
+        timed = f", {told['of_main_time']:.2g} times its time on {told['topology']}" if "topology" in told else ""
         lines.append(
             f"The sweep is not in T: {format_count(sweep['tokens'])} tokens, {sweep['flops']:.2g} FLOPs, {of_main:.2g} "
-            f"times {whose} (shared trunks saved {_percent(1 - sweep['tokens'] / sweep['tokens_unshared'])} of "
-            f"its tokens); it pays for larger N and T. {plan.get('sweep', {}).get('further', '')}".rstrip(". ")
+            f"times {whose}{timed} (shared trunks saved {_percent(1 - sweep['tokens'] / sweep['tokens_unshared'])} of "
+            f"its tokens); it pays for larger N and T. {told.get('further', '')}".rstrip(". ")
         )
     if experts > 1:
         lines.append(

@@ -15,7 +15,15 @@ from splitjax.evaluate.folders import ModelFolder
 from splitjax.parallel import hosts
 from splitjax.planning import auto_rounds, auto_sweep
 from splitjax.planning.main_plan import ask, make_plan
-from splitjax.planning.run_costs import disk_note, load_of, main_work, seeds_note, sweep_told, sweep_work
+from splitjax.planning.run_costs import (
+    disk_note,
+    load_of,
+    main_work,
+    seeds_note,
+    sweep_told,
+    sweep_told_words,
+    sweep_work,
+)
 from splitjax.runs.cells import all_cells, main_cells, mixture_shares, over_seeds, seed_tokens
 from splitjax.runs.job import Job
 from splitjax.runs.model_places import places
@@ -202,8 +210,8 @@ def run_plan(job: Job) -> None:
     write_record(job.folder.plan, plan)
     job.finish("plan", inputs, [job.folder.plan], plan_note(plan), read=[_manifest(job), *_law(job)])
     if "sweep" in plan:
-        told, whose = plan["sweep"], "the main run's" if job.config.train.seeds == 1 else "one planned model's"
-        job.reporter.say(f"The sweep cost {told['of_main']:.2g} times {whose} FLOPs. {told['further']}".rstrip())
+        whose = "the main run's" if job.config.train.seeds == 1 else "one planned model's"
+        job.reporter.say(sweep_told_words(plan["sweep"], whose))
     cells = main_cells(job.config, job.clock, plan["split_fraction"])
     if job.config.train.seeds > 1:
         job.reporter.say(seeds_note(job, cells))

@@ -61,6 +61,19 @@ def test_what_the_sweep_cost_is_told_beside_the_main_run(finished: Path) -> None
     assert f"{told['of_main']:.2g} times the main run's (shared trunks" in page_text
 
 
+def test_on_named_hardware_the_sweep_is_told_in_its_time_too(own: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = [str(own / "tiny.yaml"), "topology=h100:1"]
+    assert cli.main(["plan", *words, "--redo", "plan"]) == 0
+    said = " ".join(capfd.readouterr().err.split())
+    told = json.loads((own / "run" / "plan.json").read_text())["sweep"]
+    assert cli.main(["sweep", *words, "--dry-run", "--json"]) == 0
+    dry = json.loads(capfd.readouterr().out)
+    assert told["topology"] == "h100:1"
+    assert told["of_main_time"] == pytest.approx(dry["device_hours"] / dry["main_device_hours"])
+    assert told["of_main_time"] != pytest.approx(told["of_main"], rel=0.05)
+    assert f"times the main run's FLOPs, {told['of_main_time']:.2g} times its time on h100:1 as predicted. One" in said
+
+
 def test_a_run_leaves_what_the_contract_names(finished: Path) -> None:
     run = finished / "run"
     for name in ("config.yaml", "data/manifest.json", "observations.csv", "law.json", "plan.json", "results.json"):
