@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from splitjax.config import UserError
 from splitjax.law import LawFit, plan, predict
 from splitjax.law.fitting.fitted import percentiles, shortest
-from splitjax.law.splitting.best_size import _lowest, best_size
+from splitjax.law.splitting.best_size import _lowest, _reach, best_size
 from splitjax.law.splitting.plan import _flat
 from splitjax.law.splitting.view import GRID
 
 from .bare import bare
-from .synthetic import TRUTHS, exact
+from .synthetic import TRUTHS, exact, table
 
 K, N, T = 3, 1e7, 3e8
 TRUTH = TRUTHS["effective_data"]
@@ -122,6 +123,17 @@ def test_the_interval_of_a_size_is_that_of_the_best_size_of_each_draw() -> None:
     chosen, interval = best_size(exact("effective_data").table, 1e14, least, False)
     assert chosen == pytest.approx(1e6, rel=1e-3)
     assert interval == pytest.approx(1e6 * np.exp(10 * np.array([LOW, HIGH])), rel=1e-6)
+
+
+@pytest.mark.parametrize(("work", "low", "high"), [
+    (1e15, 1e15 / 6.3e9, 3e8),  # T at most 30 · 210M; N at most 30 · 10M
+    (1e12, 1e4, 1.5e7),  # N at least 300k / 30; T at least 2M / 30
+])
+def test_sizes_are_looked_for_where_n_and_t_are_within_thirty_times(work: float, low: float, high: float) -> None:
+    """N from 300k to 10M and D + D' from 2M to 210M were fitted."""
+    assert _reach(table("effective_data"), work, 30.0) == pytest.approx((low, high), rel=1e-9)
+    with pytest.raises(UserError, match="no N within 30 times of the fitted range spends so much"):
+        _reach(table("effective_data"), 1e19, 30.0)
 
 
 @pytest.mark.parametrize(("values", "least"), [

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import lsq_linear
 
 from splitjax.law import FAMILIES, Table
 from splitjax.law.fitting import scipy_search as scipy_path
 from splitjax.law.fitting.engine import Problem
-from splitjax.law.fitting.solver import Loss, _nnls
+from splitjax.law.fitting.solver import Loss, _Local, _local, _newton_step, _nnls
 
 from .synthetic import TRUTHS, table
 
@@ -105,3 +106,38 @@ def test_the_reference_runs_on_the_host_whatever_is_default(monkeypatch: pytest.
         assert next(iter(jnp.ones(2).devices())).platform == "cpu"
     assert asked == [{"backend": "cpu"}]
     assert jnp.ones(2).dtype == jnp.float32
+
+
+def test_a_step_in_a_box_ends_where_the_quadratic_is_least_in_it() -> None:
+    """Beside scipy's bounded least squares, where the free step leaves the box by one side, as the answer does too."""
+    rng, compared = np.random.default_rng(3), set()
+    for _ in range(60):
+        a = rng.normal(size=(6, 3)) * [1.0, 4.0, 0.3]
+        b, x = rng.normal(size=6), np.array([0.2, -0.1, 0.4])
+        low, high = x - np.array([0.05, 0.4, 2.0]), x + np.array([0.9, 0.02, 0.3])
+        hessian, gradient = (a.T @ a)[None], (a.T @ (a @ x - b))[None]
+        local = _Local(np.zeros(1), gradient, hessian, hessian)
+        found = _newton_step(local, x[None], low[None], high[None], np.array([1e-9]))[0]
+        assert np.all((low <= found) & (found <= high))
+        expected, free = lsq_linear(a, b, (low, high), tol=1e-14).x, np.linalg.lstsq(a, b, rcond=None)[0]
+        sides = [np.where(at <= low + 1e-9, -1, np.where(at >= high - 1e-9, 1, 0)) for at in (expected, free)]
+        if np.array_equal(*sides) and np.abs(sides[0]).sum() == 1:
+            assert found == pytest.approx(expected, abs=1e-5)
+            compared.add(tuple(sides[0].tolist()))
+    assert len(compared) >= 3, "upper and lower bounds, of several unknowns"
+
+
+def test_the_majorizer_weighs_far_rows_by_their_distance() -> None:
+    """Huber: w · min(1, delta / |r|) of each row's squared slopes; slopes by differences."""
+    rows, delta = table("effective_data", noise=0.01, seed=2), 0.008
+    problem, solved = solve(rows, "effective_data", starts=8)
+    (form,), (x,) = problem.forms, solved.xs
+    weights = 1.0 + np.arange(len(rows)) % 3
+    (part,) = problem.parts
+    found = _local(form, "huber", problem.data(part, rows.loss[None], weights[None]), x[None], np.array([delta]))
+    at = problem.reference.rows(rows.n_params, rows.d_pretrain, rows.d_special, None, None)
+    r = np.log(form.losses(x[None], at, 0)[0] / rows.loss)
+    slopes, far = form.slopes(x, at, 0), weights * np.minimum(1.0, delta / np.abs(r))
+    assert 0.2 < np.mean(np.abs(r) > delta) < 0.8
+    assert found.major[0] == pytest.approx(slopes.T @ (far[:, None] * slopes), rel=1e-4, abs=1e-8)
+    assert found.gradient[0] == pytest.approx(slopes.T @ (weights * np.clip(r, -delta, delta)), rel=1e-4, abs=1e-8)
