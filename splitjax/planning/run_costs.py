@@ -230,12 +230,11 @@ def sweep_tables(told: Mapping[str, Any]) -> Iterator[Table]:
     if "rounds" in told:
         rows, timed = told["rounds"], told["topology"] is not None
         hours = {"device-hours": [f"{row['device_hours']:.3g}" for row in rows]} if timed else {}
-        title = "The cheapest first round that says where to split" if "refused" in told else (
-            "Rounds, chosen for the main run")
-        yield _table(title, {
+        what = "The cheapest first round for the main run" if "refused" in told else "Rounds, chosen for the main run"
+        yield _table(f"{what}; share: of its {'device time' if timed else 'FLOPs'}", {
             "round": [str(i + 1) for i in range(len(rows))], "cells": [str(row["cells"]) for row in rows],
             "FLOPs": [f"{row['flops']:.3g}" for row in rows], **hours,
-            f"of the main run's {'device time' if timed else 'FLOPs'}": [f"{row['share']:.1%}" for row in rows],
+            "share": [f"{row['share']:.1%}" for row in rows],
             "why": [row["reason"] for row in rows],
         })
     cells = told["cells"]

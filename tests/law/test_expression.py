@@ -23,6 +23,8 @@ TABLE = table("effective_data", domains={"law": {}, "code": {"E": 2.0}})
         ("d_pretrain>=2e6", TABLE.d_pretrain >= 2e6),
         ("n_params == 1_000_000", TABLE.n_params == 1e6),
         ("not d_special == 0", TABLE.d_special != 0),
+        ("not not d_special == 0", TABLE.d_special == 0),
+        ("~ not ~d_special == 0", TABLE.d_special != 0),
         ("domain == 'law' and loss < 3", (TABLE.domain == "law") & (TABLE.loss < 3)),
         (f"{LAW} | {LOW} & {SPECIAL}", (TABLE.domain == "law") | ((TABLE.loss < 3) & (TABLE.d_special > 0))),
         (f"({LAW} or {LOW}) and ~({SPECIAL})", ((TABLE.domain == "law") | (TABLE.loss < 3)) & (TABLE.d_special == 0)),
