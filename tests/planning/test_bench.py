@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from splitjax.cli import main
 from splitjax.config import Config, UserError, load
 from splitjax.model import flops_per_token
+from splitjax.planning import bench as bench_module
 from splitjax.planning.bench import Runner, bench
 from splitjax.planning.kernel_times import by_class
 
@@ -72,6 +75,21 @@ def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_too_few_steps_are_refused(small: Config) -> None:
     with pytest.raises(UserError, match="4 steps"):
         bench(small, steps=4)
+
+
+def test_memory_as_planned_is_what_every_program_holds_and_the_largest_works_with() -> None:
+    """100 in, 30 out of which 25 lie where they lay: 105 held by each of three programs, and 7 beside."""
+    told = SimpleNamespace(argument_size_in_bytes=100, output_size_in_bytes=30, alias_size_in_bytes=25,
+                           temp_size_in_bytes=7)
+    run: Any = SimpleNamespace(_planned=told, working=SimpleNamespace(programs=3))
+    assert Runner.planned_bytes(run) == 322
+
+
+def test_the_ceiling_is_the_fastest_of_ten_products_of_the_better_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 n³ FLOPs: 1,024 in 4 ms, 2,048 in 20 ms at best, which is more a second."""
+    times = iter([5e-3, 4e-3, *[6e-3] * 8, *[30e-3] * 9, 20e-3])
+    monkeypatch.setattr(bench_module, "_seconds", lambda work: next(times))
+    assert bench_module.matmul_ceiling("float32") == pytest.approx(2 * 2048**3 / 20e-3)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 
 from splitjax import law
 from splitjax.law import Table
-from splitjax.model import flops_per_token
-from splitjax.planning import auto_sweep
+from splitjax.model import flops_per_token, n_params
+from splitjax.planning import auto_rounds, auto_sweep
 from splitjax.planning.auto_sweep import further
 from splitjax.runs.phase_tree import Cell
 from splitjax.runs.sweeping.sweep_rounds import Round, Rounds
@@ -71,3 +72,33 @@ def test_the_split_is_known_where_its_interval_lies_in_the_flat_region_after_a_s
     ended = further(question, rounds(*[1.0] * count), fitted, SIZES, unigram=9.0).ended
     assert ended == ("the split is known: 20% to 60%, all as good as the best" if known
                      else "no run that the price allows would narrow the split")
+
+
+def test_as_many_fits_follow_as_rounds_may_and_one_that_ends() -> None:
+    """Of three rounds one is known: two may follow, each after a fit, and a last fit says that it is enough."""
+    config = asked(rounds=3).config
+    one, ended = rounds(1.0), replace(rounds(1.0), ended="enough")
+    by_hand = config.model_copy(update={"sweep": None})
+
+    def to_come(asked_by: Any, known: Rounds | None) -> tuple[int, int]:
+        return auto_rounds.rounds_to_come(asked_by, known), auto_rounds.fits_to_come(asked_by, known)
+
+    assert to_come(config, one) == (2, 3)
+    assert to_come(config, rounds(1, 1, 1)) == (0, 1)
+    assert to_come(config, rounds(1, 1, 1, 1)) == (0, 1)
+    assert to_come(config, ended) == to_come(config, None) == to_come(by_hand, one) == (0, 0)
+
+
+def test_what_is_told_of_the_rounds() -> None:
+    """Shares are of the price: FLOPs here, a fifth and a tenth of the main run's."""
+    question = asked(rounds=3)
+    small = question.config.model.model_copy(update={"d_model": 32})
+    main = question.main_flops
+    known = Rounds((), (Round((Cell(small, 4, 1), Cell(small, 2, 2)), "one", main / 5, 0.4, 0.2),
+                        Round((Cell(question.config.model, 1, 1),), "more", main / 10, 0.2, 0.1)))
+    job: Any = SimpleNamespace(config=question.config, clock=question.clock, rounds_so_far=known,
+                               folder=SimpleNamespace(data=Path("nowhere")))
+    first, second = auto_rounds.told(job)
+    assert first == {"cells": 2, "n_params": [n_params(small)], "flops": main / 5, "device_hours": None,
+                     "share": pytest.approx(0.2), "reason": "one"}
+    assert (second["cells"], second["share"]) == (1, pytest.approx(0.1))
