@@ -114,3 +114,21 @@ def test_a_sweep_of_which_all_that_failed_was_killed_is_to_be_started_again(
     with pytest.raises(SweepError, match=r"out of memory\?") as caught:
         ledger.told()
     assert caught.value.exit_code == code
+
+
+def test_five_failed_cells_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    """Seven of eight end without a number: two more than are named."""
+    cells = [Cell(SHAPE, 10 * (k + 1), 5) for k in range(8)]
+    quiet = Reporter(Console(file=open(tmp_path / "told", "w")))  # noqa: SIM115
+    phases = grow(cells, 0.2)
+    ledger = Ledger(phases, lambda name: tmp_path / name, quiet, lambda losses: None)
+    ends = {cell.id: phase for phase in phases for cell in phase.ends}
+    for k, cell in enumerate(cells):
+        (tmp_path / ends[cell.id].name).mkdir(exist_ok=True)
+        ledger.end(ends[cell.id], {cell.id: {"a": 2.0, "b": math.nan if k else 3.0}})
+    with pytest.raises(SweepError, match=r"^7 of 8 cells failed: .*; and 2 more\. The same command") as refused:
+        ledger.told()
+    assert str(refused.value).count("not finite") == 5
+    record = json.loads((tmp_path / ends[cells[1].id].name / "failed.json").read_text())
+    assert (record["attempts"], record["cells"]) == (1, [cells[1].id])
+    assert list(ledger.losses) == [cells[0].id]

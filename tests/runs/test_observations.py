@@ -51,3 +51,10 @@ def test_the_table_is_sorted_and_has_its_columns_alone(tmp_path: Path) -> None:
     assert [row["domain"] for row in read] == ["code", "law", "prose"]
     assert tuple(read[0]) == observations.COLUMNS
     assert float(read[1]["u_special"]) == pytest.approx(200)
+
+
+def test_a_table_has_its_columns_alone_sorted_by_run_and_domain(tmp_path: Path) -> None:
+    told = [{"run": "b", "domain": "x", "loss": 1.5, "seconds": 9.0}, {"run": "a", "domain": "y", "loss": 2.5},
+            {"run": "a", "domain": "x", "loss": 3.5}]
+    observations.write(tmp_path / "few.csv", told, ("domain", "run", "loss"))
+    assert (tmp_path / "few.csv").read_text() == "domain,run,loss\nx,a,3.5\ny,a,2.5\nx,b,1.5\n"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import types
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,41 @@ def test_steps_of_an_earlier_process_leave_the_job_and_are_no_pace(
     assert next(args[1] for name, args in heard if name == "advance") == 0, "the first step waits for the compiler"
     assert [name for name, _ in heard][-2:] == ["beside", "phase_done"]
     assert "replan" not in dict(heard)
+
+
+def test_phases_side_by_side_share_the_seconds_by_their_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """30 and 10 tokens: three quarters and one; 8 seconds of steps after 2, and 1 of saving. Then one alone."""
+    accounts = iter([Counter(steps=2.0), Counter(steps=10.0, checkpoint=1.0), Counter(steps=11.0, checkpoint=1.0),
+                     Counter(steps=11.5, checkpoint=1.0)])
+    monkeypatch.setattr(phase_watch.wall, "so_far", lambda: next(accounts))
+    folder: Any = types.SimpleNamespace(times=tmp_path / "times.jsonl")
+    log = phase_watch.TimeLog(folder, "a", "b")
+    for tokens, phase in ((10, None), (10, "b"), (20, "a")):
+        log.step(tokens, phase)
+    log.write()
+    log.step(5, "b")
+    log.write()
+    log.write()
+    assert [json.loads(line) for line in (tmp_path / "times.jsonl").read_text().splitlines()] == [
+        {"phase": "a", "seconds": {"steps": 6.0, "checkpoint": 0.75}, "tokens": 30},
+        {"phase": "b", "seconds": {"steps": 2.0, "checkpoint": 0.25}, "tokens": 10},
+        {"phase": "b", "seconds": {"steps": 1.0, "checkpoint": 0.0}, "tokens": 5},
+        {"phase": "a", "seconds": {"steps": 0.5, "checkpoint": 0.0}, "tokens": 0},
+    ]
+
+
+@pytest.mark.parametrize(("devices", "mfu"), [(1, 0.4), (4, 0.1)])
+def test_utilisation_is_of_the_peak_of_all_devices(
+    devices: int, mfu: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2e6 FLOPs a token at 200 tokens/s are 4e8 a second, of chips of 1e9."""
+    monkeypatch.setattr(phase_watch, "chip_of", lambda kind: Chip("test", 1e9, 1, 1))
+    folder: Any = types.SimpleNamespace(times=tmp_path / "times.jsonl")
+    phase: Any = types.SimpleNamespace(name="a", start=0, stop=10)
+    watch = phase_watch.Watch(folder, quiet(tmp_path / "told"), [], [phase], [1], new=True, work=1.0, flops=2e6,
+                              step_tokens=16, devices=devices)
+    report: Any = types.SimpleNamespace(experts=1, tokens=16, start=0, tokens_per_s=200.0, loss_K=np.array([2.0]))
+    with watch:
+        assert watch.together(report) == {"mfu": mfu}
