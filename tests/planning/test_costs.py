@@ -112,6 +112,8 @@ def test_what_trains_nothing_is_foreseen(tmp_path: Path) -> None:
     assert told["routers"].seconds == pytest.approx(0.6e6 / 4e5)
     assert told["fit"].seconds == pytest.approx(1.5 + 2 * 40 * 15 / 8000)
     assert told["rounds"].seconds == 0
+    assert {name: told[name].work for name in ("routers", "fit", "plan", "rounds", "report")} == dict.fromkeys(
+        ("routers", "fit", "plan", "rounds", "report"), 0.0)
 
 
 def test_what_is_small_is_not_told_as_nothing() -> None:
