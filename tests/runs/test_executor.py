@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from splitjax import stages
 from splitjax.config import Config, UserError, from_dict
+from splitjax.model import flops_per_token
 from splitjax.parallel import CHIPS
-from splitjax.runs import settled
+from splitjax.runs import executor, settled
+from splitjax.runs.cells import Clock
 from splitjax.runs.job import Job
 from splitjax.runs.phase_record import read_log
 from splitjax.runs.phase_tree import Cell
@@ -116,3 +120,30 @@ def test_a_seed_copied_from_another_run_is_not_split(tree: dict, tmp_path: Path)
     checkpoint.save(place.parent, int(place.name), executor.trainer(trunk).init(0), {"identity": "another"})
     with pytest.raises(UserError, match=f"{place}: a checkpoint of another run"):
         executor._start(experts)
+
+
+@pytest.mark.parametrize(("mesh", "devices"), [(None, 1), (SimpleNamespace(size=4), 4)])
+def test_what_hears_of_steps_knows_the_devices_the_models_and_whether_they_are_new(
+    mesh: Any, devices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A phase of three experts beside one of two, by one program; then the second alone, whose program was begun."""
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(executor, "Watch", lambda folder, reporter, sinks, phases, models, **more: told.append(
+        more | {"models": models}))
+    config = from_dict({"data": {"sources": [{"type": "text", "path": "x"}]}, "budget": {"tokens": "8k"}, "split": 0.5,
+                        "model": {"d_model": 16, "n_layers": 1, "n_heads": 2},
+                        "train": {"seq_len": 32, "batch_size": 4}, "evaluate": {"prefix": 8}})
+    here: Any = SimpleNamespace(
+        expert=None, clock=Clock.of(config, 3), _begun=set(), folder=None, reporter=None, sinks=[], config=config,
+        vocab_size=300,
+        trainer=lambda phase: SimpleNamespace(loop_form="vmap", placement=SimpleNamespace(mesh=mesh)),
+    )
+    phases: Any = [SimpleNamespace(model=config.model, stack_size=lambda experts, n=n: n) for n in (3, 2)]
+    for some in (phases, phases[1:], phases[1:]):
+        executor.Executor.watch(here, some)
+    assert [each["devices"] for each in told] == [devices] * 3
+    assert [each["models"] for each in told] == [[3, 2], [2], [2]]
+    assert [each["new"] for each in told] == [True, True, False]
+    assert {each["step_tokens"] for each in told} == {128}
+    token = flops_per_token(config.model, 300, 32)
+    assert {(each["flops"], each["work"]) for each in told} == {(token, 128 * (token + 2e6))}
