@@ -23,6 +23,7 @@ from splitjax import cli, stages
 from splitjax.config import from_dict, load, write_record
 from splitjax.data import Corpus
 from splitjax.reporting import page
+from splitjax.runs.job import Job
 from splitjax.runs.reporter import Reporter
 from splitjax.runs.run_folder import RunFolder
 from tests.tiny import tiny_tree
@@ -72,6 +73,39 @@ def test_on_named_hardware_the_sweep_is_told_in_its_time_too(own: Path, capfd: p
     assert told["of_main_time"] == pytest.approx(dry["device_hours"] / dry["main_device_hours"])
     assert told["of_main_time"] != pytest.approx(told["of_main"], rel=0.05)
     assert f"times the main run's FLOPs, {told['of_main_time']:.2g} times its time on h100:1 as predicted. One" in said
+
+
+def test_every_stage_is_held_to_all_that_it_depends_on(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finished run, asked again: what each stage was done with, by name."""
+    held: dict[str, set[str]] = {}
+    asked = Job.skip_if_done
+
+    def heard(self: Job, stage: str, inputs: dict[str, object], *rest: object, **more: object) -> bool:
+        held[stage] = set(inputs)
+        return bool(asked(self, stage, inputs, *rest, **more))
+
+    monkeypatch.setattr(Job, "skip_if_done", heard)
+    assert cli.main(["run", str(own / "tiny.yaml")]) == 0
+    data = {"manifest"}
+    assert held == {
+        "prepare": {"data", "seed"},
+        "sweep": data | {"sweep", "train", "seed", "windows"},
+        "fit": {"observations", "law", "seed"},
+        "plan": data | {"model", "budget", "split", "train", "law"},
+        "train": data | {"model", "budget", "train", "seed", "plan", "compare", "law"},
+        "evaluate": data | {"main", "evaluate", "seed"},
+        "report": {"results", "plan", "law", "observations"},
+    }
+
+
+def test_what_the_sweep_made_is_counted(finished: Path) -> None:
+    """Rows of three domains each."""
+    with open(finished / "run" / "observations.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    cells, sizes = len({row["run"] for row in rows}), len({row["n_params"] for row in rows})
+    said = " ".join((finished / "stderr").read_text().split())
+    assert len(rows) == 3 * cells
+    assert f"{3 * cells} observations of {cells} cells over {sizes} sizes, " in said
 
 
 def test_a_run_leaves_what_the_contract_names(finished: Path) -> None:
