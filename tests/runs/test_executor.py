@@ -147,3 +147,21 @@ def test_what_hears_of_steps_knows_the_devices_the_models_and_whether_they_are_n
     assert {each["step_tokens"] for each in told} == {128}
     token = flops_per_token(config.model, 300, 32)
     assert {(each["flops"], each["work"]) for each in told} == {(token, 128 * (token + 2e6))}
+
+
+def test_the_experts_left_are_those_whose_own_job_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five the second and the fourth have; none is left of a phase that is recorded."""
+    asked: list[tuple[Any, ...]] = []
+
+    def finished(folder: Path, stretch: str, count: int, k: int) -> bool:
+        asked.append((folder, stretch, count))
+        return k in (1, 3)
+
+    monkeypatch.setattr(executor, "finished", finished)
+    recorded: list[Any] = [None, "done"]
+    here: Any = SimpleNamespace(recorded=lambda phase: recorded.pop(0), clock=SimpleNamespace(experts=5),
+                                path=lambda name: Path("phases") / name, _stretch=lambda phase: "a stretch")
+    phase: Any = SimpleNamespace(name="x")
+    assert executor.Executor.experts_left(here, phase) == [0, 2, 4]
+    assert set(asked) == {(Path("phases/x"), "a stretch", 5)}
+    assert executor.Executor.experts_left(here, phase) == []
