@@ -5,6 +5,8 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -218,3 +220,21 @@ def test_words_stay_words_and_their_file_is_what_it_was(tmp_path: Path) -> None:
     mixed = [*texts, *unspaced(1, 0x4E00, 10)]
     assert terms_for(mixed) == "characters"
     assert characters("The SHIP 素数は a_b") == ["the", "ship", "素", "数", "は", "素数", "数は", "a_b"]
+
+
+@pytest.mark.parametrize(("centroids", "prices", "wide", "told"), [
+    ((3, 5), 3, 5, None), ((3, 4), 3, 5, "shapes"), ((3, 5), 2, 5, "shapes"), ((3,), 3, 5, "shapes"),
+    ((3, 4), 3, None, None), ((3, 4), 4, None, "shapes"),
+])
+def test_arrays_that_do_not_belong_together_are_refused(
+    centroids: tuple[int, ...], prices: int, wide: int | None, told: str | None
+) -> None:
+    """Centroids as wide as the embedding of text, where there is one, and a price for each."""
+    tfidf: Any = None if wide is None else SimpleNamespace(components_DF=np.ones((wide, 9), np.float32))
+    made = Clusterer(np.ones(centroids, np.float32), np.zeros(prices, np.float32), tfidf)
+    if told is None:
+        made.check()
+        made.prices_K[0] = np.inf
+        told = "no finite numbers"
+    with pytest.raises(ValueError, match=told):
+        made.check()

@@ -55,3 +55,11 @@ def test_a_schedule_changes_the_weights_at_its_token() -> None:
 def test_weights_that_mean_nothing_are_refused(bad: list) -> None:
     with pytest.raises(UserError, match="weights"):
         mixing([10, 10], 8, bad)
+
+
+def test_a_mixture_by_tokens_begins_with_its_first_window() -> None:
+    """Three windows of four of the first domain, from the first on."""
+    by_tokens = mixing([3, 1], 8, None)
+    assert [by_tokens.counts(items).tolist() for items in (0, 1, 4, 6, 8)] == [[0, 0], [1, 0], [3, 1], [5, 1], [6, 2]]
+    explicit = mixing([9, 9], 8, [0.75, 0.25])
+    assert [explicit.place(item) for item in range(8)] == [by_tokens.place(item) for item in range(8)]

@@ -15,7 +15,7 @@ from splitjax.config import Tokenizer as Settings
 from splitjax.config import UserError
 from splitjax.data import Corpus, prepare
 from splitjax.data.tokenizing import choice as choosing
-from splitjax.data.tokenizing.fast_tokenizer import adopt, bytes_tokenizer, train_bpe
+from splitjax.data.tokenizing.fast_tokenizer import FastTokenizer, adopt, bytes_tokenizer, train_bpe
 from splitjax.data.tokenizing.sentencepiece_tokenizer import SentencePieceTokenizer, train_unigram
 from splitjax.data.tokenizing.tokenizer import END_OF_TEXT, Tokenizer
 
@@ -161,3 +161,14 @@ def test_each_kind_goes_through_preparation(kind: str, tiny_jsonl: Path, tmp_pat
     assert expected is None or expected.hash == corpus.tokenizer.hash
     lines = [json.loads(line)["text"] for line in tiny_jsonl.read_text().splitlines()]
     assert set(corpus.show("sea", 10)) <= set(lines)
+
+
+def test_special_tokens_are_written_out_when_ids_are_read() -> None:
+    """Whoever looks at ids must see where a document ended."""
+    from tokenizers import AddedToken, Tokenizer, models
+
+    fast = Tokenizer(models.WordLevel({"<unk>": 0, "word": 1}, "<unk>"))
+    fast.add_special_tokens([AddedToken("<|end|>", special=True)])
+    found = FastTokenizer(fast.to_str().encode(), 2)
+    assert found.decode([1, 2, 1]) == "word <|end|> word"
+    assert (found.end_id, found.end_token, found.vocab_size) == (2, "<|end|>", 3)

@@ -13,6 +13,7 @@ from splitjax import cli, stages
 from splitjax.config import load
 from splitjax.law import LawFit
 from splitjax.runs.run_folder import LAW_AFTER, RunFolder
+from splitjax.stages import law_after
 from tests.whole_run import copied
 
 
@@ -27,7 +28,9 @@ def ended(tmp_path_factory: pytest.TempPathFactory, whole_run: Path) -> Path:
     return config
 
 
-def test_measured_models_join_the_law_and_all_else_stays(ended: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_measured_models_join_the_law_and_all_else_stays(
+    ended: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = ended.parent / "run"
     kept = ["law.json", "plan.json", "observations.csv", "main.json", "done/fit.json", "done/plan.json"]
     before = {name: (run / name).read_bytes() for name in kept}
@@ -51,6 +54,7 @@ def test_measured_models_join_the_law_and_all_else_stays(ended: Path, capsys: py
         assert after.table.loss[dense & (after.table.domain == domain)] == pytest.approx([loss], abs=1e-6)
     page = (run / "report.html").read_text()
     assert "The law before and after this run" in page
+    monkeypatch.setattr(law_after, "fit_table", lambda *again: pytest.fail("fitted again"))
     assert cli.main(["fit", str(ended), "--with-results"]) == 0
     assert "done before" in capsys.readouterr().err
 
