@@ -123,7 +123,12 @@ def test_a_path_is_that_of_the_trunk_up_to_its_split(phases: Path) -> None:
     assert table(picture)[:6] == ["model,tokens,loss", "planned,10,5.0", "planned,20,4.0", "planned,30,2.5",
                                   "planned,40,2.0", "planned,50,nan"]
     assert table(picture)[6:] == ["dense,10,5.0", "dense,20,4.0", "dense,30,3.5", "dense,40,3.3"]
-    assert "dense at 40 tokens: 3.950" in told(picture), "5, 4, 3.5 and 3.3: their mean"
+    assert told(picture) == [  # means of all so far and of repetitions of the first, which are four and three
+        *(f"planned at {at} tokens: {loss}" for at, loss in ((10, "5.000"), (20, "4.800"), (30, "4.300"),
+                                                             (40, "3.700"))),
+        *(f"dense at {at} tokens: {loss}" for at, loss in ((10, "5.000"), (20, "4.750"), (30, "4.375"),
+                                                           (40, "3.950"))),
+    ], "the end of what diverged is not told in the place of another"
 
 
 def test_a_smooth_curve_is_the_mean_of_the_last_twenty_or_of_as_many_as_there_are() -> None:
