@@ -30,7 +30,7 @@ def test_a_split_that_paid() -> None:
         ("Perplexity against 80/20", "−8.1 ± 0.5 %", "better, at equal compute"),
         ("The law's error at its split", "−2.5 % of the loss", "predicted 3.900, measured 4.000"),
     ]
-    assert facts(made_up.plan(predicted_loss=4.2), results)[3][1] == "+5.0 % of the loss"
+    assert facts(made_up.plan(predicted_loss=4.8), results)[3][1] == "+20.0 % of the loss"
 
 
 @pytest.mark.parametrize(("gain", "told"), [
@@ -81,9 +81,9 @@ def test_what_diverged_or_was_not_asked_is_said() -> None:
     results = made_up.results()
     results["gains"]["planned_vs_dense"]["routed"] = dict.fromkeys(made_up.gain(1.0))
     del results["models"]["80/20"], results["gains"]["planned_vs_80/20"]
-    plan = {"decision": "explicit", "split_fraction": 0.25}
+    plan = {"decision": "explicit", "split_fraction": 0.75}
     where, against, habit, law = facts(plan, results)
-    assert where == ("Best split, share of the budget", "25 %", "set by the config")
+    assert where == ("Best split, share of the budget", "75 %", "set by the config")
     assert against == ("Perplexity against one model", "–", "diverged")
     assert habit == ("Perplexity against 80/20", "–", "the same model")
     assert law == ("Test perplexity, routed", "54.6", "of the planned model"), "e to the fourth"
@@ -91,3 +91,12 @@ def test_what_diverged_or_was_not_asked_is_said() -> None:
     assert facts(made_up.plan(), results)[3][0] == "Test perplexity, routed"
     results["models"]["planned"]["after_prefix"] = {"routed": {"mean": None}, "router": "prefix"}
     assert facts(made_up.plan(), results)[3][1] == "diverged"
+
+
+def test_where_no_experts_are_left_the_planned_ones_are_told_as_diverged() -> None:
+    results = made_up.results()
+    del results["models"]["80/20"], results["gains"]["planned_vs_80/20"]
+    results["models"]["planned"]["after_prefix"] = {"routed": {"mean": None}, "router": "prefix"}
+    results["gains"]["planned_vs_dense"] = dict.fromkeys(("routed", "oracle"), dict.fromkeys(made_up.gain(1.0)))
+    assert [fact[1] for fact in facts(made_up.plan(), results)[1:3]] == ["–", "–"]
+    assert facts(made_up.plan(), results)[1][2] == "diverged"

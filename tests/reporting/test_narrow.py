@@ -50,10 +50,14 @@ def two(first: int, second: int, name: str = "n" * 10) -> Table:
     return made
 
 
-@pytest.mark.parametrize(("first", "second", "tables"), [(30, 30, 1), (31, 30, 2), (30, 31, 2), (1, 59, 1), (60, 1, 2)])
-def test_columns_stay_together_as_long_as_80_characters_hold_them(first: int, second: int, tables: int) -> None:
-    """13 for the name, 33 and 33, and the frame's last: 80."""
-    parts = narrow(two(first, second)).renderables
+@pytest.mark.parametrize(("first", "second", "name", "tables"), [
+    (30, 30, 10, 1), (31, 30, 10, 2), (30, 31, 10, 2), (1, 59, 10, 1), (60, 1, 10, 2), (20, 20, 50, 1), (21, 20, 50, 2),
+])
+def test_columns_stay_together_as_long_as_80_characters_hold_them(
+    first: int, second: int, name: int, tables: int
+) -> None:
+    """13 for the name, 33 and 33, and the frame's last: 80; of a long name 30 characters count."""
+    parts = narrow(two(first, second, "n" * name)).renderables
     assert [(part.title, part.caption) for part in parts] == (  # type: ignore[union-attr]
         [("t", "c")] if tables == 1 else [("t", None), ("… and", "c")])
     assert [[str(column.header) for column in part.columns] for part in parts] == (  # type: ignore[union-attr]
@@ -61,6 +65,17 @@ def test_columns_stay_together_as_long_as_80_characters_hold_them(first: int, se
     console = Console(file=io.StringIO(), width=200)
     console.print(*parts)
     assert max(map(len, console.file.getvalue().splitlines())) <= 80  # type: ignore[attr-defined]
+
+
+def test_each_table_takes_as_many_columns_as_fit() -> None:
+    """A number that fits nowhere has a table of its own, and none is without numbers."""
+    made = two(70, 60)
+    for length in (30, 30, 31):
+        made.add_column(f"{length}", justify="right")
+        made.columns[-1]._cells = ["3" * length]
+    parts = narrow(made).renderables
+    assert [[column.width for column in part.columns] for part in parts] == [  # type: ignore[union-attr]
+        [10, 70], [10, 60], [10, 30, 30], [10, 31]]
 
 
 @pytest.mark.parametrize(("length", "width"), [(12, 12), (30, 30), (31, 31), (63, 63), (64, 63)])
