@@ -44,15 +44,15 @@ def _span(low: float, high: float) -> str:
 
 
 def _against(name: str, results: Mapping[str, Any], best: str, rival: str) -> Fact:
-    if rival not in results["models"] or best == rival or best not in results["models"]:
+    if rival not in results["models"] or best == rival:
         return Fact(name, "–", "the same model")
     found: Edge | None = edge(results, best, rival)
     if found is None:
         return Fact(name, "–", "diverged")
     side = {1: "better", -1: "worse", 0: "within the noise"}[found.clear]
-    at = {name: 100 * results["models"][name]["fraction"] for name in (best, rival)}
-    other = next((name for name in (best, rival) if name != "planned" and at[name] < 100), "planned")
-    who = "" if other == "planned" or other == rival == "80/20" else f" (split at {at[other]:.0f} %)"
+    at = {name: results["models"][name]["fraction"] for name in (best, rival)}
+    other = next((name for name in (best, rival) if at[name] < 1), "planned")
+    who = "" if other == "planned" or other == rival == "80/20" else f" (split at {100 * at[other]:.0f} %)"
     value = f"{-found.value:+.1f} {found.spread} %".replace("-", "−")
     which = "" if found.over_seeds is None else "; ± over windows, ± over seeds"
     return Fact(name, value, f"{side}, {compute(results, best, rival)}{who}{which}")

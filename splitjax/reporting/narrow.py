@@ -63,11 +63,8 @@ def _part(table: Table, columns: list[Column], least: dict[int, int], number: in
 def _least(column: Column, most: int) -> int:
     """The width at which numbers stay whole and words break between words."""
     cells, head = [_text(cell) for cell in column.cells], _text(column.header)
-    words = max((len(word) for word in head.split()), default=1)
-    if column.justify == "right":
-        return max([words, *map(len, cells)])
-    longest = max([len(word) for cell in cells for word in cell.split()], default=1)
-    return max(words, min(max(map(len, cells), default=1), max(most, 1)), min(longest, most))
+    words, longest = max(map(len, head.split()), default=1), max(map(len, cells), default=1)
+    return max(words, longest if column.justify == "right" else min(longest, most))
 
 
 def _text(cell: object) -> str:

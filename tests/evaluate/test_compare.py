@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from splitjax.evaluate import gain, routers, routing
+from splitjax.data import Tokenizer
+from splitjax.data.clusterer import Clusterer
+from splitjax.evaluate import Scores, by_domain, gain, routers, routing
 from splitjax.evaluate.tasks import _accuracy
 
 OURS_MW = np.array([[2.0, 3.0], [1.0, 1.5], [4.0, 2.0]])
@@ -46,3 +48,40 @@ def test_a_router_wins_by_two_standard_errors(lead: float, picked: str) -> None:
     losses_MW = {"prefix": np.full((2, 3), 9.0) + away_MW + lead * error, "top1_posterior": np.full((2, 3), 9.0)}
     told = {name: routing.Routed(loss_MW, np.zeros((2, 3), int)) for name, loss_MW in losses_MW.items()}
     assert routing.pick([routers.make(name, (1, 2), None) for name in told], told).name == picked
+
+
+def test_losses_of_windows_are_means_over_their_tokens() -> None:
+    """Two experts, two domains, three windows of four targets, the first of which is the prefix."""
+    nll_KMWS = np.array([
+        [[[1, 2, 3, 4], [0, 0, 0, 4], [2, 2, 2, 2]], [[5, 1, 1, 1], [3, 3, 3, 3], [8, 0, 0, 0]]],
+        [[[9, 9, 9, 9], [9, 9, 9, 9], [9, 9, 9, 9]], [[1, 1, 1, 5], [0, 3, 6, 3], [7, 1, 2, 0]]],
+    ], np.float32)
+    both, alone = Scores(nll_KMWS, 1), Scores(nll_KMWS[:1], 1)
+    assert (both.experts, both.rest) == (2, 3)
+    assert both.table_KM() == pytest.approx(np.array([[22 / 12, 28 / 12], [9, 30 / 12]]))
+    assert both.oracle_MW() == pytest.approx(np.array([[2.5, 1, 2], [2, 3, 2.5]]))
+    assert both.oracle_MW(whole=False) == pytest.approx(np.array([[3, 4 / 3, 2], [7 / 3, 4, 1]]))
+    assert alone.oracle_MW() == pytest.approx(np.array([[2.5, 1, 2], [2, 3, 2]]))
+    assert by_domain(alone.oracle_MW().mean(1)) == {
+        "mean": pytest.approx(25 / 12), "perplexity": pytest.approx(math.exp(25 / 12)),
+        "domains": pytest.approx([11 / 6, 7 / 3])}
+
+
+def test_priors_are_shares_and_a_top_is_no_more_than_there_are_experts(clusterer: Clusterer) -> None:
+    made = routers.make("top2_posterior", (1, 3, 4), None)
+    assert (made.prior_K, made.top, made.causal, made.reads_losses) == ((0.125, 0.375, 0.5), 2, True, True)
+    assert routers.make("top9_posterior", (1, 3, 4), None).top == 3
+    assert [routers.make(name, (1, 3, 4), lambda: clusterer).top for name in ("prefix", "bayes", "centroid")] == [
+        1, 3, 1]
+    ensemble = routers.make("top2_centroid", (1, 3, 4), lambda: clusterer)
+    assert routers.describe(ensemble) == {"router": "top2_centroid", "top": 2, "causal": False, "reads_losses": False,
+                                          "temperature": 0.1}
+    assert "temperature" not in routers.describe(routers.make("centroid", (1, 3, 4), lambda: clusterer))
+    assert routers.describe(routers.make("prefix", (1, 3, 4), None)) == {
+        "router": "prefix", "top": 1, "causal": False, "reads_losses": True}
+
+
+def test_a_router_reads_the_first_id_and_its_prefix(tokenizer: Tokenizer) -> None:
+    """An end id and two bytes after it; what follows the prefix of two targets is not read."""
+    tokens_MWT = np.array([[[0, *tokenizer.encode("abcd")]], [[0, *tokenizer.encode("wxyz")]]], np.int32)
+    assert routing.prefix_texts(tokens_MWT, 2, tokenizer) == ["ab", "wx"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from splitjax.config import UserError, hash_json
 from splitjax.evaluate import PromptRouter, SavedRouter, Scorer, routers
 from splitjax.evaluate.prompts import as_text, read_as_text
+from splitjax.evaluate.scorer import Told
 
 from .conftest import WORDS, nll_of, texts_of
 
@@ -73,6 +75,58 @@ def test_a_router_unknown_here_is_refused(clusterer, tmp_path) -> None:
     (tmp_path / "router.json").write_text(json.dumps(told | {"hash": hash_json(told)}))
     with pytest.raises(UserError, match="no router 'oracle_of_delphi'"):
         SavedRouter.load(tmp_path)
+
+
+@pytest.mark.parametrize(("prior", "sound"), [
+    ([0.25, 0.5, 0.0], True), ([0.0, 0.0, 0.0], False), ([1e308, 1e308, 1e308], False), ([1.0, 2.0], False),
+    ([1.0, 2.0, 3.0, 4.0], False),
+])
+def test_a_prior_is_one_number_an_expert_and_has_a_sum(prior: list[float], sound: bool, clusterer, tmp_path) -> None:
+    """Three of 1e308 are finite, but not together."""
+    saved("bayes", clusterer).save(tmp_path)
+    told = json.loads((tmp_path / "router.json").read_text()) | {"prior": prior}
+    told.pop("hash")
+    (tmp_path / "router.json").write_text(json.dumps(told | {"hash": hash_json(told)}))
+    if sound:
+        assert SavedRouter.load(tmp_path).router.prior_K == pytest.approx((1 / 3, 2 / 3, 0))
+    else:
+        with pytest.raises(UserError, match="its prior is none of its experts"):
+            SavedRouter.load(tmp_path)
+
+
+class Paid:
+    """A scorer whose three experts pay 3, 2 and 2.5 nats for any text."""
+
+    experts, window = 3, 4
+
+    def __init__(self) -> None:
+        self.read: list[list[int]] = []
+
+    def all(self, texts: list[list[int]]) -> list[Told]:
+        self.read += texts
+        return [Told(np.array([[1.0, 2.0], [0.5, 1.5], [2.0, 0.5]], np.float32), np.zeros((3, 2), bool))
+                for _ in texts]
+
+
+@pytest.mark.parametrize(("name", "expert", "weights", "belief"), [
+    ("bayes", 1, [1, 3, 2], [1, 3, 2]), ("prefix", 1, [0, 1, 0], [1, 1, 1]),
+    ("top2_posterior", 1, [0, 3, 2], [1, 3, 2]),
+])
+def test_belief_is_what_all_experts_would_be_trusted_with(
+    name: str, expert: int, weights: list[float], belief: list[float], tokenizer
+) -> None:
+    """e^-3, e^-2 and e^-2.5 by priors of 1, 3 and 2; the prefix router's prior only breaks ties."""
+    scorer: Any = Paid()
+    router = PromptRouter(routers.make(name, PRIOR, None), tokenizer, scorer)
+    choice = router.choose([5, 6, 7, 8, 9])
+    paid_K = np.exp([-3.0, -2.0, -2.5])
+    assert choice.expert == expert
+    assert choice.weights_K == pytest.approx(weights * paid_K / (weights * paid_K).sum())
+    assert choice.belief_K == pytest.approx(belief * paid_K / (belief * paid_K).sum(), rel=1e-6)
+    assert choice.confidence == choice.belief_K[1]
+    assert scorer.read[-1] == [5, 6, 7, 8, 9], "the end of a prompt longer than the window, one id before it"
+    router.choose([5, 6])
+    assert scorer.read[-1] == [tokenizer.end_id, 5, 6]
 
 
 ODD = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -62,6 +64,34 @@ def test_a_bucket_compiles_once(model, experts_K) -> None:
 def test_a_bucket_holds_its_texts_with_at_most_half_of_it_empty(targets, model, experts_K) -> None:
     size = Scorer(model, experts_K, window=270)._bucket(min(targets, 270))
     assert min(targets, 270) <= size <= max(32, 2 * targets)
+
+
+@pytest.mark.parametrize(("backend", "targets", "size"), [
+    ("cpu", 1, 32), ("cpu", 32, 32), ("cpu", 33, 64), ("cpu", 64, 64), ("cpu", 65, 96), ("cpu", 97, 128),
+    ("cpu", 129, 192), ("cpu", 193, 256), ("cpu", 257, 384), ("cpu", 385, 512), ("cpu", 600, 700), ("cpu", 700, 700),
+    ("tpu", 1, 128), ("tpu", 129, 256), ("tpu", 257, 384), ("tpu", 385, 512), ("tpu", 513, 700),
+])
+def test_buckets_are_1_2_3_4_6_8_12_steps(backend: str, targets: int, size: int, monkeypatch) -> None:
+    """Steps of 32, on a TPU of 128, which is as wide as its registers; none is wider than the window."""
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert Scorer._bucket(SimpleNamespace(window=700), targets) == size
+
+
+def test_batches_hold_texts_of_a_bucket_in_few_shapes(monkeypatch) -> None:
+    """Of 160 tokens a batch: five rows of 32 targets, two of 64; fewer texts take rows to a power of two."""
+    monkeypatch.setattr(scorer, "TOKENS_A_BATCH", 160)
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    texts = [[length] * length for length in (3, 34, 33, 5, 1, 50, 2, 60, 4, 7)]
+    made = SimpleNamespace(_bucket=lambda targets: 32 if targets <= 32 else 64)
+    found = [(part, tokens_BT.shape) for part, tokens_BT in Scorer._batches(made, texts, range(9))]
+    assert found == [([0, 2, 3, 4, 6], (5, 33)), ([8], (5, 33)), ([1, 5], (2, 65)), ([7], (2, 65))]
+    [(part, tokens_BT)] = Scorer._batches(made, texts, [8, 6, 3, 0])
+    assert (part, tokens_BT.shape) == ([8, 6, 3, 0], (4, 33))
+    [(_, tokens_BT)] = Scorer._batches(made, texts, [3, 9, 0])
+    assert tokens_BT.shape == (4, 33)
+    assert [row.tolist() for row in tokens_BT[:, :8]] == [[5] * 5 + [0] * 3, [7] * 7 + [0], [3] * 3 + [0] * 5, [0] * 8]
+    monkeypatch.setattr(scorer, "TOKENS_A_BATCH", 20)
+    assert [part for part, _ in Scorer._batches(made, texts, [0, 3])] == [[0], [3]], "one at least"
 
 
 def test_a_text_beyond_the_window_is_refused(model, experts_K) -> None:

@@ -294,3 +294,14 @@ def test_items_that_are_only_wide_or_whose_texts_hold_brackets_pass(tmp_path: Pa
     task_data.check(TASK | {"dataset_kwargs": {"data_files": str(tmp_path / "a.jsonl")}})
     task_data.check(TASK | {"dataset_kwargs": {"data_files": str(tmp_path / "gone.jsonl")}})
     task_data.check(TASK | {"dataset_path": "csv"})
+
+
+def test_a_line_does_not_deepen_the_next_and_what_is_closed_too_often_lends_no_room(tmp_path: Path) -> None:
+    """100 deep is as deep as may be; the brackets that close nothing in the first line make no room for more."""
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"x": 1}]]]\n' + "[" * 100 + "]" * 100 + "\n" + '{"x": ' + "[" * 99 + "]" * 99 + "}\n")
+    told = TASK | {"dataset_kwargs": {"data_files": {"test": str(file)}}}
+    task_data.check(told)
+    file.write_text(file.read_text() + "]\n" + "[" * 101 + "\n")
+    with pytest.raises(UserError, match=r"a\.jsonl:5: a value nested more than 100 deep"):
+        task_data.check(told)

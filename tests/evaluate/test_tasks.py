@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -26,6 +27,52 @@ def write(path: Path, items: list[dict]) -> Path:
 
 def choice(query: str, *choices: str, gold: int = 0) -> dict:
     return {"query": query, "choices": list(choices), "gold": gold}
+
+
+@pytest.mark.parametrize(("told", "item"), [
+    ({"query": "Which?", "choices": ["one", " two", "3"], "gold": 2, "domain": "law"},
+     tasks.Item("Which?", (("Which?", " one"), ("Which?", " two"), ("Which?", " 3")), 2, "law")),
+    ({"context_options": ["He saw that a ship", "He saw that an oar"], "continuation": "sank", "gold": 1},
+     tasks.Item("He saw that", (("He saw that a ship", " sank"), ("He saw that an oar", " sank")), 1)),
+    ({"context": "and so on ", "continuation": "and on"},
+     tasks.Item("and so on ", (("and so on ", "and on"),), 0)),  # the one option there is
+    ({"context": "", "continuation": "a"}, tasks.Item("", (("", "a"),), 0)),
+])
+def test_an_item_is_its_prompt_its_options_and_the_right_one(tmp_path, told: dict, item: tasks.Item) -> None:
+    assert tasks.read(write(tmp_path / "t.jsonl", [told])).items == (item,)
+
+
+def test_answers_are_told_as_shares_with_errors_and_by_expert() -> None:
+    """3 of 8 right, √(15 / 64 / 7) = 0.18; 5 of 8 by byte; of four experts the second and the last answered none."""
+    right, by_byte = np.array([1, 0, 0, 1, 0, 1, 0, 0]), np.array([1, 1, 0, 1, 0, 1, 1, 0])
+    told = tasks.Answers(right == 1, by_byte == 1, np.array([2, 0, 2, 2, 0, 2, 2, 2])).to_json(["a", "b", "c", "d"])
+    error = pytest.approx(math.sqrt(15 / 64 / 7))
+    assert told == {"items": 8, "accuracy": 0.375, "accuracy_error": error, "accuracy_by_byte": 0.625,
+                    "accuracy_by_byte_error": error, "answered": {"a": 2, "b": 0, "c": 6, "d": 0}}
+    assert "accuracy_by_byte" not in tasks.Answers(right == 1, None, right).to_json(["a", "b"])
+
+
+def test_an_option_is_weighed_by_the_bytes_of_its_words() -> None:
+    """Nats of −3 for two bytes, −2.9 for one and −7.35 for five: by byte −1.5, −2.9 and −1.47."""
+    items = tuple(tasks.Item("q", (("q", " ab"), ("q", " c"), ("q", "  é\n d")), gold) for gold in (1, 2, 0))
+    nats = [(-3.0, False), (-2.9, False), (-7.35, False)]
+    served = SimpleNamespace(
+        choose=lambda prompts: [0] * len(prompts), encode_pair=lambda *pair: pair,
+        likelihoods=lambda pairs, experts: nats * (len(pairs) // 3),
+    )
+    assert [tasks._bytes(pair) for pair in items[0].pairs] == [2, 1, 5]
+    found = tasks.answer(tasks.Task("t", "choice", items), served)
+    assert found.right_N.tolist() == [True, False, False]
+    assert found.right_by_byte_N.tolist() == [False, True, False]
+    assert tasks._bytes(("", " \n")) == 1, "no division by nothing"
+
+
+@pytest.mark.parametrize(("contexts", "shared"), [
+    (["a ship sails", "a ship sank"], "a ship"), (["a ship", "a ship"], "a ship"), (["ships", "shops"], ""),
+    (["a ship", "a ship sank"], "a"), (["a b c", "a x c", "a b d"], "a"), (["one  two", "one  three"], "one"),
+])
+def test_contexts_share_whole_words(contexts: list[str], shared: str) -> None:
+    assert tasks.shared_prompt(contexts) == shared
 
 
 @pytest.fixture(scope="module")

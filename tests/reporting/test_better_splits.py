@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from splitjax.reporting.judging.measured_edges import edge, splits
-from splitjax.reporting.verdict import judge
+from splitjax.reporting.judging.best_split import _doubt, _of_law, _range
+from splitjax.reporting.judging.measured_edges import Edge, edge, splits
+from splitjax.reporting.verdict import _as_planned, judge
 
 from .test_verdict import compared, gain, model, plan, results
 
@@ -69,6 +70,52 @@ def test_a_split_that_is_measured_alone_is_not_the_best_measured_one() -> None:
         without(found, name)
     assert splits(found) == {"planned": 0.22}
     assert judge(plan(), found).where == "Best split, if any: 15 to 31 % (law: 22 %)."
+
+
+def test_a_model_over_itself_is_nothing_and_has_no_noise() -> None:
+    found = results(6.0, 2.5)
+    assert edge(found, "dense", "dense") == Edge(0.0, 0.0, 0.0, None, 1)
+    assert [over.seeds for a, b in (("planned", "dense"), ("80/20", "dense")) if (over := edge(found, a, b))] == [1, 1]
+
+
+@pytest.mark.parametrize(("fraction", "told", "shown"), [
+    (0.229, 0.22, 0.22), (0.211, 0.22, 0.22), (0.231, 0.22, 0.231), (1.0, 0.995, 1.0), (0.995, 1.0, 0.995),
+    (0.005, 0.0, 0.005),
+])
+def test_whole_steps_are_rounded_away_up_to_a_hundredth_of_the_budget(
+    fraction: float, told: float, shown: float
+) -> None:
+    """But a corner is no split, and a split no corner."""
+    made = _as_planned(plan(fraction=told), results(6.0, 2.5, planned=fraction))
+    assert made["models"]["planned"]["fraction"] == shown
+
+
+def test_the_baseline_that_beats_the_law_most_often_is_named() -> None:
+    """Beaten in 30 and 20 % of the draws, so better in 70 and 80 %; one that is no other split has no share."""
+    doubted = plan("beaten", baselines={"dense": {"beaten": 0.3}, "split_at_0": {"beaten": 0.2},
+                                        "80/20": {"beaten": None}})
+    assert _doubt(doubted) == ", but a split at the start is better in 80 % of its draws"
+    assert _doubt(doubted | {"baselines": {"80/20": {"beaten": 0.25}}}) == ", but 80/20 is better in 75 % of its draws"
+    assert _doubt(doubted | {"baselines": {"80/20": {"beaten": None}}}) == ""
+    assert _doubt(doubted | {"decision": "split"}) == ""
+
+
+@pytest.mark.parametrize(("fraction", "words"), [
+    (0.1, ": the law could not tell the two"), (0.38, ": the law could not tell the two"),
+    (0.09, ": the law missed it"), (0.39, ": the law missed it"),
+])
+def test_a_split_in_the_flat_region_was_not_to_be_told(fraction: float, words: str) -> None:
+    """From 10 to 38 %, its ends counted."""
+    assert _of_law(plan(), fraction) == words
+    assert _of_law(plan("explicit"), fraction) == ""
+
+
+@pytest.mark.parametrize(("low", "high", "told"), [
+    (0.0, 0.004, "0 %, from the start"), (0.996, 1.0, "100 %"), (1.0, 1.0, "100 %, one model"),
+    (0.15, 0.31, "15 to 31 %"), (0.296, 0.304, "30 %"),
+])
+def test_a_range_of_one_per_cent_is_one_figure(low: float, high: float, told: str) -> None:
+    assert _range(low, high) == told
 
 
 @pytest.mark.parametrize(("nats", "error"), [([0.10, 0.16], 0.03), ([0.10], None)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -71,11 +72,11 @@ def test_terminal_page_and_json_say_the_same(
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="one run cannot be compared"):
+    with pytest.raises(UserError, match=r"splitjax compare: one run cannot be compared\. Give two or more\.$"):
         compare([tmp_path])
-    with pytest.raises(UserError, match="given twice"):
+    with pytest.raises(UserError, match=r"splitjax compare: a run is given twice$"):
         compare([tmp_path, tmp_path / "."])
-    with pytest.raises(UserError, match="no such run"):
+    with pytest.raises(UserError, match=rf"{tmp_path}/a: no such run\. Give folders that 'splitjax run' made\.$"):
         compare([tmp_path / "a", tmp_path / "b"])
 
 
@@ -99,3 +100,62 @@ def test_brackets_in_names_are_told_as_they_are() -> None:
     assert "\\" not in shown
     for words in ("t[a]", "x[b]", "run[c]", "[d]"):
         assert words in shown
+
+
+@pytest.mark.parametrize(("name", "figures", "told"), [
+    ("FLOPs, planned model", (1.23456e14,), "1.23e+14"), ("test loss, dense", (3.14159, 0.01), "3.1416 ± 0.0100"),
+    ("planned split (%)", (41.26,), "41.3"), ("experts against 80/20 (%)", (2.34, 0.56, None), "+2.3 ± 0.6"),
+    ("experts against one model (%)", (-2.34, None, 0.56), "−2.3 ± 0.6"),
+    ("experts against one model (%)", (-2.34, 0.12, 0.56), "−2.3 ± 0.1 ± 0.6"), ("test loss, dense", (None, 1.0), "–"),
+])
+def test_a_cell_is_a_figure_with_the_errors_that_there_are(
+    name: str, figures: tuple[float | None, ...], told: str
+) -> None:
+    assert comparing._cell(name, *figures) == told
+
+
+def test_figures_of_a_run_are_those_of_its_results() -> None:
+    """18.1 % and 8.1 % below; the best experts are told beside one model, but not beside themselves."""
+    plan, results = made_up.plan(), made_up.results()
+    results["models"]["dense"]["after_prefix"] = {"routed": {"mean": None}}
+    one = Seen("r", {}, plan, results, judge(plan, results))
+    assert one.figures == {
+        "planned split (%)": 40.0, "experts against one model (%)": pytest.approx(-18.1),
+        "experts against 80/20 (%)": pytest.approx(-8.1), "test loss, planned": 4.0, "test loss, dense": None,
+        "test loss, dense equal compute": None, "test loss, 80/20": pytest.approx(4.08),
+        "FLOPs, planned model": 1e15, "FLOPs, sweep": 1e14}
+    assert one.errors == {"experts against one model (%)": 0.5, "experts against 80/20 (%)": 0.5}
+    results["gains"]["planned_vs_80/20"] = dict.fromkeys(("routed", "oracle"), made_up.gain(-9.0))
+    better = Seen("r", {}, plan, results, judge(plan, results))
+    assert better.figures["experts against 80/20 (%)"] is None
+    assert [*better.errors] == ["experts against one model (%)"]
+
+
+def test_runs_of_one_name_are_told_by_their_paths(made: Comparison) -> None:
+    both = dataclasses.replace(made, seen=(made.seen[0], dataclasses.replace(made.seen[1], path="other/a")), seeds=())
+    assert both.names == ["runs/a", "other/a"]
+
+
+def test_ranges_are_told_in_per_cent(made: Comparison) -> None:
+    (row,) = [row for row in made.sections()[1].rows if row.name == "best split (%)"]
+    assert [cell.text for cell in row.cells] == ["30 to 60"] * 4
+    assert comparing._span(dataclasses.replace(made.seen[0].verdict, high=None)) == "–"
+
+
+@pytest.mark.parametrize(("seeds", "fractions", "groups"), [
+    ((0, 1, 1), (0.4, 0.4, 0.4), ()),  # one run twice is no repetition
+    ((0, 1, 2), (0.4, 0.4004, 0.4006), ((0, 1),)), ((0, 1, 2), (0.4, 0.7, 0.4), ((0, 2),)),
+])
+def test_repetitions_are_split_at_one_place_with_seeds_of_their_own(
+    seeds: tuple[int, ...], fractions: tuple[float, ...], groups: tuple[tuple[int, ...], ...]
+) -> None:
+    runs = [seen("r", 4.0, seed=seed, **{"law.bootstrap": 7 * seed}) for seed in seeds]
+    for run, fraction in zip(runs, fractions, strict=True):
+        run.results["models"]["planned"]["fraction"] = fraction
+    assert comparing._repetitions(runs) == groups
+
+
+def test_losses_of_different_text_are_said_to_be_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(comparing, "_seen", lambda path: (seen(path.name, 4.0), path.name))
+    (note,) = compare([tmp_path / "a", tmp_path / "b"]).notes
+    assert note.startswith("The runs were prepared from different data or tokenizers")

@@ -59,3 +59,38 @@ def test_experts_of_several_seeds_need_the_tokens_of_all_of_them(folder: RunFold
 
 def test_nothing_trained_is_nothing_to_tell(tmp_path: Path) -> None:
     assert goodput(RunFolder(tmp_path), 3, 8) is None
+
+
+@pytest.mark.parametrize(("tokens", "done"), [(40, True), (80, True), (90, False)])
+def test_tokens_that_are_missing_from_the_account_are_not_made_again(
+    folder: RunFolder, tokens: int, done: bool
+) -> None:
+    """Of 80 that the trunk needs; a process that was killed took its account with it, and what goes on may need more.
+
+    Seconds are told to a tenth."""
+    if not done:
+        (folder.phase("trunk") / "done.json").unlink()
+    folder.times.write_text(row("trunk", 6.26, tokens, data=2.13))
+    found = goodput(folder, 3, 8)
+    assert found is not None
+    assert (found["wall"], found["share"]) == (8.4, pytest.approx(6.26 / 8.39))
+    assert [found["seconds"][cause] for cause in ("steps", "redone", "data")] == [6.3, 0.0, 2.1]
+
+
+def test_no_time_at_all_is_no_share(folder: RunFolder) -> None:
+    folder.times.write_text(row("trunk", 0.0, 8))
+    found = goodput(folder, 3, 8)
+    assert found is not None
+    assert (found["wall"], found["share"]) == (0.0, 0.0)
+
+
+def test_a_moment_of_training_is_told_too() -> None:
+    """Less than a twentieth of a second is 0.0 s: no share can be made of it."""
+    nothing = dict.fromkeys(("steps", "compile", "data"), 0.0)
+    assert told({"wall": 0.0, "share": 0.0, "seconds": nothing}) == "0% of 0 s in steps"
+
+
+def test_causes_are_told_from_half_a_per_cent_on_the_largest_first() -> None:
+    seconds = {"steps": 800.0, "redone": 5.0, "compile": 5.1, "data": 29.9, "checkpoint": 160.0}
+    assert told({"wall": 1000.0, "share": 0.8, "seconds": seconds}) == (
+        "80% of 1,000 s in steps; checkpoint 16%, data 3%, compile 1%")

@@ -17,7 +17,7 @@ from splitjax.reporting.judging import next_step
 from splitjax.reporting.judging.measured_edges import Edge, edge, routed_loss, student, validation_loss
 from splitjax.reporting.model_table import losses
 from splitjax.reporting.narrow import narrow
-from splitjax.reporting.number_text import of_first_seed
+from splitjax.reporting.number_text import diverged_seeds, of_first_seed
 from splitjax.reporting.pictures.plots import split_curve
 from splitjax.reporting.results_view import Results
 from splitjax.reporting.verdict import judge
@@ -71,7 +71,7 @@ def test_models_that_were_not_planned_are_compared_seed_by_seed() -> None:
     back = edge(seeds(), "dense", "planned")
     assert over is not None
     assert back is not None
-    assert over.nats == pytest.approx(0.17)
+    assert (over.nats, over.seeds, back.seeds) == (pytest.approx(0.17), 3, 3)
     assert over.over_seeds == pytest.approx(100 * math.exp(-0.17) * math.sqrt((0.0004 + 0.0196 + 0.0144) / 2 / 3))
     assert back.over_seeds == pytest.approx(100 * math.exp(0.2) * math.sqrt(0.0075))
 
@@ -203,6 +203,10 @@ def test_a_seed_that_diverged_is_named(tmp_path: Path) -> None:
     """As results.json has it, where NaN is null: no mean is made of what is left."""
     found = seeds(dense=[0.2, math.nan, 0.4])
     found["seeds"]["models"]["dense"] = dict.fromkeys((*KINDS, "validation"), spread([4.2, math.nan, 4.9]))
+    assert diverged_seeds(found) == ["dense with seed 1"]
+    first = found["seeds"]["models"] | {"dense": {"oracle": {"by_seed": [None, 4.2, None]}}}
+    assert diverged_seeds({"seeds": {"seeds": [7, 8, 9], "models": first}}) == ["dense with seed 9"], (
+        "what the first did is told by its own figures")
     write_json(tmp_path / "r.json", found)
     found, plan = read_json(tmp_path / "r.json"), made_up.plan()
     assert found["seeds"]["models"]["dense"]["oracle"] == {"by_seed": [4.2, None, 4.9], "mean": None, "error": None}

@@ -124,6 +124,83 @@ def test_accuracies_are_per_cent_with_their_errors() -> None:
         ["piqa", "62.5 ± 3.1"], ["piqa / byte", "50.0 ± 4.0"], ["mean of eight", "43.2"]]
 
 
+@pytest.mark.parametrize(("missing", "note"), [
+    (["BoolQ", "PIQA"], "the items. No mean over the eight commonsense tasks: BoolQ, PIQA missing."),
+    ([], "the items."),
+])
+def test_tasks_that_are_missing_from_the_mean_are_named(missing: list[str], note: str) -> None:
+    told = {"zero_shot": {"tasks": {}, "models": {}, "commonsense_missing": missing,
+                          "commonsense_average": {"a": 0.5}}}
+    section = task_table.section(told, ["a"])
+    assert section is not None
+    assert section.note.endswith(f"± one standard error over {note}")
+    assert section.head == ("task", "a")
+    assert [row.name for row in section.rows] == ([] if missing else ["mean of eight"])
+
+
+def test_the_evidence_of_a_plan_is_told_by_family() -> None:
+    view = {"weight": 0.625, "split_fraction": 0.354, "interval": [0.216, 0.489], "predicted_loss": 3.14159}
+    plan = made_up.plan(by_family={"additive": view, "adapting": view | {"weight": 0.0, "interval": None}},
+                        held_out={"mre": 0.01234}, law={"hash": "0123456789abcdef"})
+    section = plan_evidence.evidence(plan)
+    assert told(section) == {"additive": ["62%", "35 %", "22–49 %", "3.142"], "adapting": ["0%", "35 %", "–", "3.142"]}
+    assert section is not None
+    assert section.note == ("Fixed today, before the main run, by combined (off by 1.2 % on larger runs held out); law "
+                            "0123456789ab.")
+    section = plan_evidence.evidence(plan | {"held_out": None})
+    assert section is not None
+    assert "(not held out)" in section.note
+    del plan["law"]
+    assert plan_evidence.evidence(plan) is None
+
+
+def test_budget_and_cost_in_words(results: dict[str, Any]) -> None:
+    plan = made_up.plan(outside_fit={"n_params": 2.14, "tokens": 1.36, "d_special": 0.72},
+                        sweep={"of_main": 0.31, "of_main_time": 0.42, "topology": "v5e-4", "further": "One more."})
+    results["routing"]["planned"]["chosen"] = "top2_posterior"
+    results["routing"]["planned"]["rows"][3]["settings"] = {"top": 2, "reads_losses": True}
+    size, outside, swept, serve = tables.facts(plan, results).items
+    assert size.startswith("N = 1M without embeddings (2M with), T = 100M tokens, K = 4 domains, accounting total: T =")
+    assert outside == ("Extrapolated: N is 2.1× the largest fitted, T is 1.4× the longest fitted path, D' is 0.7× the "
+                       "largest fitted")
+    assert swept == ("The sweep is not in T: 900 tokens, 6e+08 FLOPs, 0.31 times the main run's, 0.42 times its time "
+                     "on v5e-4 (shared trunks saved 25.0 % of its tokens); it pays for larger N and T. One more")
+    assert serve == ("To serve: 2 × 2M parameters stored, 2M at work on a token once routed; 2 experts run on every "
+                     "token; this router runs all 4 over the prefix")
+    results["routing"]["planned"]["chosen"] = "centroid"
+    results["routing"]["planned"]["rows"][2]["settings"] = {"top": 1, "reads_losses": False}
+    assert tables.facts(plan, results).items[3].endswith("once routed")
+    results["models"]["planned"]["experts"], results["costs"]["sweep"]["tokens"] = 1, 0
+    assert tables.facts(plan, results).items == (size, outside)
+
+
+@pytest.mark.parametrize(("share", "shown"), [
+    (None, "–"), (0.0, "0 %"), (0.01234, "1.2 %"), (0.0994, "9.9 %"), (0.1, "10.0 %"), (0.104, "10.4 %"),
+    (1.0, "100.0 %"),
+])
+def test_small_shares_have_two_digits(share: float | None, shown: str) -> None:
+    assert tables._percent(share) == shown
+
+
+def test_a_mean_is_of_all_or_there_is_none() -> None:
+    assert tables._mean([1.0, 2.5, 4.0]) == 2.5
+    assert tables._mean([1.0, None]) is None
+
+
+def test_routers_in_words_and_those_that_could_not_be_made(results: dict[str, Any]) -> None:
+    assert [router_table.name_of(name) for name in ("top2_posterior", "top10_centroid", "bayes", "own")] == [
+        "top 2 by posterior", "top 10 by centroid", "Bayes mixture, causal", "own"]
+    routing = results["routing"]
+    results["routing"] = {"split at 60 %": routing["80/20"], "80/20": routing["80/20"] | {
+        "left_out": {"centroid": "no words"}}}
+    section = router_table.section(results)
+    assert section is not None
+    assert [row.name for row in section.rows if row.kind == "part"] == ["80/20, K = 4", "split at 60 %, K = 4"]
+    assert section.note.endswith(" Left out: centroid (no words).")
+    assert [row.name for row in section.rows if row.kind == "mean"] == ["prefix likelihood"] * 2
+    assert router_table.shown({"routing": {"planned": 1, "80/20": 2}}) == "planned"
+
+
 def test_the_law_before_and_after_is_held_beside_the_measured_losses(results: dict[str, Any]) -> None:
     """Straight curves: 3 nats at 0.25, 2.8 at 1 and 2.8533 at 0.8, against 2.75, 2.8 and 3.0; the median of three."""
     plan = made_up.plan(interval=[0.123, 0.456], flat_region=[0.1, 0.9], split_fraction=0.5, law_split_fraction=0.25)

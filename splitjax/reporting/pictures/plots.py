@@ -139,6 +139,7 @@ def loss_curves(phases: Path, results: Mapping[str, Any]) -> Picture:
             smooth, front = _smooth(losses), 3 if name == "planned" else 2
             axes.plot(tokens, smooth, style, lw=1.4, color=color, label=name.replace("_", " "), zorder=front)
             hits = np.unique(np.linspace(0, len(tokens) - 1, 25).round().astype(int))
+            hits = hits[np.isfinite(smooth[hits])]  # what is no number is not drawn: its words would fall to others
             (points,) = axes.plot(tokens[hits], smooth[hits], "o", ms=8, color=color, alpha=0)
             made.tell(points, (f"{name} at {format_count(tokens[i])} tokens: {smooth[i]:.3f}" for i in hits))
             rows += [(name, int(token), loss) for token, loss in zip(tokens, losses, strict=True)]
