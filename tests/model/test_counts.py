@@ -86,13 +86,13 @@ def test_flops_are_those_of_the_traced_step(cfg: config.Model) -> None:
 
 @pytest.mark.parametrize(("remat", "passes"), [("none", 3), ("dots", 3), ("full", 4)])
 def test_what_a_token_reads_and_writes(remat: Any, passes: int) -> None:
-    """D = 8, F = 20, two query heads of 6 on one of keys: H = 12, N = 6.
+    """D = 8, F = 20, six query heads of 2 on three of keys: H = 12, N = 6.
 
     Inputs and outputs of q, k and v (3 · 8 + 12 + 2 · 6), of the output (12 + 8), of gate and up (2 · 8 + 2 · 20), of
     down (20 + 8): 152. Between them: norms 4 · 8, rotations 2 · 18, the kernel
     2 · 12 + 2 · 6, the gate 3 · 20, residuals 4 · 8: 196. Two layers, two bytes; logits 100 · (12 + 6).
     """
-    shape = config.Model(d_model=8, n_layers=2, n_heads=2, n_kv_heads=1, head_dim=6, d_ff=20)
+    shape = config.Model(d_model=8, n_layers=2, n_heads=6, n_kv_heads=3, head_dim=2, d_ff=20)
     assert work.traffic_per_token(shape, 100, remat) == 2 * passes * 2 * (152 + 196) + 1800
     assert work.traffic_per_token(shape, 100, remat, 4) == 4 * passes * 2 * (152 + 196) + 2400
     assert work.traffic_per_step(1000.0, 4) == 4 * 2 * 1000 + (2 * 12 + 4) * 250
