@@ -116,6 +116,28 @@ def test_routers_beside_the_label_and_the_dense_model(results: dict[str, Any]) -
                              f"{100 * (1 - math.exp(2.75 - 2.8)):+.1f}", "2.7500"])
 
 
+def test_the_terminal_has_all_but_the_last_column_of_the_page(results: dict[str, Any]) -> None:
+    """Under the router's own name; a diverged router or dense model leaves no comparison."""
+    row = {"experts_a_token": 2, "accuracy": None, "validation": 2.9, "perplexity": 9.5, "test": 2.75}
+    results["routing"] = {"planned": {"chosen": "bayes", "experts": 2, "left_out": {}, "rows": [
+        {"router": "label", **row, "test": 2.5}, {"router": "bayes", **row},
+        {"router": "average", **row, "test": None}]}}
+    made = router_table.terminal(results)
+    assert made is not None
+    assert made.title == "Routers of planned, K = 2, after 32 tokens"
+    assert [(str(column.header), column.justify) for column in made.columns] == [("router", "left"), *(
+        (word, "right") for word in ("experts", "right", "loss", "over label", "ppl", "under dense"))]
+    _, bayes, average = zip(*(column.cells for column in made.columns), strict=True)
+    under = f"{100 * (1 - math.exp(2.75 - 2.8)):+.1f}"
+    assert bayes == ("bayes", "2", "–", "2.7500", "+10.00", "9.50", under)
+    assert average == ("average", "2", "–", "diverged", "diverged", "9.50", "diverged")
+    assert [row.style for row in made.rows] == [None, "bold", None]
+    results["models"]["dense"]["after_prefix"]["oracle"]["mean"] = None
+    assert [cells[6] for _, cells in router_table.rows(results, "planned")] == ["diverged"] * 3
+    assert router_table.terminal(results | {"routing": {}}) is None
+    assert router_table.section(results | {"routing": {}}) is None
+
+
 def test_accuracies_are_per_cent_with_their_errors() -> None:
     one = {"accuracy": 0.625, "accuracy_error": 0.031, "accuracy_by_byte": 0.5, "accuracy_by_byte_error": 0.04}
     told = {"zero_shot": {"tasks": {"piqa": {}}, "models": {"a": {"piqa": one}}, "commonsense_missing": [],

@@ -56,6 +56,8 @@ def test_every_router_asked_for_is_told_beside_the_label(monkeypatch: pytest.Mon
     assert prefix["settings"]["top"] == prefix["experts_a_token"] == 1
     assert bayes["experts_a_token"] == 2
     assert (average["domains"], average["accuracy"]) == ([2.5, 7.0], None), "as the first expert here"
+    assert (average["validation"], average["test"], average["experts_a_token"], label["experts_a_token"]) == (
+        5.75, 4.75, 1, 1)
     assert found.routed.choice_MW.tolist() == [[0, 1], [0, 1]]
     saved: Any = found.router
     assert (saved.router.name, saved.router.prior_K, saved.experts) == ("prefix", (0.75, 0.25), ("sea", "law"))
@@ -67,6 +69,7 @@ def test_one_model_has_no_routers(monkeypatch: pytest.MonkeyPatch) -> None:
     found = routing(monkeypatch, "prefix").measure(None, "one")  # type: ignore[arg-type]
     assert (found.router, found.table) == (None, None)
     assert found.routed.loss_MW.tolist() == [[3.0, 2.0], [6.0, 8.0]]
+    assert found.routed.choice_MW.tolist() == [[0, 0], [0, 0]]
 
 
 def test_a_router_that_cannot_be_made_is_left_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +95,40 @@ def test_centroids_are_of_as_many_documents_of_each_domain(
                                show=lambda domain, n, split: asked.append((n, split)) or domain)))
     assert Routing._clusterer.func(made) == ([*domains], 5)  # type: ignore[attr-defined]
     assert asked == [(shown, "train")] * 3
+
+
+def test_the_clusterer_that_made_the_domains_is_the_one_if_it_reads_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / router_choice.CLUSTERER).touch()
+    made: Any = SimpleNamespace(job=SimpleNamespace(
+        config=SimpleNamespace(seed=5, data=SimpleNamespace(domains=SimpleNamespace(sample_docs=9))),
+        corpus=SimpleNamespace(folder=tmp_path, domains=("sea",), show=lambda domain, n, split: domain)))
+    monkeypatch.setattr(router_choice, "of_domains", lambda *words: "of labels")
+    for words, expected in ((object(), "saved"), (None, "of labels")):
+        saved = SimpleNamespace(tfidf=words)
+        monkeypatch.setattr(router_choice.Clusterer, "load", lambda folder, saved=saved: saved)
+        found = Routing._clusterer.func(made)  # type: ignore[attr-defined]
+        assert found == (saved if expected == "saved" else expected)
+
+
+@pytest.mark.parametrize(("experts", "names"), [(1, ("model",)), (2, ("sea", "law"))])
+def test_each_task_is_answered_by_all_experts_or_the_one_model(
+    experts: int, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(zero_shot, "Scorer", lambda *words: words)
+    monkeypatch.setattr(zero_shot, "Served", lambda *words: words)
+    monkeypatch.setattr(zero_shot.tasks, "answer", lambda task, served: SimpleNamespace(
+        to_json=lambda experts: (task.name, served, experts)))
+    made: Any = SimpleNamespace(tasks=[SimpleNamespace(name="a"), SimpleNamespace(name="b")], job=SimpleNamespace(
+        corpus=SimpleNamespace(domains=("sea", "law"), tokenizer="words"), reporter=SimpleNamespace(now=said.append),
+        config=SimpleNamespace(train=SimpleNamespace(seq_len=64))))
+    stack: Any = SimpleNamespace(experts=experts, params="weights")
+    served = ("words", ("shape", "weights", 64), "router", names)
+    told = zero_shot.ZeroShot.answer(made, "shape", stack, "router")  # type: ignore[arg-type]
+    assert told == {name: (name, served, names) for name in ("a", "b")}
+    assert said == ["a", "b"]
 
 
 def config(*patterns: str) -> Any:
