@@ -131,6 +131,16 @@ def test_a_path_is_that_of_the_trunk_up_to_its_split(phases: Path) -> None:
     ], "the end of what diverged is not told in the place of another"
 
 
+def test_a_step_without_a_number_leaves_a_curve_to_the_others() -> None:
+    """Means of the last three that are numbers: 4, nothing, (4 + 6) / 2; of the last twenty beyond."""
+    none = float("nan")
+    assert plots._smooth(np.array([4.0, none, 6.0])) == pytest.approx([4.0, none, 5.0], nan_ok=True)
+    values = np.array([none] * 21 + [3.0, 5.0])
+    found = plots._smooth(values)
+    assert np.isnan(found[:21]).all()
+    assert found[21:] == pytest.approx([3.0, 4.0])
+
+
 def test_a_smooth_curve_is_the_mean_of_the_last_twenty_or_of_as_many_as_there_are() -> None:
     """Before the first value stand its repetitions."""
     assert plots._smooth(np.array([4.0, 2.0, 6.0])) == pytest.approx([4.0, 10 / 3, 4.0])

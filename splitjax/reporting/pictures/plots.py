@@ -211,6 +211,10 @@ def _observation(row: Mapping[str, str], guess: float, off: float) -> str:
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
+    """Means of the last twenty, of those that are numbers; none where a value itself is none."""
     width = min(20, len(values))
     padded = np.pad(values, (width - 1, 0), mode="edge")
-    return np.convolve(padded, np.ones(width) / width, mode="valid")
+    known, ones = np.isfinite(padded), np.ones(width)
+    counts = np.convolve(known, ones, mode="valid")
+    sums = np.convolve(np.where(known, padded, 0.0), ones, mode="valid")
+    return np.where(np.isfinite(values), sums / np.maximum(counts, 1.0), np.nan)
