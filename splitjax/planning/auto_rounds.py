@@ -116,15 +116,14 @@ def vocab_of(job: Job) -> int:
     return job.vocab_size if prepared else job.config.data.tokenizer.vocab_size
 
 
-def told(job: Job, known: Rounds | None = None) -> list[dict[str, Any]]:
-    """The rounds so far, or those given, as plain values.
+def told(job: Job) -> list[dict[str, Any]]:
+    """The rounds so far as plain values.
 
     Returns:
         of each ``{cells, n_params: sizes, flops, device_hours: None where no hardware is named, share: of the main
         run, as `sweep.auto.share` counts it, reason}``
     """
     asked = question_of(job)
-    rounds = (job.rounds_so_far if known is None else known).rounds
     return [
         {
             "cells": len(each.cells), "n_params": sorted({n_params(cell.model) for cell in each.cells}),
@@ -132,7 +131,7 @@ def told(job: Job, known: Rounds | None = None) -> list[dict[str, Any]]:
             "share": (each.flops if asked.hardware is None else each.device_hours or 0.0) / asked.main_price,
             "reason": each.reason,
         }
-        for each in rounds
+        for each in job.rounds_so_far.rounds
     ]
 
 
