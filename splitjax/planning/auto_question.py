@@ -46,7 +46,9 @@ class Question:
         Raises:
             UserError: no such topology.
         """
-        return hardware_of(self.config, self.clock.experts)
+        tokenizer = self.config.data.tokenizer.model_copy(update={"vocab_size": self.vocab_size})
+        data = self.config.data.model_copy(update={"tokenizer": tokenizer})
+        return hardware_of(self.config.model_copy(update={"data": data}), self.clock.experts)
 
     @cached_property
     def main_flops(self) -> float:

@@ -54,6 +54,17 @@ def test_hours_are_steps_of_each_stack_times_devices() -> None:
     assert step_s(question, 4) != pytest.approx(4 * step_s(question, 1)), "or the stack would say nothing"
 
 
+def test_time_is_of_the_vocabulary_that_was_prepared() -> None:
+    """As FLOPs are: a tokenizer that was taken over, or ran out of merges, has other rows than were asked for."""
+    asked_for = on("h100:4")
+    data = asked_for.config.resolved()["data"]
+    larger = on("h100:4", {"data": data | {"tokenizer": data["tokenizer"] | {"vocab_size": 8192}}})
+    cells = asked_for.main
+    prepared = Question(asked_for.config, asked_for.clock, 8192)
+    assert prepared.hours(cells) == Question(larger.config, larger.clock, 8192).hours(cells)
+    assert prepared.hours(cells) > 1.2 * asked_for.hours(cells)
+
+
 @pytest.mark.parametrize("why", ["asked for", "too large"])
 def test_what_is_no_stack_runs_in_turn(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     question = on("h100:4", {"train": {**asked().config.resolved()["train"], "placement": "serial"}}
